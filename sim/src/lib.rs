@@ -1,0 +1,2 @@
+//! Deterministic simulation testing harness for the onesocket client core.
+

@@ -1,0 +1,2 @@
+//! A client core that holds exactly one socket to an OpenClaw Gateway.
+
