@@ -1,2 +1,3 @@
 //! A client core that holds exactly one socket to an OpenClaw Gateway.
 
+pub mod core;

@@ -1,2 +1,1 @@
 //! Deterministic simulation testing harness for the onesocket client core.
-

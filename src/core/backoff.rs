@@ -1,0 +1,103 @@
+//! How long to wait before the next dial.
+
+use std::time::Duration;
+
+use rand_core::Rng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::config::BackoffOptions;
+
+/// Counts the attempts since the last stable connection and turns them into waiting times.
+///
+/// The n-th wait is drawn evenly from `[d / (1 + jitter), d]` with
+/// `d = min(cap, initial * growth^(n-1) * (1 + jitter))`: with the defaults the first wait is 1.0
+/// to 1.2 s, and at the cap waits spread over 25 to 30 s, so that a fleet does not return in step.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Backoff {
+    options: BackoffOptions,
+    attempts: u32,
+}
+
+impl Backoff {
+    pub(super) fn new(options: BackoffOptions) -> Self {
+        Self { options, attempts: 0 }
+    }
+
+    /// Attempts made since the last reset.
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Forgets earlier failures: after a stable connection, a new config, or a human's word.
+    pub(super) fn reset(&mut self) {
+        self.attempts = 0;
+    }
+
+    /// The next wait. `floor` is the gateway's own wish: it lengthens the wait, never shortens it,
+    /// and is jittered upward for the same reason as the wait itself (B55).
+    pub(super) fn next_delay(&mut self, floor: Option<Duration>, rng: &mut Xoshiro256PlusPlus) -> Duration {
+        self.attempts = self.attempts.saturating_add(1);
+        let top = self.ceiling(self.attempts);
+        let spread = 1.0 + self.options.jitter;
+        let low = top.div_f64(spread);
+        let drawn = low + (top - low).mul_f64(unit(rng));
+        match floor {
+            Some(floor) if floor > drawn => {
+                let floor = floor.min(self.options.retry_after_max);
+                floor + floor.mul_f64(self.options.jitter * unit(rng)).min(self.options.cap)
+            }
+            Some(_) | None => drawn,
+        }
+    }
+
+    /// The longest wait before attempt `attempt` (1-based) when the gateway gives no floor.
+    fn ceiling(&self, attempt: u32) -> Duration {
+        let cap = self.options.cap.as_secs_f64();
+        let mut seconds = self.options.initial.as_secs_f64() * (1.0 + self.options.jitter);
+        // Plain multiplication, not `powi`, whose rounding may differ from machine to machine.
+        for _ in 1..attempt {
+            if seconds >= cap {
+                break;
+            }
+            seconds *= self.options.growth;
+        }
+        Duration::from_secs_f64(seconds.min(cap))
+    }
+}
+
+/// An even draw from [0, 1) with 53 bits, the precision of an `f64`.
+fn unit(rng: &mut Xoshiro256PlusPlus) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_core::SeedableRng;
+
+    use super::*;
+
+    fn delays(count: usize, floor: Option<Duration>) -> Vec<f64> {
+        let mut backoff = Backoff::new(BackoffOptions::default());
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
+        (0..count).map(|_| backoff.next_delay(floor, &mut rng).as_secs_f64()).collect()
+    }
+
+    #[test]
+    fn no_storm_waits_grow_to_the_cap_and_stay_jittered() {
+        let waits = delays(12, None);
+        for (index, wait) in waits.iter().enumerate() {
+            let nominal = f64::from(1 << index.min(5)).min(25.0);
+            assert!(*wait >= nominal && *wait <= nominal * 1.2 + 1e-9, "wait {index} was {wait}");
+        }
+        assert!((waits[10] - waits[11]).abs() > 1e-6, "waits at the cap must still differ");
+    }
+
+    #[test]
+    fn no_storm_a_floor_lengthens_and_an_absurd_floor_is_capped() {
+        assert!(delays(1, Some(Duration::from_secs(90)))[0] >= 90.0);
+        assert!(delays(1, Some(Duration::from_millis(1)))[0] >= 1.0);
+        let max = BackoffOptions::default().retry_after_max.as_secs_f64();
+        let wait = delays(1, Some(Duration::from_secs(u64::MAX / 4)))[0];
+        assert!(wait >= max && wait <= max + 30.0, "wait was {wait}");
+    }
+}

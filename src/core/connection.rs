@@ -1,0 +1,643 @@
+//! The connection: one state machine that owns the socket, the reconnect policy and the credentials.
+//!
+//! ```text
+//!           wanted              due             opened               challenge            hello
+//!   Idle ──────────▶ Waiting ────────▶ Dialing ────────▶ Challenged? ──────────▶ Greeted? ──────▶ Ready
+//!                    ▲  ▲ ▲               │                  │                      │              │
+//!                    │  │ └── backoff ────┴──────────────────┴──────────────────────┴──────────────┤
+//!                    │  │                                     failed, refused, closed, lost, silent│
+//!             resume │  │ socket gone                                                              │
+//!                    │  └──────────── Closing ◀── new config ──────────────────────────────────────┤
+//!                  Paused ◀── a refusal that only a person can mend ───────────────────────────────┤
+//!                  Stopped ◀─ (Closing) ◀── shutdown ──────────────────────────────────────────────┘
+//! ```
+//!
+//! `Challenged?` is [`Phase::AwaitingChallenge`], `Greeted?` is [`Phase::AwaitingHello`]. A dial
+//! happens in one place only: when a wait is over. That a new config waits too, with no time to
+//! wait, is what lets the latest of several quick changes win without dialing the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::backoff::Backoff;
+use super::config::{Config, Options};
+use super::decision::{Decision, decide};
+use super::effect::{
+    Close, Command, Effect, Epoch, Input, Push, Reply, RequestId, Status, SubscriptionId, WireText,
+};
+use super::error::{
+    ConfigError, ConnectionError, Delivery, PauseReason, RequestError, RequestErrorKind, Stage,
+};
+use super::frame::encode_request;
+use super::in_flight::{InFlight, Pending, Progress};
+use super::session::Session;
+use super::snapshot::Snapshot;
+use super::time::Instant;
+
+/// Startup answers in a row that are retried quickly; after that the backoff takes over, so that
+/// a gateway that never finishes starting meets no storm.
+const STARTUP_RETRIES_MAX: u32 = 20;
+
+/// One connection to one gateway, and everything that is wanted of it.
+///
+/// Feed it with [`step`](Self::step); call it again with [`Input::Timeout`] when
+/// [`next_deadline`](Self::next_deadline) has come. Time must not go backwards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connection {
+    pub(super) options: Options,
+    pub(super) config: Option<Arc<Config>>,
+    pub(super) phase: Phase,
+    pub(super) session: Option<Session>,
+    pub(super) snapshot: Option<Arc<Snapshot>>,
+    pub(super) requests: InFlight,
+    /// Each subscriber, and whether it has had a snapshot: nothing else may reach it before that.
+    pub(super) subscriptions: BTreeMap<SubscriptionId, bool>,
+    backoff: Backoff,
+    startup_retries: u32,
+    rng: Xoshiro256PlusPlus,
+    /// Tells this connection's request ids from those of any other in the process.
+    id_prefix: u32,
+    next_epoch: u64,
+    last_dial: Option<Instant>,
+    wanted: bool,
+    status: Status,
+    now: Instant,
+}
+
+/// See the diagram of this module.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Phase {
+    Idle,
+    /// `until` is when to dial; `not_before` is what even an impatient caller must respect.
+    Waiting {
+        until: Instant,
+        not_before: Instant,
+    },
+    Dialing {
+        deadline: Instant,
+    },
+    AwaitingChallenge {
+        deadline: Instant,
+    },
+    AwaitingHello {
+        deadline: Instant,
+    },
+    Ready {
+        since: Instant,
+    },
+    Closing {
+        deadline: Instant,
+        then: AfterClose,
+    },
+    Paused(Arc<PauseReason>),
+    Stopped,
+}
+
+/// What follows once the old socket is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AfterClose {
+    Reconnect,
+    Stop,
+}
+
+impl Connection {
+    /// A connection that does nothing until something is wanted of it.
+    ///
+    /// `seed` feeds the jitter and the prefix of request ids; give each connection of a process
+    /// its own.
+    ///
+    /// # Errors
+    /// [`ConfigError::Option`] if an option is out of range.
+    pub fn new(config: Option<Arc<Config>>, options: Options, seed: u64) -> Result<Self, ConfigError> {
+        options.validate()?;
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let id_prefix = rand_core::Rng::next_u32(&mut rng);
+        Ok(Self {
+            backoff: Backoff::new(options.backoff.clone()),
+            options,
+            config,
+            phase: Phase::Idle,
+            session: None,
+            snapshot: None,
+            requests: InFlight::default(),
+            subscriptions: BTreeMap::new(),
+            startup_retries: 0,
+            rng,
+            id_prefix,
+            next_epoch: 1,
+            last_dial: None,
+            wanted: false,
+            status: Status::Idle,
+            now: Instant::ZERO,
+        })
+    }
+
+    /// Takes one input and appends what follows from it to `effects`, in order.
+    ///
+    /// # Panics
+    /// If `now` is before an earlier `now`, or an id is used twice: mistakes of the caller.
+    pub fn step(&mut self, now: Instant, input: Input, effects: &mut Vec<Effect>) {
+        assert!(now >= self.now, "time went backwards from {} to {now}", self.now);
+        self.now = now;
+        // The one place where the past is kept away from the present (B03, B04).
+        if input.epoch().is_some_and(|epoch| Some(epoch) != self.live_epoch()) {
+            return;
+        }
+        match input {
+            Input::Command(command) => self.command(command, effects),
+            Input::Opened { .. } => self.opened(effects),
+            Input::DialFailed { error, .. } => self.ended(ConnectionError::Dial(error), effects),
+            Input::Received { text, .. } => self.received(&text.0, effects),
+            Input::Activity { .. } => self.saw_life(),
+            Input::Written { frames, .. } => self.written(frames, effects),
+            Input::Closed { error, .. } => self.ended(error, effects),
+            Input::Timeout => self.run_due(effects),
+        }
+    }
+
+    /// When this connection wants [`Input::Timeout`], if it does. May be in the past, or now.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::Waiting { until, .. } => Some(*until),
+            Phase::Dialing { deadline }
+            | Phase::AwaitingChallenge { deadline }
+            | Phase::AwaitingHello { deadline }
+            | Phase::Closing { deadline, .. } => Some(*deadline),
+            Phase::Ready { .. } => self.session.as_ref().map(Session::silent_at),
+            Phase::Idle | Phase::Paused(_) | Phase::Stopped => None,
+        };
+        phase.into_iter().chain(self.requests.next_deadline()).min()
+    }
+
+    /// Where the connection stands.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The latest snapshot of the present config, if there ever was one.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.snapshot.as_ref()
+    }
+
+    /// Requests that have not ended.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.requests.sent() + self.requests.queued()
+    }
+
+    fn live_epoch(&self) -> Option<Epoch> {
+        self.session.as_ref().map(|session| session.epoch)
+    }
+
+    fn command(&mut self, command: Command, effects: &mut Vec<Effect>) {
+        match command {
+            Command::Connect => self.want(effects),
+            Command::Request { id, method, params, timeout, reply } => {
+                self.request(id, Pending { method, params, timeout, reply }, effects);
+            }
+            Command::Cancel { id } => {
+                self.requests.take(id);
+                self.send_queued(effects);
+            }
+            Command::Subscribe { id } => self.subscribe(id, effects),
+            Command::Unsubscribe { id } => {
+                self.subscriptions.remove(&id);
+            }
+            Command::Configure(config) => self.configure(config, effects),
+            Command::Wake => self.wake(effects),
+            Command::Resume => self.resume(effects),
+            Command::ShutDown => self.shut_down(effects),
+        }
+    }
+
+    fn want(&mut self, effects: &mut Vec<Effect>) {
+        self.wanted = true;
+        if self.phase == Phase::Idle && self.config.is_some() {
+            self.dial_at(self.now, self.now, effects);
+        }
+    }
+
+    fn request(&mut self, id: RequestId, pending: Pending, effects: &mut Vec<Effect>) {
+        let limit = self.options.max_queued;
+        let bytes =
+            self.requests.queued_bytes().saturating_add(pending.params.as_ref().map_or(0, |p| p.len()));
+        let refusal = match &self.phase {
+            Phase::Stopped | Phase::Closing { then: AfterClose::Stop, .. } => {
+                Some(RequestErrorKind::ShutDown)
+            }
+            Phase::Paused(reason) => Some(RequestErrorKind::Paused(Arc::clone(reason))),
+            _ if self.config.is_none() => Some(RequestErrorKind::NotConfigured),
+            _ if self.requests.queued() >= limit || bytes > self.options.max_queued_bytes => {
+                Some(RequestErrorKind::Overloaded { limit })
+            }
+            Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Dialing { .. }
+            | Phase::AwaitingChallenge { .. }
+            | Phase::AwaitingHello { .. }
+            | Phase::Ready { .. }
+            | Phase::Closing { then: AfterClose::Reconnect, .. } => None,
+        };
+        if let Some(kind) = refusal {
+            let error = RequestError { method: pending.method, kind, delivery: Delivery::NotSent };
+            effects.push(Effect::Complete { id, outcome: Err(error) });
+            return;
+        }
+        self.requests.queue(self.now, id, pending);
+        self.want(effects);
+        self.send_queued(effects);
+    }
+
+    /// Hands queued requests to the transport while the gateway and the transport have room.
+    pub(super) fn send_queued(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Ready { .. } = self.phase else { return };
+        while let Some(session) = &mut self.session
+            && session.unwritten < self.options.max_unwritten
+            && self.requests.sent() < self.options.max_in_flight
+            && let Some((id, method, params)) = self.requests.send_next()
+        {
+            let text = encode_request(&wire_id(self.id_prefix, id), &method, params.as_deref());
+            if text.len() > session.max_payload {
+                let kind = RequestErrorKind::TooLarge { bytes: text.len(), limit: session.max_payload };
+                self.fail(id, kind, Delivery::NotSent, effects);
+                continue;
+            }
+            session.unwritten += 1;
+            effects.push(Effect::Transmit { epoch: session.epoch, text: WireText::from(text.as_str()) });
+        }
+    }
+
+    fn written(&mut self, frames: usize, effects: &mut Vec<Effect>) {
+        if let Some(session) = &mut self.session {
+            session.unwritten = session.unwritten.saturating_sub(frames);
+        }
+        self.send_queued(effects);
+    }
+
+    fn subscribe(&mut self, id: SubscriptionId, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::Stopped {
+            effects.push(Effect::Deliver { to: id, push: Push::Closed });
+            return;
+        }
+        let replaced = self.subscriptions.insert(id, self.snapshot.is_some());
+        assert!(replaced.is_none(), "subscription id {} is used twice", id.0);
+        if let Some(snapshot) = &self.snapshot {
+            effects.push(Effect::Deliver { to: id, push: Push::Snapshot(Arc::clone(snapshot)) });
+        }
+        self.want(effects);
+    }
+
+    /// A different config retires the socket and everything that belongs to it; an equal one
+    /// changes nothing, however often it comes.
+    fn configure(&mut self, config: Option<Arc<Config>>, effects: &mut Vec<Effect>) {
+        if config == self.config || self.phase == Phase::Stopped {
+            return;
+        }
+        self.config = config;
+        self.snapshot = None;
+        self.backoff.reset();
+        self.startup_retries = 0;
+        self.fail_all(&RequestErrorKind::Disconnected(Arc::new(ConnectionError::Superseded)), effects);
+        match &self.phase {
+            Phase::Closing { .. } | Phase::Stopped => {}
+            Phase::Idle | Phase::Waiting { .. } | Phase::Paused(_) => self.settle(effects),
+            Phase::Dialing { .. }
+            | Phase::AwaitingChallenge { .. }
+            | Phase::AwaitingHello { .. }
+            | Phase::Ready { .. } => self.retire(AfterClose::Reconnect, "configuration changed", effects),
+        }
+    }
+
+    fn wake(&mut self, effects: &mut Vec<Effect>) {
+        if let Phase::Waiting { not_before, .. } = self.phase {
+            self.backoff.reset();
+            let earliest = self.last_dial.map_or(self.now, |last| last + self.options.backoff.initial);
+            let until = self.now.max(not_before).max(earliest);
+            self.dial_at(until, not_before, effects);
+        }
+    }
+
+    fn resume(&mut self, effects: &mut Vec<Effect>) {
+        if let Phase::Paused(_) = self.phase {
+            self.backoff.reset();
+            self.settle(effects);
+        }
+    }
+
+    fn shut_down(&mut self, effects: &mut Vec<Effect>) {
+        self.fail_all(&RequestErrorKind::ShutDown, effects);
+        match &mut self.phase {
+            Phase::Stopped => {}
+            Phase::Closing { then, .. } => *then = AfterClose::Stop,
+            Phase::Idle | Phase::Waiting { .. } | Phase::Paused(_) => self.stop(effects),
+            Phase::Dialing { .. }
+            | Phase::AwaitingChallenge { .. }
+            | Phase::AwaitingHello { .. }
+            | Phase::Ready { .. } => self.retire(AfterClose::Stop, "client shut down", effects),
+        }
+    }
+
+    /// Ends the live socket on purpose. A socket that is open gets a close frame and a bounded
+    /// time to answer it; a dial is dropped at once.
+    fn retire(&mut self, then: AfterClose, reason: &'static str, effects: &mut Vec<Effect>) {
+        if let Phase::Dialing { .. } = self.phase {
+            self.hang_up(1000, reason, effects);
+            self.after_close(then, effects);
+            return;
+        }
+        if let Some(epoch) = self.live_epoch() {
+            effects.push(Effect::HangUp { epoch, close: Close::Graceful { code: 1000, reason } });
+        }
+        self.phase = Phase::Closing { deadline: self.now + self.options.close_grace, then };
+        self.set_status(Status::Closing, effects);
+    }
+
+    /// Drops the live socket without waiting for the peer.
+    pub(super) fn hang_up(&mut self, code: u16, reason: &'static str, effects: &mut Vec<Effect>) {
+        if let Some(session) = self.session.take() {
+            effects.push(Effect::HangUp { epoch: session.epoch, close: Close::Now { code, reason } });
+        }
+    }
+
+    fn after_close(&mut self, then: AfterClose, effects: &mut Vec<Effect>) {
+        self.session = None;
+        match then {
+            AfterClose::Reconnect => self.settle(effects),
+            AfterClose::Stop => self.stop(effects),
+        }
+    }
+
+    /// With no socket left: dial as soon as the caller has said all it has to say, or rest.
+    fn settle(&mut self, effects: &mut Vec<Effect>) {
+        if self.wanted && self.config.is_some() {
+            self.dial_at(self.now, self.now, effects);
+        } else {
+            self.phase = Phase::Idle;
+            self.set_status(Status::Idle, effects);
+        }
+    }
+
+    fn stop(&mut self, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Stopped;
+        self.set_status(Status::Stopped, effects);
+        for (to, _) in std::mem::take(&mut self.subscriptions) {
+            effects.push(Effect::Deliver { to, push: Push::Closed });
+        }
+        effects.push(Effect::Stopped);
+    }
+
+    fn dial_at(&mut self, until: Instant, not_before: Instant, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Waiting { until, not_before };
+        // A dial that is due now shows as `Connecting` in a moment; a status for it would be noise.
+        if let (true, Status::Backoff { attempt, cause, .. }) = (until > self.now, &self.status) {
+            let status = Status::Backoff { attempt: *attempt, until, cause: Arc::clone(cause) };
+            self.set_status(status, effects);
+        }
+    }
+
+    fn dial(&mut self, effects: &mut Vec<Effect>) {
+        let config = self.config.as_ref().expect("only a configured connection waits to dial");
+        assert!(self.session.is_none(), "a dial while a socket is alive");
+        let epoch = Epoch(self.next_epoch);
+        self.next_epoch += 1;
+        self.last_dial = Some(self.now);
+        effects.push(Effect::Dial { epoch, endpoint: config.endpoint.clone() });
+        self.session = Some(Session::new(epoch, self.now));
+        self.phase = Phase::Dialing { deadline: self.now + self.options.dial_timeout };
+        self.set_status(Status::Connecting { epoch, attempt: self.backoff.attempts() + 1 }, effects);
+    }
+
+    fn opened(&mut self, effects: &mut Vec<Effect>) {
+        let (Phase::Dialing { .. }, Some(epoch)) = (&self.phase, self.live_epoch()) else { return };
+        self.saw_life();
+        self.phase = Phase::AwaitingChallenge { deadline: self.now + self.options.challenge_timeout };
+        self.set_status(Status::Handshaking { epoch }, effects);
+    }
+
+    pub(super) fn saw_life(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.last_inbound = self.now;
+        }
+    }
+
+    /// The live socket is gone, or has just been given up: fail what it carried and decide.
+    pub(super) fn ended(&mut self, error: ConnectionError, effects: &mut Vec<Effect>) {
+        if let Phase::Closing { then, .. } = self.phase {
+            self.after_close(then, effects);
+            return;
+        }
+        self.session = None;
+        if let Phase::Ready { since } = self.phase
+            && self.now.since(since) >= self.options.backoff.stable_after
+        {
+            self.backoff.reset();
+        }
+        let decision = decide(&error);
+        let cause = Arc::new(error);
+        // The phase changes before anything is told, so that nothing acts on a dead connection.
+        match decision {
+            Decision::Retry { floor } => self.back_off(floor, cause, effects),
+            Decision::RetryStartup { delay } if self.startup_retries < STARTUP_RETRIES_MAX => {
+                self.startup_retries += 1;
+                self.wait(delay, Duration::ZERO, cause, effects);
+            }
+            Decision::RetryStartup { delay } => self.back_off(Some(delay), cause, effects),
+            Decision::Pause(reason) => self.pause(reason, &cause, effects),
+        }
+    }
+
+    fn back_off(&mut self, floor: Option<Duration>, cause: Arc<ConnectionError>, effects: &mut Vec<Effect>) {
+        let delay = self.backoff.next_delay(floor, &mut self.rng);
+        self.wait(delay, floor.unwrap_or_default().min(delay), cause, effects);
+    }
+
+    fn wait(
+        &mut self,
+        delay: Duration,
+        floor: Duration,
+        cause: Arc<ConnectionError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let until = self.now + delay;
+        self.phase = Phase::Waiting { until, not_before: self.now + floor };
+        self.fail_sent(&RequestErrorKind::Disconnected(Arc::clone(&cause)), effects);
+        self.set_status(Status::Backoff { attempt: self.backoff.attempts(), until, cause }, effects);
+    }
+
+    fn pause(&mut self, reason: Arc<PauseReason>, cause: &Arc<ConnectionError>, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Paused(Arc::clone(&reason));
+        self.fail_sent(&RequestErrorKind::Disconnected(Arc::clone(cause)), effects);
+        self.fail_all(&RequestErrorKind::Paused(Arc::clone(&reason)), effects);
+        self.set_status(Status::Paused(reason), effects);
+    }
+
+    pub(super) fn ready(&mut self, snapshot: Snapshot, effects: &mut Vec<Effect>) {
+        let epoch = snapshot.epoch();
+        self.startup_retries = 0;
+        self.phase = Phase::Ready { since: self.now };
+        let snapshot = Arc::new(snapshot);
+        self.snapshot = Some(Arc::clone(&snapshot));
+        self.deliver(&Push::Snapshot(snapshot), effects);
+        self.set_status(Status::Ready { epoch }, effects);
+    }
+
+    /// Gives `push` to every subscriber that may have it.
+    pub(super) fn deliver(&mut self, push: &Push, effects: &mut Vec<Effect>) {
+        let is_snapshot = matches!(push, Push::Snapshot(_));
+        for (to, has_snapshot) in &mut self.subscriptions {
+            *has_snapshot |= is_snapshot;
+            if *has_snapshot {
+                effects.push(Effect::Deliver { to: *to, push: push.clone() });
+            }
+        }
+    }
+
+    pub(super) fn set_status(&mut self, status: Status, effects: &mut Vec<Effect>) {
+        if self.status != status {
+            self.status = status.clone();
+            effects.push(Effect::Status(status.clone()));
+            self.deliver(&Push::Status(status), effects);
+        }
+    }
+
+    fn run_due(&mut self, effects: &mut Vec<Effect>) {
+        self.run_due_phase(effects);
+        while let Some(id) = self.requests.expired(self.now) {
+            let (pending, progress) = self.requests.take(id).expect("a deadline belongs to a request");
+            let kind = RequestErrorKind::TimedOut { after: pending.timeout.unwrap_or_default() };
+            let error = RequestError { method: pending.method, kind, delivery: delivery(progress) };
+            effects.push(Effect::Complete { id, outcome: Err(error) });
+        }
+        self.send_queued(effects);
+        let next = self.next_deadline();
+        assert!(
+            next.is_none_or(|next| next > self.now),
+            "deadline {next:?} was not dealt with at {}",
+            self.now
+        );
+    }
+
+    fn run_due_phase(&mut self, effects: &mut Vec<Effect>) {
+        match self.phase {
+            Phase::Waiting { until, .. } if until <= self.now => self.dial(effects),
+            Phase::Dialing { deadline } if deadline <= self.now => {
+                self.give_up(Stage::Dial, 1000, "dial timeout", effects);
+            }
+            Phase::AwaitingChallenge { deadline } if deadline <= self.now => {
+                self.give_up(Stage::Challenge, 1008, "connect challenge timeout", effects);
+            }
+            Phase::AwaitingHello { deadline } if deadline <= self.now => {
+                self.give_up(Stage::Hello, 4000, "connect timeout", effects);
+            }
+            Phase::Closing { deadline, then } if deadline <= self.now => {
+                self.hang_up(1000, "close timeout", effects);
+                self.after_close(then, effects);
+                // A reconnect that follows is due now, and this is the time for what is due.
+                if let Phase::Waiting { .. } = self.phase {
+                    self.dial(effects);
+                }
+            }
+            Phase::Ready { .. } => self.check_silence(effects),
+            Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Dialing { .. }
+            | Phase::AwaitingChallenge { .. }
+            | Phase::AwaitingHello { .. }
+            | Phase::Closing { .. }
+            | Phase::Paused(_)
+            | Phase::Stopped => {}
+        }
+    }
+
+    /// The watchdog: nothing disables it, and what is pending fails here and now, not when a dead
+    /// peer would have confirmed the close (B45, B63).
+    fn check_silence(&mut self, effects: &mut Vec<Effect>) {
+        let Some(session) = &self.session else { return };
+        if session.silent_at() <= self.now {
+            let silent_for = self.now.since(session.last_inbound);
+            self.hang_up(4000, "tick timeout", effects);
+            self.ended(ConnectionError::Silent { silent_for }, effects);
+        }
+    }
+
+    fn give_up(&mut self, stage: Stage, code: u16, reason: &'static str, effects: &mut Vec<Effect>) {
+        self.hang_up(code, reason, effects);
+        self.ended(ConnectionError::Timeout { stage }, effects);
+    }
+
+    fn fail_sent(&mut self, kind: &RequestErrorKind, effects: &mut Vec<Effect>) {
+        while let Some(id) = self.requests.first(Some(Progress::Sent)) {
+            self.fail(id, kind.clone(), Delivery::Unknown, effects);
+        }
+    }
+
+    fn fail_all(&mut self, kind: &RequestErrorKind, effects: &mut Vec<Effect>) {
+        self.fail_sent(kind, effects);
+        while let Some(id) = self.requests.first(None) {
+            self.fail(id, kind.clone(), Delivery::NotSent, effects);
+        }
+    }
+
+    fn fail(&mut self, id: RequestId, kind: RequestErrorKind, delivery: Delivery, effects: &mut Vec<Effect>) {
+        let (pending, _) = self.requests.take(id).expect("only pending requests fail");
+        let error = RequestError { method: pending.method, kind, delivery };
+        effects.push(Effect::Complete { id, outcome: Err(error) });
+    }
+
+    pub(super) fn deadline_for_hello(&self) -> Instant {
+        self.now + self.options.hello_timeout
+    }
+
+    pub(super) fn reply_to(&self, wire: &str) -> Option<(RequestId, Reply)> {
+        let id = request_id(self.id_prefix, wire)?;
+        self.requests.reply(id).map(|reply| (id, reply))
+    }
+
+    /// The id of this epoch's `connect`: in a name space of its own, so that no answer to a
+    /// request can be taken for hello.
+    pub(super) fn connect_id(&self, epoch: Epoch) -> String {
+        format!("{:08x}-connect-{epoch}", self.id_prefix)
+    }
+}
+
+impl Input {
+    fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Self::Command(_) | Self::Timeout => None,
+            Self::Opened { epoch }
+            | Self::DialFailed { epoch, .. }
+            | Self::Received { epoch, .. }
+            | Self::Activity { epoch }
+            | Self::Written { epoch, .. }
+            | Self::Closed { epoch, .. } => Some(*epoch),
+        }
+    }
+}
+
+fn delivery(progress: Progress) -> Delivery {
+    match progress {
+        Progress::Queued => Delivery::NotSent,
+        Progress::Sent => Delivery::Unknown,
+    }
+}
+
+fn wire_id(prefix: u32, id: RequestId) -> String {
+    format!("{prefix:08x}-{}", id.0)
+}
+
+/// Undoes [`wire_id`]; ids of any other form belong to nobody.
+fn request_id(prefix: u32, wire: &str) -> Option<RequestId> {
+    let (head, tail) = wire.split_once('-')?;
+    let ours = head.len() == 8 && u32::from_str_radix(head, 16) == Ok(prefix);
+    let canonical = !tail.is_empty()
+        && tail.bytes().all(|byte| byte.is_ascii_digit())
+        && !(tail.len() > 1 && tail.starts_with('0'));
+    if ours && canonical { tail.parse().ok().map(RequestId) } else { None }
+}

@@ -1,0 +1,154 @@
+//! What to do after a connection or an attempt ended: the only place that decides it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::{ConnectionError, DialError, GatewayError, PauseReason};
+use super::handshake::{startup_delay, text_member};
+
+/// What comes next while a connection is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Decision {
+    /// Dial again after the backoff, but not before `floor` has passed.
+    Retry { floor: Option<Duration> },
+    /// Dial again after this delay, without counting the attempt (protocol 17.2).
+    RetryStartup { delay: Duration },
+    /// Wait until somebody acts.
+    Pause(Arc<PauseReason>),
+}
+
+/// Classifies the end of a connection. Unknown errors retry: a wedge is worse than a slow loop,
+/// and the backoff keeps the loop slow.
+pub(super) fn decide(error: &ConnectionError) -> Decision {
+    match error {
+        ConnectionError::Refused(refusal) => after_refusal(refusal),
+        ConnectionError::Dial(DialError::Unsupported(why)) => {
+            Decision::Pause(Arc::new(PauseReason::Endpoint(DialError::Unsupported(why.clone()))))
+        }
+        ConnectionError::Dial(_)
+        | ConnectionError::Timeout { .. }
+        | ConnectionError::Handshake(_)
+        | ConnectionError::Closed { .. }
+        | ConnectionError::Lost(_)
+        | ConnectionError::Silent { .. }
+        | ConnectionError::Superseded
+        | ConnectionError::ShutDown => Decision::Retry { floor: None },
+    }
+}
+
+/// The pause list of protocol 9.1. `DEVICE_AUTH_*` are not on it: a proof is made anew each time.
+fn after_refusal(refusal: &GatewayError) -> Decision {
+    if let Some(delay) = startup_delay(refusal) {
+        return Decision::RetryStartup { delay };
+    }
+    let reason = match refusal.detail_code.as_deref() {
+        Some("PAIRING_REQUIRED") if pairing_may_retry(refusal) => None,
+        Some("PAIRING_REQUIRED") => {
+            Some(PauseReason::Pairing { request_id: pairing_request(refusal), error: refusal.clone() })
+        }
+        Some("PROTOCOL_MISMATCH" | "CLIENT_VERSION_MISMATCH" | "CONTROL_UI_BUILD_MISMATCH") => {
+            Some(PauseReason::Protocol(refusal.clone()))
+        }
+        Some(
+            "AUTH_TOKEN_MISSING"
+            | "AUTH_TOKEN_MISMATCH"
+            | "AUTH_TOKEN_NOT_CONFIGURED"
+            | "AUTH_BOOTSTRAP_TOKEN_INVALID"
+            | "AUTH_PASSWORD_MISSING"
+            | "AUTH_PASSWORD_MISMATCH"
+            | "AUTH_PASSWORD_NOT_CONFIGURED"
+            | "AUTH_RATE_LIMITED"
+            | "AUTH_DEVICE_TOKEN_MISMATCH"
+            | "AUTH_SCOPE_MISMATCH"
+            | "AUTH_IDENTITY_HEADER_REQUIRED"
+            | "AUTH_VERIFIED_USER_REQUIRED"
+            | "CONTROL_UI_DEVICE_IDENTITY_REQUIRED"
+            | "DEVICE_IDENTITY_REQUIRED",
+        ) => Some(PauseReason::Credentials(refusal.clone())),
+        Some(_) | None => None,
+    };
+    match reason {
+        Some(reason) => Decision::Pause(Arc::new(reason)),
+        None => Decision::Retry { floor: refusal.retry_after },
+    }
+}
+
+/// The gateway may ask a waiting device to keep trying (protocol 7.7).
+fn pairing_may_retry(refusal: &GatewayError) -> bool {
+    let Some(details) = &refusal.details else { return false };
+    let keeps_going = details.part("pauseReconnect").is_some_and(|flag| flag.get() == "false");
+    keeps_going || text_member(details, "recommendedNextStep").as_deref() == Some("wait_then_retry")
+}
+
+/// The pairing request's id if it has the form of protocol 7.6; anything else is dropped, because
+/// people paste it into commands (peer behaviour 82).
+fn pairing_request(refusal: &GatewayError) -> Option<String> {
+    let id = text_member(refusal.details.as_ref()?, "requestId")?;
+    let well_formed = id.len() <= 128
+        && id.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-'));
+    well_formed.then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::payload::Payload;
+
+    fn refused(details: &str, retry_after: Option<Duration>) -> Decision {
+        let details = Payload::from_text(details);
+        decide(&ConnectionError::Refused(GatewayError {
+            code: "UNAVAILABLE".to_owned(),
+            message: "no".to_owned(),
+            detail_code: text_member(&details, "code"),
+            details: Some(details),
+            retryable: true,
+            retry_after,
+            payload: None,
+        }))
+    }
+
+    fn pauses(details: &str) -> bool {
+        matches!(refused(details, None), Decision::Pause(_))
+    }
+
+    #[test]
+    fn no_storm_terminal_refusals_pause() {
+        for code in
+            ["AUTH_TOKEN_MISMATCH", "AUTH_RATE_LIMITED", "PROTOCOL_MISMATCH", "DEVICE_IDENTITY_REQUIRED"]
+        {
+            assert!(pauses(&format!(r#"{{"code":"{code}"}}"#)), "{code} must pause");
+        }
+        for code in ["DEVICE_AUTH_SIGNATURE_INVALID", "SOMETHING_NEW"] {
+            assert!(!pauses(&format!(r#"{{"code":"{code}"}}"#)), "{code} must retry");
+        }
+    }
+
+    #[test]
+    fn no_storm_pairing_pauses_unless_told_to_wait() {
+        assert!(pauses(r#"{"code":"PAIRING_REQUIRED"}"#));
+        assert!(!pauses(r#"{"code":"PAIRING_REQUIRED","pauseReconnect":false}"#));
+        assert!(!pauses(r#"{"code":"PAIRING_REQUIRED","recommendedNextStep":"wait_then_retry"}"#));
+    }
+
+    #[test]
+    fn an_unsafe_pairing_request_id_is_dropped() {
+        let id = |details: &str| match refused(details, None) {
+            Decision::Pause(reason) => match &*reason {
+                PauseReason::Pairing { request_id, .. } => request_id.clone(),
+                other => panic!("not a pairing pause: {other}"),
+            },
+            other => panic!("not a pause: {other:?}"),
+        };
+        assert_eq!(id(r#"{"code":"PAIRING_REQUIRED","requestId":"r-1"}"#).as_deref(), Some("r-1"));
+        assert_eq!(id(r#"{"code":"PAIRING_REQUIRED","requestId":"$(rm)"}"#), None);
+    }
+
+    #[test]
+    fn startup_is_retried_soon_and_a_hint_is_a_floor() {
+        let startup = refused(r#"{"reason":"startup-sidecars"}"#, Some(Duration::from_secs(60)));
+        assert_eq!(startup, Decision::RetryStartup { delay: Duration::from_secs(2) });
+        let hinted = refused("{}", Some(Duration::from_secs(60)));
+        assert_eq!(hinted, Decision::Retry { floor: Some(Duration::from_secs(60)) });
+    }
+}

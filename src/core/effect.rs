@@ -1,0 +1,333 @@
+//! The vocabulary of the core: what goes in, what comes out.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::{Config, Endpoint};
+use super::error::{ConnectionError, DialError, PauseReason, RequestError};
+use super::payload::Payload;
+use super::snapshot::Snapshot;
+use super::time::Instant;
+
+/// One dial attempt and the socket it leads to. Epochs grow by one and are never reused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names a request of this client. Chosen by the caller of the core, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Names a subscription of this client. Chosen by the caller of the core, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriptionId(pub u64);
+
+/// Everything that can happen to a connection.
+///
+/// Inputs from the transport carry the epoch they belong to; [`Connection::step`] drops those of a
+/// past epoch in one place, so nothing stale can act on the live socket.
+///
+/// [`Connection::step`]: super::Connection::step
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A consumer wants something.
+    Command(Command),
+    /// The dial succeeded: TCP, TLS and the websocket upgrade are done.
+    Opened {
+        /// The attempt this belongs to.
+        epoch: Epoch,
+    },
+    /// The dial failed.
+    DialFailed {
+        /// The attempt this belongs to.
+        epoch: Epoch,
+        /// Why.
+        error: DialError,
+    },
+    /// A whole message arrived.
+    Received {
+        /// The socket it arrived on.
+        epoch: Epoch,
+        /// Its text. Binary messages that are UTF-8 count as text (protocol 1.6).
+        text: WireText,
+    },
+    /// Something arrived that carries no message: a ping, or bytes that are not UTF-8. It shows
+    /// that the peer is alive.
+    Activity {
+        /// The socket it arrived on.
+        epoch: Epoch,
+    },
+    /// The transport wrote this many of the frames it was given.
+    Written {
+        /// The socket they went to.
+        epoch: Epoch,
+        /// How many.
+        frames: usize,
+    },
+    /// The socket is gone.
+    Closed {
+        /// The socket.
+        epoch: Epoch,
+        /// Why.
+        error: ConnectionError,
+    },
+    /// The deadline that [`Connection::next_deadline`](super::Connection::next_deadline) named has come.
+    Timeout,
+}
+
+/// What consumers can want.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Connect, and stay connected.
+    Connect,
+    /// Call a method.
+    Request {
+        /// The caller's name for it.
+        id: RequestId,
+        /// The method.
+        method: Arc<str>,
+        /// Its parameters, as JSON text.
+        params: Option<Arc<str>>,
+        /// The time for queueing, writing and the reply together; `None` waits for ever.
+        timeout: Option<Duration>,
+        /// Which answer ends it.
+        reply: Reply,
+    },
+    /// The caller no longer wants the answer. Local only: the protocol has no cancel frame (2.1).
+    Cancel {
+        /// The request.
+        id: RequestId,
+    },
+    /// A new subscriber.
+    Subscribe {
+        /// The caller's name for it.
+        id: SubscriptionId,
+    },
+    /// A subscriber left.
+    Unsubscribe {
+        /// The subscription.
+        id: SubscriptionId,
+    },
+    /// This is the config from now on; `None` means that there is no gateway to connect to.
+    Configure(Option<Arc<Config>>),
+    /// The network is back: do not wait for the backoff to end.
+    Wake,
+    /// Whatever paused reconnecting has been dealt with.
+    Resume,
+    /// Close, fail what is pending, and never dial again.
+    ShutDown,
+}
+
+/// Which answer ends a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// The first one.
+    #[default]
+    First,
+    /// The first whose `payload.status` is not `accepted` (protocol 12.4).
+    Final,
+}
+
+/// What the core wants done, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Open a socket to this endpoint. Never emitted while another socket of this connection is
+    /// dialing, open or closing.
+    Dial {
+        /// The new attempt.
+        epoch: Epoch,
+        /// Where to.
+        endpoint: Endpoint,
+    },
+    /// Send this message, after those before it.
+    Transmit {
+        /// The socket.
+        epoch: Epoch,
+        /// The frame.
+        text: WireText,
+    },
+    /// End the socket, or abort the dial.
+    HangUp {
+        /// The socket.
+        epoch: Epoch,
+        /// How.
+        close: Close,
+    },
+    /// A two-phase request was accepted; its final answer is still to come.
+    Accepted {
+        /// The request.
+        id: RequestId,
+        /// The acknowledgement.
+        payload: Payload,
+    },
+    /// A request ended. Emitted exactly once for each, unless it was cancelled.
+    Complete {
+        /// The request.
+        id: RequestId,
+        /// How it ended.
+        outcome: Result<Response, RequestError>,
+    },
+    /// An item for a subscriber.
+    Deliver {
+        /// The subscriber.
+        to: SubscriptionId,
+        /// The item.
+        push: Push,
+    },
+    /// The status changed.
+    Status(Status),
+    /// Shut down completely: no socket, no pending request, no deadline is left.
+    Stopped,
+}
+
+/// A frame as it is on the wire. `Debug` shows its length only: `connect` holds our credentials,
+/// and hello may hold a device token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WireText(pub Arc<str>);
+
+impl fmt::Debug for WireText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WireText({} bytes)", self.0.len())
+    }
+}
+
+impl From<&str> for WireText {
+    fn from(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+}
+
+/// How to end a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// Drop it now. A close frame may be tried without waiting; no `Closed` input is expected.
+    Now {
+        /// The close code for the attempt at a close frame.
+        code: u16,
+        /// Its reason.
+        reason: &'static str,
+    },
+    /// Discard what is unwritten, send a close frame and report `Closed` when the peer has
+    /// answered or the socket is gone.
+    Graceful {
+        /// The close code.
+        code: u16,
+        /// The reason.
+        reason: &'static str,
+    },
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    /// The connection it came over.
+    pub epoch: Epoch,
+    /// What the gateway answered.
+    pub payload: Payload,
+}
+
+/// An item of a subscription.
+///
+/// The order is the order things happened in. The first item is always a snapshot.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Push {
+    /// The state as of now. Whatever was known before is replaced by it: it comes first in every
+    /// subscription, and again first on every new connection.
+    Snapshot(Arc<Snapshot>),
+    /// The gateway pushed an event.
+    Event(Arc<Event>),
+    /// Events are missing. Comes before the event that revealed it. Nothing replays them: fetch
+    /// again what you derive from events (protocol 11.4).
+    Gap(Gap),
+    /// The status of the connection changed.
+    Status(Status),
+    /// This subscriber was too slow and lost its oldest items.
+    Lagged {
+        /// How many items are gone.
+        missed: u64,
+    },
+    /// The client was shut down; this is the last item.
+    Closed,
+}
+
+/// An event frame (protocol 2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The connection it came over.
+    pub epoch: Epoch,
+    /// The event's name, like `presence` or `chat`. Unknown names are delivered too.
+    pub name: Arc<str>,
+    /// Its payload; JSON `null` when the frame had none.
+    pub payload: Payload,
+    /// Its number on this connection, if it has one.
+    pub seq: Option<u64>,
+    /// The versions of the state it belongs to, if it names them.
+    pub state_version: Option<StateVersion>,
+}
+
+/// Counters of the gateway's state, comparable within one boot (protocol 10.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct StateVersion {
+    /// Grows with every change of presence.
+    pub presence: u64,
+    /// Grows with every refresh of health.
+    pub health: u64,
+}
+
+/// A hole in the numbering of one connection's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The connection.
+    pub epoch: Epoch,
+    /// The number that should have come.
+    pub expected: u64,
+    /// The number that came.
+    pub received: u64,
+}
+
+/// Where the connection stands.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Status {
+    /// Nobody wants a connection yet, or no gateway is configured.
+    Idle,
+    /// A socket is being opened.
+    Connecting {
+        /// The attempt.
+        epoch: Epoch,
+        /// Attempts since the last stable connection, starting at 1.
+        attempt: u32,
+    },
+    /// The socket is open and the gateway has not said hello yet.
+    Handshaking {
+        /// The attempt.
+        epoch: Epoch,
+    },
+    /// Requests are answered and events flow.
+    Ready {
+        /// The connection.
+        epoch: Epoch,
+    },
+    /// The last attempt or connection failed; the next dial has a time.
+    Backoff {
+        /// Attempts since the last stable connection.
+        attempt: u32,
+        /// When the next dial happens.
+        until: Instant,
+        /// Why the last one ended.
+        cause: Arc<ConnectionError>,
+    },
+    /// Reconnecting waits for somebody to act.
+    Paused(Arc<PauseReason>),
+    /// The old socket is closing, because of a new config or a shutdown.
+    Closing,
+    /// Shut down.
+    Stopped,
+}

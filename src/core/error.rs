@@ -1,0 +1,316 @@
+//! Why a config was refused, why a connection ended, and why a request failed.
+//!
+//! All of these are `Clone` and comparable, and none of them can hold a credential.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::payload::Payload;
+
+/// A config or an option that cannot be used. Nothing was dialed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The url cannot be used.
+    #[error("the gateway url {url:?} cannot be used: {why}")]
+    Url {
+        /// The url, without user info.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Credentials would cross a network in the clear (protocol 18.1).
+    #[error("plaintext ws:// is only for loopback and private hosts, and {host:?} is neither: use wss://")]
+    PlaintextToPublicHost {
+        /// The host that was named.
+        host: String,
+    },
+    /// An option is out of range.
+    #[error("option {name} {why}")]
+    Option {
+        /// The option's name, with its group.
+        name: &'static str,
+        /// What it must be instead.
+        why: &'static str,
+    },
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Initiator {
+    /// We did: shutdown, a new config, or a watchdog.
+    Local,
+    /// The gateway did, by a refusal or a close frame.
+    Gateway,
+    /// The network did.
+    Transport,
+}
+
+/// The part of an attempt that ran out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// TCP and the websocket upgrade (B57).
+    Dial,
+    /// Waiting for `connect.challenge`.
+    Challenge,
+    /// Waiting for the answer to `connect`.
+    Hello,
+}
+
+/// Why a dial came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Nothing listens there.
+    #[error("the connection was refused")]
+    Refused,
+    /// The network knows no way there.
+    #[error("the host cannot be reached")]
+    Unreachable,
+    /// The operating system gave up.
+    #[error("the connection attempt timed out")]
+    TimedOut,
+    /// The connection broke before the upgrade was answered.
+    #[error("the connection was reset during the upgrade")]
+    Reset,
+    /// The upgrade was answered with another status than 101 (protocol 1.4, 1.5).
+    #[error("the gateway answered the upgrade with HTTP {status}: {body}")]
+    Upgrade {
+        /// The HTTP status.
+        status: u16,
+        /// The start of the body.
+        body: String,
+    },
+    /// The answer to the upgrade is not a websocket answer.
+    #[error("the websocket upgrade failed: {0}")]
+    Handshake(String),
+    /// This network cannot reach such endpoints; retrying does not help.
+    #[error("this network cannot dial the endpoint: {0}")]
+    Unsupported(String),
+    /// Anything else the operating system reported.
+    #[error("the connection could not be made: {0}")]
+    Io(String),
+}
+
+/// An `ok:false` answer of the gateway, kept as it came (protocol 5).
+#[derive(Clone, Debug, PartialEq, Error)]
+#[error("{code}: {message}")]
+pub struct GatewayError {
+    /// The top-level code, like `INVALID_REQUEST`. Unknown codes are kept.
+    pub code: String,
+    /// The gateway's words, for humans; never branch on them.
+    pub message: String,
+    /// `details.code`, which says more than `code` where it exists.
+    pub detail_code: Option<String>,
+    /// All of `details`.
+    pub details: Option<Payload>,
+    /// Whether the gateway says that a retry may help.
+    pub retryable: bool,
+    /// The gateway's wish for the time before a retry.
+    pub retry_after: Option<Duration>,
+    /// A payload that came along with the error (protocol 5.7).
+    pub payload: Option<Payload>,
+}
+
+/// Why a connection, or the attempt to make one, ended.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The dial failed.
+    #[error("dial failed: {0}")]
+    Dial(#[from] DialError),
+    /// A part of the attempt took too long.
+    #[error("the gateway did not finish the {stage:?} stage in time")]
+    Timeout {
+        /// Which part.
+        stage: Stage,
+    },
+    /// The gateway refused `connect`.
+    #[error("the gateway refused to connect: {0}")]
+    Refused(GatewayError),
+    /// The gateway answered something that cannot be a handshake.
+    #[error("the gateway broke the handshake: {0}")]
+    Handshake(&'static str),
+    /// The gateway closed the connection.
+    #[error("the gateway closed the connection: {code} {reason:?}")]
+    Closed {
+        /// The websocket close code; 1005 when the frame carried none.
+        code: u16,
+        /// The reason, as sent.
+        reason: String,
+    },
+    /// The transport failed or ended without a close frame.
+    #[error("the connection was lost: {0}")]
+    Lost(String),
+    /// Nothing at all arrived for twice the tick interval (protocol 14).
+    #[error("nothing arrived for {silent_for:?}")]
+    Silent {
+        /// How long the peer was silent.
+        silent_for: Duration,
+    },
+    /// A different config took over.
+    #[error("a new configuration replaced this connection")]
+    Superseded,
+    /// The client was shut down.
+    #[error("the client was shut down")]
+    ShutDown,
+}
+
+impl ConnectionError {
+    /// Who ended it.
+    #[must_use]
+    pub fn initiator(&self) -> Initiator {
+        match self {
+            Self::Timeout { .. } | Self::Silent { .. } | Self::Superseded | Self::ShutDown => {
+                Initiator::Local
+            }
+            Self::Refused(_) | Self::Handshake(_) | Self::Closed { .. } => Initiator::Gateway,
+            Self::Dial(DialError::Upgrade { .. }) => Initiator::Gateway,
+            Self::Dial(_) | Self::Lost(_) => Initiator::Transport,
+        }
+    }
+
+    /// The close code, if the gateway sent a close frame.
+    #[must_use]
+    pub fn close_code(&self) -> Option<u16> {
+        match self {
+            Self::Closed { code, .. } => Some(*code),
+            Self::Dial(_)
+            | Self::Timeout { .. }
+            | Self::Refused(_)
+            | Self::Handshake(_)
+            | Self::Lost(_)
+            | Self::Silent { .. }
+            | Self::Superseded
+            | Self::ShutDown => None,
+        }
+    }
+}
+
+/// Why reconnecting is paused until somebody acts. No timer runs meanwhile.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum PauseReason {
+    /// The credentials were refused: configure others, or fix the gateway and resume.
+    #[error(
+        "the gateway refused the credentials ({0}): configure others, or resume once the gateway takes these"
+    )]
+    Credentials(GatewayError),
+    /// The device waits for approval on the gateway: approve it there, then resume.
+    #[error("the gateway wants this device approved ({error}): approve request {request_id:?}, then resume")]
+    Pairing {
+        /// The id of the pairing request, if the gateway named a well-formed one.
+        request_id: Option<String>,
+        /// The gateway's refusal.
+        error: GatewayError,
+    },
+    /// Client and gateway speak different protocol versions: update one of them.
+    #[error("client and gateway speak different protocol versions ({0}): update the older one, then resume")]
+    Protocol(GatewayError),
+    /// The endpoint cannot be dialed by this network: configure another.
+    #[error("{0}: configure another endpoint")]
+    Endpoint(DialError),
+}
+
+/// What is known about a failed request's way to the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// The gateway never saw it: sending it again is safe.
+    NotSent,
+    /// It was handed to the connection and the answer was lost: it may or may not have been done.
+    Unknown,
+    /// The gateway answered no.
+    Rejected,
+}
+
+/// Why a request failed, and whether the gateway can have seen it.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[error("{method} failed ({delivery:?}): {kind}")]
+pub struct RequestError {
+    /// The method that was called.
+    pub method: Arc<str>,
+    /// What went wrong.
+    pub kind: RequestErrorKind,
+    /// Whether the gateway can have seen the request.
+    pub delivery: Delivery,
+}
+
+/// What went wrong with a request.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum RequestErrorKind {
+    /// The gateway answered no.
+    #[error("{0}")]
+    Rejected(GatewayError),
+    /// The deadline passed.
+    #[error("no answer within {after:?}")]
+    TimedOut {
+        /// The whole time the request was given.
+        after: Duration,
+    },
+    /// The connection ended first.
+    #[error("{0}")]
+    Disconnected(Arc<ConnectionError>),
+    /// Reconnecting is paused; act on the reason and try again.
+    #[error("the connection is paused: {0}")]
+    Paused(Arc<PauseReason>),
+    /// There is no config to connect with: configure one.
+    #[error("no gateway is configured")]
+    NotConfigured,
+    /// Too many requests are queued: wait for some of them.
+    #[error("{limit} requests are queued already")]
+    Overloaded {
+        /// The limit that was reached.
+        limit: usize,
+    },
+    /// The request is larger than the gateway accepts.
+    #[error("the request has {bytes} bytes and the gateway takes {limit}")]
+    TooLarge {
+        /// The size of the frame.
+        bytes: usize,
+        /// The gateway's limit, or our own before hello.
+        limit: usize,
+    },
+    /// The parameters cannot be written as JSON.
+    #[error("the parameters are not JSON: {0}")]
+    Params(String),
+    /// The answer does not have the expected shape.
+    #[error("the answer cannot be decoded: {0}")]
+    Decode(String),
+    /// The client was shut down.
+    #[error("the client was shut down")]
+    ShutDown,
+}
+
+impl RequestError {
+    /// Whether the same request may be sent again without doing anything twice.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match (&self.kind, self.delivery) {
+            (RequestErrorKind::Rejected(error), _) => error.retryable,
+            (RequestErrorKind::Overloaded { .. } | RequestErrorKind::Disconnected(_), Delivery::NotSent)
+            | (RequestErrorKind::TimedOut { .. }, Delivery::NotSent) => true,
+            (_, Delivery::NotSent | Delivery::Unknown | Delivery::Rejected) => false,
+        }
+    }
+
+    /// The gateway's wish for the time before a retry.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.gateway().and_then(|error| error.retry_after)
+    }
+
+    /// The gateway's own error, if it was the gateway that said no.
+    #[must_use]
+    pub fn gateway(&self) -> Option<&GatewayError> {
+        if let RequestErrorKind::Rejected(error) = &self.kind { Some(error) } else { None }
+    }
+
+    /// The close code of the connection that was lost, if the gateway sent one.
+    #[must_use]
+    pub fn close_code(&self) -> Option<u16> {
+        if let RequestErrorKind::Disconnected(error) = &self.kind { error.close_code() } else { None }
+    }
+}

@@ -1,0 +1,143 @@
+//! The handshake: challenge in, `connect` out, hello or a refusal back (protocol 3).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::Config;
+use super::error::GatewayError;
+use super::frame::ErrorShape;
+use super::payload::Payload;
+
+/// The protocol version this client speaks, and the only one.
+pub(super) const PROTOCOL_VERSION: u32 = 4;
+
+/// The gateway's challenge. Its nonce must come back in a device proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Challenge {
+    /// The nonce, never blank.
+    pub(super) nonce: String,
+}
+
+impl Challenge {
+    /// Reads the payload of `connect.challenge`; `None` if it holds no usable nonce (protocol 3.3).
+    pub(super) fn read(payload: &Payload) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Wire {
+            nonce: String,
+        }
+        let wire: Wire = payload.decode().ok()?;
+        (!wire.nonce.trim().is_empty()).then_some(Self { nonce: wire.nonce })
+    }
+}
+
+/// The parameters of `connect` (protocol 3.6), as JSON text. It holds the credentials: it goes to
+/// the transport and nowhere else.
+pub(super) fn connect_params(config: &Config) -> String {
+    let client = &config.client;
+    let params = ConnectParams {
+        min_protocol: PROTOCOL_VERSION,
+        max_protocol: PROTOCOL_VERSION,
+        client: WireClient {
+            id: &client.id,
+            version: &client.version,
+            platform: &client.platform,
+            mode: &client.mode,
+            display_name: client.display_name.as_deref(),
+            instance_id: client.instance_id.as_deref(),
+        },
+        role: &config.role,
+        scopes: &config.scopes,
+        caps: &config.caps,
+        auth: WireAuth::of(config),
+    };
+    serde_json::to_string(&params).expect("connect parameters are plain strings and numbers")
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConnectParams<'a> {
+    min_protocol: u32,
+    max_protocol: u32,
+    client: WireClient<'a>,
+    role: &'a str,
+    scopes: &'a [String],
+    caps: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<WireAuth<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireClient<'a> {
+    id: &'a str,
+    version: &'a str,
+    platform: &'a str,
+    mode: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct WireAuth<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<&'a str>,
+}
+
+impl<'a> WireAuth<'a> {
+    /// `auth` is left out when there is nothing to present (protocol 6.3).
+    fn of(config: &'a Config) -> Option<Self> {
+        let token = config.credentials.token.as_ref().map(|secret| secret.expose());
+        let password = config.credentials.password.as_ref().map(|secret| secret.expose());
+        (token.is_some() || password.is_some()).then_some(Self { token, password })
+    }
+}
+
+/// The gateway's error with everything a decision needs, sharing the text of its frame.
+pub(super) fn gateway_error(
+    frame: &Payload,
+    error: Option<ErrorShape<'_>>,
+    payload: Option<Payload>,
+) -> GatewayError {
+    let Some(error) = error else {
+        // A failure without an error object still failed; the defaults are those of protocol 5.8.
+        return GatewayError {
+            code: "UNAVAILABLE".to_owned(),
+            message: "request failed".to_owned(),
+            detail_code: None,
+            details: None,
+            retryable: false,
+            retry_after: None,
+            payload,
+        };
+    };
+    let details = error.details.map(|raw| frame.slice(raw));
+    GatewayError {
+        code: error.code.into_owned(),
+        message: error.message.into_owned(),
+        detail_code: details.as_ref().and_then(|details| text_member(details, "code")),
+        details,
+        retryable: error.retryable,
+        retry_after: error.retry_after,
+        payload,
+    }
+}
+
+/// A string member of a JSON object.
+pub(super) fn text_member(object: &Payload, key: &str) -> Option<String> {
+    object.part(key)?.decode().ok()
+}
+
+/// The startup hint (protocol 17.2): how long to wait when the gateway is still starting. Such an
+/// answer does not consume a backoff attempt.
+pub(super) fn startup_delay(error: &GatewayError) -> Option<Duration> {
+    let reason = error.details.as_ref().and_then(|details| text_member(details, "reason"));
+    let starting =
+        error.code == "UNAVAILABLE" && error.retryable && reason.as_deref() == Some("startup-sidecars");
+    let hint = error.retry_after.unwrap_or(Duration::from_millis(500));
+    starting.then(|| hint.clamp(Duration::from_millis(100), Duration::from_millis(2_000)))
+}

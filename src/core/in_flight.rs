@@ -1,0 +1,127 @@
+//! The requests that have not ended yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::effect::{Reply, RequestId};
+use super::time::Instant;
+
+/// A request that has not ended yet.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pending {
+    pub(super) method: Arc<str>,
+    pub(super) params: Option<Arc<str>>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) reply: Reply,
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        self.method.len() + self.params.as_ref().map_or(0, |params| params.len())
+    }
+}
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Not given to any transport: the gateway cannot have seen it.
+    Queued,
+    /// Given to the transport: the gateway may have seen it.
+    Sent,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    pending: Pending,
+    progress: Progress,
+    deadline: Option<Instant>,
+}
+
+/// Bounded by what its owner lets in; every way out removes all traces of a request.
+///
+/// Queued requests leave in the order of their ids, which is the order they were made in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct InFlight {
+    entries: BTreeMap<RequestId, Entry>,
+    queued: BTreeSet<RequestId>,
+    deadlines: BTreeSet<(Instant, RequestId)>,
+    queued_bytes: usize,
+}
+
+impl InFlight {
+    pub(super) fn queued(&self) -> usize {
+        self.queued.len()
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    pub(super) fn sent(&self) -> usize {
+        self.entries.len() - self.queued.len()
+    }
+
+    /// Adds a request to the queue.
+    ///
+    /// # Panics
+    /// If the id is in use: callers never reuse ids.
+    pub(super) fn queue(&mut self, now: Instant, id: RequestId, pending: Pending) {
+        let deadline = pending.timeout.map(|timeout| now + timeout);
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, id));
+        }
+        self.queued_bytes += pending.bytes();
+        self.queued.insert(id);
+        let entry = Entry { pending, progress: Progress::Queued, deadline };
+        assert!(self.entries.insert(id, entry).is_none(), "request id {} is used twice", id.0);
+    }
+
+    /// The oldest queued request, now counted as sent. Its parameters are handed over.
+    pub(super) fn send_next(&mut self) -> Option<(RequestId, Arc<str>, Option<Arc<str>>)> {
+        let id = self.queued.pop_first()?;
+        let entry = self.entries.get_mut(&id).expect("queued requests have an entry");
+        self.queued_bytes -= entry.pending.bytes();
+        entry.progress = Progress::Sent;
+        Some((id, Arc::clone(&entry.pending.method), entry.pending.params.take()))
+    }
+
+    pub(super) fn reply(&self, id: RequestId) -> Option<Reply> {
+        self.entries
+            .get(&id)
+            .filter(|entry| entry.progress == Progress::Sent)
+            .map(|entry| entry.pending.reply)
+    }
+
+    /// Removes a request that ended.
+    pub(super) fn take(&mut self, id: RequestId) -> Option<(Pending, Progress)> {
+        let entry = self.entries.remove(&id)?;
+        if let Some(deadline) = entry.deadline {
+            self.deadlines.remove(&(deadline, id));
+        }
+        if self.queued.remove(&id) {
+            self.queued_bytes -= entry.pending.bytes();
+        }
+        Some((entry.pending, entry.progress))
+    }
+
+    /// The oldest request, or the oldest sent one.
+    pub(super) fn first(&self, progress: Option<Progress>) -> Option<RequestId> {
+        match progress {
+            None => self.entries.keys().next().copied(),
+            Some(Progress::Queued) => self.queued.first().copied(),
+            Some(Progress::Sent) => {
+                self.entries.iter().find(|(_, entry)| entry.progress == Progress::Sent).map(|(id, _)| *id)
+            }
+        }
+    }
+
+    /// A request whose deadline has come.
+    pub(super) fn expired(&self, now: Instant) -> Option<RequestId> {
+        self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+}

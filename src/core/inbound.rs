@@ -1,0 +1,173 @@
+//! What the gateway says, phase by phase.
+
+use std::sync::Arc;
+
+use super::connection::{Connection, Phase};
+use super::effect::{Effect, Event, Push, Reply, Response, WireText};
+use super::error::{ConnectionError, Delivery, RequestError, RequestErrorKind};
+use super::frame::{EventFrame, Frame, ResponseFrame, decode, encode_request};
+use super::handshake::{Challenge, connect_params, gateway_error, text_member};
+use super::payload::Payload;
+use super::session::Early;
+use super::snapshot::read_hello;
+
+impl Connection {
+    /// Any message is a sign of life; only a well-formed one has an effect.
+    pub(super) fn received(&mut self, text: &Arc<str>, effects: &mut Vec<Effect>) {
+        self.saw_life();
+        match decode(text) {
+            Ok(Frame::Response(frame)) => self.response(text, frame, effects),
+            Ok(Frame::Event(frame)) => self.event(text, &frame, effects),
+            Err(_) => {}
+        }
+    }
+
+    fn event(&mut self, text: &Arc<str>, frame: &EventFrame<'_>, effects: &mut Vec<Effect>) {
+        match self.phase {
+            Phase::AwaitingChallenge { .. } if frame.event == "connect.challenge" => {
+                self.challenged(&payload_of(text, frame), effects);
+            }
+            Phase::AwaitingChallenge { .. } | Phase::AwaitingHello { .. } => self.early_event(text, frame),
+            Phase::Ready { .. } => self.ready_event(text, frame, effects),
+            Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Dialing { .. }
+            | Phase::Closing { .. }
+            | Phase::Paused(_)
+            | Phase::Stopped => {}
+        }
+    }
+
+    fn challenged(&mut self, payload: &Payload, effects: &mut Vec<Effect>) {
+        if Challenge::read(payload).is_none() {
+            self.hang_up(1008, "connect challenge missing nonce", effects);
+            self.ended(ConnectionError::Handshake("the challenge has no nonce"), effects);
+            return;
+        }
+        let (Some(config), Some(session)) = (&self.config, &mut self.session) else { return };
+        let epoch = session.epoch;
+        session.unwritten += 1;
+        let params = connect_params(config);
+        let text = encode_request(&self.connect_id(epoch), "connect", Some(&params));
+        effects.push(Effect::Transmit { epoch, text: WireText::from(text.as_str()) });
+        self.phase = Phase::AwaitingHello { deadline: self.deadline_for_hello() };
+    }
+
+    /// An event before hello counts for the numbering and waits for the snapshot (protocol 10.5).
+    fn early_event(&mut self, text: &Arc<str>, frame: &EventFrame<'_>) {
+        let limit = self.options.max_early_events;
+        let Some(session) = &mut self.session else { return };
+        if let Some(gap) = session.admit(frame.seq) {
+            session.keep_early(Early::Gap(gap), limit);
+        }
+        let event = event_of(session.epoch, text, frame);
+        session.keep_early(Early::Event(Arc::new(event)), limit);
+    }
+
+    fn ready_event(&mut self, text: &Arc<str>, frame: &EventFrame<'_>, effects: &mut Vec<Effect>) {
+        let Some(session) = &mut self.session else { return };
+        let gap = session.admit(frame.seq);
+        let event = Arc::new(event_of(session.epoch, text, frame));
+        if let Some(gap) = gap {
+            self.deliver(&Push::Gap(gap), effects);
+        }
+        self.deliver_event(event, effects);
+    }
+
+    fn deliver_event(&mut self, event: Arc<Event>, effects: &mut Vec<Effect>) {
+        if let Some(newer) = self.snapshot.as_ref().and_then(|snapshot| snapshot.after(&event)) {
+            self.snapshot = Some(Arc::new(newer));
+        }
+        self.deliver(&Push::Event(event), effects);
+    }
+
+    fn response(&mut self, text: &Arc<str>, frame: ResponseFrame<'_>, effects: &mut Vec<Effect>) {
+        match self.phase {
+            Phase::AwaitingHello { .. } => self.hello(text, frame, effects),
+            Phase::Ready { .. } => self.reply(text, frame, effects),
+            Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Dialing { .. }
+            | Phase::AwaitingChallenge { .. }
+            | Phase::Closing { .. }
+            | Phase::Paused(_)
+            | Phase::Stopped => {}
+        }
+    }
+
+    fn hello(&mut self, text: &Arc<str>, frame: ResponseFrame<'_>, effects: &mut Vec<Effect>) {
+        let Some(epoch) = self.session.as_ref().map(|session| session.epoch) else { return };
+        if frame.id != self.connect_id(epoch) {
+            return;
+        }
+        let payload = frame.payload.map(|raw| Payload::within(text, raw));
+        if !frame.ok {
+            let error = gateway_error(&Payload::from_text(Arc::clone(text)), frame.error, payload);
+            // The answer holds more than the close that follows it, so it decides (protocol 9).
+            self.hang_up(1008, "connect failed", effects);
+            self.ended(ConnectionError::Refused(error), effects);
+            return;
+        }
+        let default_tick = self.options.default_tick_interval;
+        let Some(snapshot) = payload.and_then(|payload| read_hello(epoch, &payload, default_tick)) else {
+            self.hang_up(1008, "connect failed", effects);
+            self.ended(ConnectionError::Handshake("the answer to connect is no hello"), effects);
+            return;
+        };
+        let mut early = Vec::new();
+        if let Some(session) = &mut self.session {
+            session.tick_interval = snapshot.hello.policy.tick_interval;
+            session.max_payload = snapshot.hello.policy.max_payload;
+            early = session.take_early();
+        }
+        self.ready(snapshot, effects);
+        for item in early {
+            match item {
+                Early::Gap(gap) => self.deliver(&Push::Gap(gap), effects),
+                Early::Event(event) => self.deliver_event(event, effects),
+            }
+        }
+        self.send_queued(effects);
+    }
+
+    /// Ends the request that `frame` answers. Answers to nobody (late, repeated, foreign) are inert.
+    fn reply(&mut self, text: &Arc<str>, frame: ResponseFrame<'_>, effects: &mut Vec<Effect>) {
+        let (Some((id, reply)), Some(session)) = (self.reply_to(&frame.id), &self.session) else { return };
+        let epoch = session.epoch;
+        let payload = frame.payload.map(|raw| Payload::within(text, raw));
+        let outcome = if frame.ok {
+            let payload = payload.unwrap_or_else(Payload::null);
+            let accepted = || text_member(&payload, "status").as_deref() == Some("accepted");
+            if reply == Reply::Final && accepted() {
+                effects.push(Effect::Accepted { id, payload });
+                return;
+            }
+            Ok(Response { epoch, payload })
+        } else {
+            let error = gateway_error(&Payload::from_text(Arc::clone(text)), frame.error, payload);
+            Err(RequestErrorKind::Rejected(error))
+        };
+        let (pending, _) = self.requests.take(id).expect("a reply was found for a pending request");
+        let outcome = outcome.map_err(|kind| RequestError {
+            method: pending.method,
+            kind,
+            delivery: Delivery::Rejected,
+        });
+        effects.push(Effect::Complete { id, outcome });
+        self.send_queued(effects);
+    }
+}
+
+fn payload_of(text: &Arc<str>, frame: &EventFrame<'_>) -> Payload {
+    frame.payload.map_or_else(Payload::null, |raw| Payload::within(text, raw))
+}
+
+fn event_of(epoch: super::Epoch, text: &Arc<str>, frame: &EventFrame<'_>) -> Event {
+    Event {
+        epoch,
+        name: Arc::from(&*frame.event),
+        payload: payload_of(text, frame),
+        seq: frame.seq,
+        state_version: frame.state_version,
+    }
+}

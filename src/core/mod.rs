@@ -1,0 +1,44 @@
+//! The sans-IO core: every protocol decision, and nothing that can block.
+//!
+//! The rules of this module, checked by `tests/tidy.rs`:
+//!
+//! 1. Time is an argument ([`Instant`]); there is no clock here.
+//! 2. Randomness is a seed given to [`Connection::new`]; there is no entropy here.
+//! 3. No async runtime, no socket, no thread, no environment, no global state.
+//! 4. Ordered maps only, so that two runs of one history are the same run.
+//! 5. [`Connection::step`] is the one entry point. It returns all it wants done as
+//!    [`Effect`]s, and [`Connection::next_deadline`] says when it wants to run again.
+//!
+//! Because deadlines are derived from the state instead of being kept in a table of their own, a
+//! timer cannot outlive the state that wanted it.
+
+mod backoff;
+pub mod config;
+mod connection;
+mod decision;
+pub mod effect;
+pub mod error;
+pub mod frame;
+mod handshake;
+mod in_flight;
+mod inbound;
+pub mod mailbox;
+pub mod payload;
+mod sequence;
+mod session;
+pub mod snapshot;
+pub mod time;
+
+pub use config::{ClientInfo, Config, Credentials, Endpoint, Options, Secret};
+pub use connection::Connection;
+pub use effect::{
+    Close, Command, Effect, Epoch, Event, Gap, Input, Push, Reply, RequestId, Response, StateVersion, Status,
+    SubscriptionId, WireText,
+};
+pub use error::{
+    ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator, PauseReason, RequestError,
+    RequestErrorKind, Stage,
+};
+pub use payload::Payload;
+pub use snapshot::{Hello, Policy, Snapshot};
+pub use time::Instant;

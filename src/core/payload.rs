@@ -1,0 +1,91 @@
+//! JSON that is kept as the text it arrived in, until somebody asks for a type.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+/// A JSON value inside a received frame.
+///
+/// Cheap to clone: it shares the text of its frame, so an event is parsed once, however many
+/// subscribers see it. `Debug` shows the length only, because payloads may hold secrets.
+#[derive(Clone)]
+pub struct Payload {
+    frame: Arc<str>,
+    range: Range<usize>,
+}
+
+impl Payload {
+    /// A payload of its own, for values that did not arrive in a frame.
+    ///
+    /// The text is taken as it is; [`decode`](Self::decode) reports text that is not JSON.
+    #[must_use]
+    pub fn from_text(text: impl Into<Arc<str>>) -> Self {
+        let frame = text.into();
+        let range = 0..frame.len();
+        Self { frame, range }
+    }
+
+    /// The JSON value `null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self::from_text("null")
+    }
+
+    /// The part of `frame` that `raw` borrows from it.
+    ///
+    /// # Panics
+    /// If `raw` was not borrowed from `frame`: that is a mistake of the caller, never of a peer.
+    pub(crate) fn within(frame: &Arc<str>, raw: &RawValue) -> Self {
+        let text = raw.get();
+        let start = (text.as_ptr() as usize).wrapping_sub(frame.as_ptr() as usize);
+        let range = start..start.wrapping_add(text.len());
+        assert!(range.end <= frame.len() && range.start <= range.end, "payload is not part of its frame");
+        Self { frame: Arc::clone(frame), range }
+    }
+
+    /// The part of this payload that `raw` borrows from it.
+    pub(crate) fn slice(&self, raw: &RawValue) -> Self {
+        Self::within(&self.frame, raw)
+    }
+
+    /// The member `key` of this payload, sharing its text. `None` if this is no object or has no
+    /// such member.
+    #[must_use]
+    pub fn part(&self, key: &str) -> Option<Self> {
+        let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(self.get()).ok()?;
+        members.get(key).map(|raw| self.slice(raw))
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn get(&self) -> &str {
+        &self.frame[self.range.clone()]
+    }
+
+    /// Decodes into a type of your own.
+    ///
+    /// # Errors
+    /// When the JSON does not have the shape of `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.get())
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for Payload {}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.range.len())
+    }
+}

@@ -1,0 +1,83 @@
+//! What is known about one socket. It is made anew for every epoch, so nothing leaks from one
+//! connection into the next (B53).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::effect::{Epoch, Event, Gap};
+use super::sequence::Sequence;
+use super::time::Instant;
+
+/// The state of one dial attempt and its socket.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Session {
+    pub(super) epoch: Epoch,
+    /// When anything at all last arrived.
+    pub(super) last_inbound: Instant,
+    /// The gateway's promise to send something, from hello on.
+    pub(super) tick_interval: Duration,
+    /// The largest message the gateway takes, from hello on.
+    pub(super) max_payload: usize,
+    /// Frames given to the transport and not written yet.
+    pub(super) unwritten: usize,
+    pub(super) sequence: Sequence,
+    early: Vec<Early>,
+}
+
+/// What arrived before hello and must follow the snapshot (protocol 10.5).
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Early {
+    Gap(Gap),
+    Event(Arc<Event>),
+}
+
+impl Session {
+    pub(super) fn new(epoch: Epoch, now: Instant) -> Self {
+        Self {
+            epoch,
+            last_inbound: now,
+            tick_interval: Duration::MAX,
+            max_payload: usize::MAX,
+            unwritten: 0,
+            sequence: Sequence::default(),
+            early: Vec::new(),
+        }
+    }
+
+    /// The gap that `seq` reveals on this connection.
+    pub(super) fn admit(&mut self, seq: Option<u64>) -> Option<Gap> {
+        let missing = self.sequence.admit(seq)?;
+        Some(Gap { epoch: self.epoch, expected: missing.expected, received: missing.received })
+    }
+
+    /// Keeps an item until hello. Beyond `limit` the oldest event gives way to a gap, so that its
+    /// loss is told.
+    pub(super) fn keep_early(&mut self, item: Early, limit: usize) {
+        self.early.push(item);
+        while self.early.len() > limit.max(1) {
+            let numbers: Vec<u64> = self.early.drain(..2).filter_map(|item| item.number()).collect();
+            if let (Some(first), Some(last)) = (numbers.first(), numbers.last()) {
+                let gap = Gap { epoch: self.epoch, expected: *first, received: last.saturating_add(1) };
+                self.early.insert(0, Early::Gap(gap));
+            }
+        }
+    }
+
+    pub(super) fn take_early(&mut self) -> Vec<Early> {
+        std::mem::take(&mut self.early)
+    }
+
+    /// When the peer counts as dead: twice the tick interval after the last sign of life.
+    pub(super) fn silent_at(&self) -> Instant {
+        self.last_inbound + self.tick_interval.saturating_mul(2)
+    }
+}
+
+impl Early {
+    fn number(&self) -> Option<u64> {
+        match self {
+            Self::Gap(gap) => Some(gap.expected),
+            Self::Event(event) => event.seq,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What the gateway says in hello, and the state that subscribers start from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::effect::{Epoch, Event, StateVersion};
+use super::payload::Payload;
+
+/// The gateway's hello (protocol 3.9). Everything not named here is in [`raw`](Self::raw).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Hello {
+    /// The connection it opened.
+    pub epoch: Epoch,
+    /// The protocol version spoken.
+    pub protocol: u32,
+    /// The gateway's version.
+    pub server_version: String,
+    /// The gateway's name for this connection.
+    pub connection_id: String,
+    /// Changes whenever the gateway starts anew.
+    pub boot_id: Option<String>,
+    /// The role that was granted.
+    pub role: Option<String>,
+    /// The scopes that were granted to this connection.
+    pub scopes: Vec<String>,
+    /// The gateway's limits.
+    pub policy: Policy,
+    /// The whole payload.
+    pub raw: Payload,
+}
+
+/// The gateway's limits (protocol 3.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// How often the gateway promises to send something.
+    pub tick_interval: Duration,
+    /// The largest message it accepts, in bytes.
+    pub max_payload: usize,
+}
+
+/// The latest state: hello, with presence and health kept current by the events since.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The hello of the connection it belongs to.
+    pub hello: Arc<Hello>,
+    /// The list of presence entries (protocol 10.2).
+    pub presence: Payload,
+    /// The health summary; `{}` just after the gateway's start (protocol 10.1).
+    pub health: Payload,
+    /// The versions of the two.
+    pub state_version: StateVersion,
+}
+
+impl Snapshot {
+    /// The connection it belongs to.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.hello.epoch
+    }
+
+    /// The snapshot after `event`, if the event changes it: presence and health events replace
+    /// their part whole, unless they are older than what is known (protocol 10.3, 10.4).
+    pub(super) fn after(&self, event: &Event) -> Option<Self> {
+        let version = event.state_version?;
+        match &*event.name {
+            "presence" if version.presence >= self.state_version.presence => {
+                let presence = event.payload.part("presence")?;
+                let state_version = StateVersion { presence: version.presence, ..self.state_version };
+                Some(Self { presence, state_version, ..self.clone() })
+            }
+            "health" if version.health >= self.state_version.health => {
+                let state_version = StateVersion { health: version.health, ..self.state_version };
+                Some(Self { health: event.payload.clone(), state_version, ..self.clone() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Shortest and longest tick interval that are believed: below, every delay would look like death;
+/// above, a dead peer would not be noticed in useful time.
+const TICK_INTERVAL_MIN: Duration = Duration::from_secs(1);
+const TICK_INTERVAL_MAX: Duration = Duration::from_secs(600);
+
+/// Reads the payload of a successful `connect` answer.
+///
+/// `None` means that it is not a hello this client can work with.
+pub(super) fn read_hello(epoch: Epoch, payload: &Payload, default_tick: Duration) -> Option<Snapshot> {
+    let wire: WireHello<'_> = serde_json::from_str(payload.get()).ok()?;
+    if wire.kind != "hello-ok" || wire.protocol != super::handshake::PROTOCOL_VERSION {
+        return None;
+    }
+    let policy = wire.policy.unwrap_or_default();
+    let auth = wire.auth.unwrap_or_default();
+    let tick_interval = policy.tick_interval_ms.map_or(default_tick, Duration::from_millis);
+    let hello = Hello {
+        epoch,
+        protocol: wire.protocol,
+        server_version: wire.server.version,
+        connection_id: wire.server.conn_id,
+        boot_id: wire.server.boot_id,
+        role: auth.role,
+        scopes: auth.scopes,
+        policy: Policy {
+            tick_interval: tick_interval.clamp(TICK_INTERVAL_MIN, TICK_INTERVAL_MAX),
+            max_payload: policy
+                .max_payload
+                .and_then(|bytes| usize::try_from(bytes).ok())
+                .unwrap_or(usize::MAX),
+        },
+        raw: payload.clone(),
+    };
+    Some(Snapshot {
+        hello: Arc::new(hello),
+        presence: payload.slice(wire.snapshot.presence),
+        health: payload.slice(wire.snapshot.health),
+        state_version: wire.snapshot.state_version,
+    })
+}
+
+#[derive(Deserialize)]
+struct WireHello<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    protocol: u32,
+    server: WireServer,
+    #[serde(borrow)]
+    snapshot: WireSnapshot<'a>,
+    #[serde(default)]
+    auth: Option<WireAuth>,
+    #[serde(default)]
+    policy: Option<WirePolicy>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireServer {
+    version: String,
+    conn_id: String,
+    #[serde(default)]
+    boot_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireSnapshot<'a> {
+    #[serde(borrow)]
+    presence: &'a RawValue,
+    #[serde(borrow)]
+    health: &'a RawValue,
+    state_version: StateVersion,
+}
+
+#[derive(Default, Deserialize)]
+struct WireAuth {
+    #[serde(default)]
+    role: Option<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WirePolicy {
+    #[serde(default)]
+    tick_interval_ms: Option<u64>,
+    #[serde(default)]
+    max_payload: Option<u64>,
+}
