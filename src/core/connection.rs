@@ -219,8 +219,8 @@ impl Connection {
 
     fn want(&mut self, effects: &mut Vec<Effect>) {
         self.wanted = true;
-        if self.phase == Phase::Idle && self.config.is_some() {
-            self.dial_at(self.now, self.now, effects);
+        if self.phase == Phase::Idle {
+            self.settle(effects);
         }
     }
 
@@ -380,7 +380,7 @@ impl Connection {
             self.dial_at(self.now, self.now, effects);
         } else {
             self.phase = Phase::Idle;
-            self.set_status(Status::Idle, effects);
+            self.set_status(if self.wanted { Status::NotConfigured } else { Status::Idle }, effects);
         }
     }
 

@@ -296,8 +296,10 @@ pub struct Gap {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Status {
-    /// Nobody wants a connection yet, or no gateway is configured.
+    /// Nobody wants a connection yet.
     Idle,
+    /// A connection is wanted, and there is no config to connect with.
+    NotConfigured,
     /// A socket is being opened.
     Connecting {
         /// The attempt.

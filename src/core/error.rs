@@ -243,7 +243,7 @@ pub struct RequestError {
 pub enum RequestErrorKind {
     /// The gateway answered no.
     #[error("{0}")]
-    Rejected(GatewayError),
+    Rejected(Arc<GatewayError>),
     /// The deadline passed.
     #[error("no answer within {after:?}")]
     TimedOut {

@@ -113,12 +113,19 @@ struct Envelope<'a> {
 /// # Errors
 /// [`FrameError`] says why the message is to be ignored.
 pub fn decode(text: &str) -> Result<Frame<'_>, FrameError> {
-    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| FrameError::Malformed)?;
+    let envelope: Envelope<'_> = object(text).ok_or(FrameError::Malformed)?;
     match envelope.kind.and_then(text_of).as_deref() {
         Some("res") => response(&envelope).map(Frame::Response),
         Some("event") => event(&envelope).map(Frame::Event),
         Some(_) | None => Err(FrameError::UnknownType),
     }
+}
+
+/// Reads a JSON object. The derived readers would take an array of the fields as well, which no
+/// peer means.
+fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    let is_object = text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{');
+    if is_object { serde_json::from_str(text).ok() } else { None }
 }
 
 fn response<'a>(envelope: &Envelope<'a>) -> Result<ResponseFrame<'a>, FrameError> {
@@ -163,7 +170,7 @@ struct RawError<'a> {
 }
 
 fn error_shape(raw: &RawValue) -> Option<ErrorShape<'_>> {
-    let error: RawError<'_> = serde_json::from_str(raw.get()).ok()?;
+    let error: RawError<'_> = object(raw.get())?;
     let text = |field: Option<&RawValue>| field.and_then(text_of_owned).filter(|text| !text.is_empty());
     Some(ErrorShape {
         code: text(error.code).map_or(Cow::Borrowed("UNAVAILABLE"), Cow::Owned),

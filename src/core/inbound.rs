@@ -145,7 +145,7 @@ impl Connection {
             Ok(Response { epoch, payload })
         } else {
             let error = gateway_error(&Payload::from_text(Arc::clone(text)), frame.error, payload);
-            Err(RequestErrorKind::Rejected(error))
+            Err(RequestErrorKind::Rejected(Arc::new(error)))
         };
         let (pending, _) = self.requests.take(id).expect("a reply was found for a pending request");
         let outcome = outcome.map_err(|kind| RequestError {

@@ -1,0 +1,302 @@
+//! The only loop: it carries inputs to the core and effects to the world, and decides nothing.
+//!
+//! Each turn runs in one fixed order (commands, socket, deadline) with a bound on each part, so that
+//! the same inputs give the same history and no part can starve another. Nothing is awaited while an
+//! effect is carried out.
+
+pub(crate) mod order;
+mod socket;
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant as TokioInstant, Sleep};
+
+use crate::core::{
+    Command, Connection, Effect, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
+};
+use crate::network::Network;
+
+use order::{Inbox, Order, Postbox, Waiter};
+use socket::Socket;
+
+/// Orders taken in one turn, so that a flood of them cannot starve the socket.
+const ORDERS_PER_TURN: usize = 64;
+/// Turns in one poll, so that a busy connection cannot starve other tasks of its thread.
+const TURNS_PER_POLL: usize = 16;
+
+/// What a shutdown ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Whether a socket was dialing, open or closing when the shutdown began.
+    pub had_socket: bool,
+    /// Requests that were failed by it.
+    pub failed_requests: usize,
+    /// Subscriptions that were ended by it.
+    pub closed_subscriptions: usize,
+}
+
+/// Runs one connection over a network. Made by [`Builder::build`](crate::Builder::build).
+pub struct Driver<N: Network> {
+    core: Connection,
+    network: Arc<N>,
+    max_message_bytes: usize,
+    socket: Option<Socket<N::Stream>>,
+    inbox: Inbox,
+    waiters: BTreeMap<RequestId, Waiter>,
+    subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
+    status: watch::Sender<Status>,
+    started: TokioInstant,
+    timer: Pin<Box<Sleep>>,
+    /// Reused between steps.
+    effects: Vec<Effect>,
+    inputs: Vec<Input>,
+    report: Option<ShutdownReport>,
+    stopped: bool,
+}
+
+impl<N: Network> Driver<N> {
+    /// Must be called in the context of a runtime with a timer.
+    pub(crate) fn new(
+        core: Connection,
+        options: &Options,
+        network: N,
+        inbox: Inbox,
+        status: watch::Sender<Status>,
+    ) -> Self {
+        let started = TokioInstant::now();
+        Self {
+            core,
+            network: Arc::new(network),
+            max_message_bytes: options.max_message_bytes,
+            socket: None,
+            inbox,
+            waiters: BTreeMap::new(),
+            subscribers: BTreeMap::new(),
+            status,
+            started,
+            timer: Box::pin(tokio::time::sleep_until(started)),
+            effects: Vec::new(),
+            inputs: Vec::new(),
+            report: None,
+            stopped: false,
+        }
+    }
+
+    /// Runs until the client is shut down or its last handle is gone.
+    ///
+    /// Dropping the future is safe at any moment: the socket is dropped, requests fail and
+    /// subscriptions end.
+    pub async fn run(mut self) {
+        let done = self.inbox.stopped();
+        poll_fn(|cx| self.poll(cx)).await;
+        let report = self.report.unwrap_or_default();
+        // Whoever waits for the shutdown must find nothing left of it: the driver goes first.
+        drop(self);
+        done.send_replace(Some(report));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS_PER_POLL {
+            let busy = self.turn(cx);
+            if self.stopped {
+                return Poll::Ready(());
+            }
+            if !busy {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One turn; true if anything happened.
+    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
+        let ordered = self.take_orders(cx);
+        let moved = self.drive_socket(cx);
+        let due = self.drive_deadline(cx);
+        ordered || moved || due
+    }
+
+    fn take_orders(&mut self, cx: &mut Context<'_>) -> bool {
+        for taken in 0..ORDERS_PER_TURN {
+            let Poll::Ready(order) = self.inbox.poll_order(cx) else { return taken > 0 };
+            self.obey(order);
+            if self.stopped {
+                return true;
+            }
+        }
+        true
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Request { id, method, params, timeout, reply, waiter } => {
+                self.waiters.insert(id, waiter);
+                self.step(Input::Command(Command::Request { id, method, params, timeout, reply }));
+            }
+            Order::Cancel(id) => {
+                // The request may have ended in the meantime; then there is nothing to cancel.
+                if self.waiters.remove(&id).is_some() {
+                    self.step(Input::Command(Command::Cancel { id }));
+                }
+            }
+            Order::Subscribe { id, postbox } => {
+                self.subscribers.insert(id, postbox);
+                self.step(Input::Command(Command::Subscribe { id }));
+            }
+            Order::Unsubscribe(id) => {
+                self.subscribers.remove(&id);
+                self.step(Input::Command(Command::Unsubscribe { id }));
+            }
+            Order::Configure { config, permit, applied } => {
+                self.step(Input::Command(Command::Configure(config)));
+                drop(permit);
+                // The caller may have stopped waiting for the word.
+                let _ = applied.send(());
+            }
+            Order::Connect => self.step(Input::Command(Command::Connect)),
+            Order::Wake => self.step(Input::Command(Command::Wake)),
+            Order::Resume => self.step(Input::Command(Command::Resume)),
+            Order::ShutDown => self.shut_down(),
+        }
+    }
+
+    fn shut_down(&mut self) {
+        if self.report.is_none() {
+            self.report = Some(ShutdownReport {
+                had_socket: self.socket.is_some(),
+                failed_requests: self.core.pending(),
+                closed_subscriptions: self.subscribers.len(),
+            });
+        }
+        self.step(Input::Command(Command::ShutDown));
+    }
+
+    fn drive_socket(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(socket) = &mut self.socket else { return false };
+        let mut inputs = std::mem::take(&mut self.inputs);
+        let moved = socket.poll(cx, &mut inputs).is_ready();
+        for input in inputs.drain(..) {
+            if let Input::DialFailed { .. } | Input::Closed { .. } = &input {
+                self.socket = None;
+            }
+            self.step(input);
+        }
+        self.inputs = inputs;
+        moved
+    }
+
+    fn drive_deadline(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.core.next_deadline() else { return false };
+        if deadline > self.now() {
+            let at = self.started + deadline.elapsed();
+            if self.timer.deadline() != at {
+                self.timer.as_mut().reset(at);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+        }
+        self.step(Input::Timeout);
+        true
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from(self.started.elapsed())
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.core.step(self.now(), input, &mut effects);
+        for effect in effects.drain(..) {
+            self.carry_out(effect);
+        }
+        self.effects = effects;
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Dial { epoch, endpoint } => {
+                assert!(self.socket.is_none(), "a dial while a socket is alive");
+                let network = Arc::clone(&self.network);
+                self.socket = Some(Socket::dial(network, epoch, endpoint, self.max_message_bytes));
+            }
+            Effect::Transmit { epoch, text } => {
+                if let Some(socket) = self.socket.as_mut().filter(|socket| socket.epoch == epoch) {
+                    socket.send(&text);
+                }
+            }
+            Effect::HangUp { epoch, close } => {
+                if let Some(socket) = self.socket.as_mut().filter(|socket| socket.epoch == epoch)
+                    && socket.close(&close)
+                {
+                    self.socket = None;
+                }
+            }
+            Effect::Accepted { id, payload } => {
+                if let Some(waiter) = self.waiters.get_mut(&id) {
+                    waiter.accepted(payload);
+                }
+            }
+            Effect::Complete { id, outcome } => {
+                if let Some(waiter) = self.waiters.remove(&id) {
+                    waiter.complete(outcome);
+                }
+            }
+            Effect::Deliver { to, push } => self.deliver(to, push),
+            Effect::Status(status) => {
+                log_status(&status);
+                self.status.send_replace(status);
+            }
+            Effect::Stopped => self.stopped = true,
+        }
+    }
+
+    fn deliver(&mut self, to: SubscriptionId, push: Push) {
+        let is_last = push == Push::Closed;
+        if let Some(postbox) = self.subscribers.get(&to) {
+            postbox.post(push);
+        }
+        if is_last {
+            self.subscribers.remove(&to);
+        }
+    }
+}
+
+/// Without a shutdown subscribers are told all the same; requests notice by themselves.
+impl<N: Network> Drop for Driver<N> {
+    fn drop(&mut self) {
+        for postbox in self.subscribers.values() {
+            postbox.post(Push::Closed);
+        }
+    }
+}
+
+/// One line for each change that matters, at the level of whoever must act: nobody for a reconnect
+/// (info), a person for a pause (warn). Failed attempts in between are debug, so that a gateway
+/// restart cannot flood a log.
+fn log_status(status: &Status) {
+    match status {
+        Status::Ready { epoch } => tracing::info!(epoch = epoch.0, "connected to the gateway"),
+        Status::Backoff { attempt: 1, cause, .. } => {
+            tracing::info!(%cause, "the connection to the gateway ended; reconnecting");
+        }
+        Status::Backoff { attempt, cause, .. } => tracing::debug!(attempt, %cause, "still not connected"),
+        Status::Paused(reason) => tracing::warn!(%reason, "reconnecting is paused"),
+        Status::Connecting { epoch, attempt } => tracing::debug!(epoch = epoch.0, attempt, "dialing"),
+        Status::Handshaking { epoch } => tracing::debug!(epoch = epoch.0, "handshaking"),
+        Status::Closing => tracing::debug!("closing the socket"),
+        Status::Idle => tracing::debug!("idle"),
+        Status::NotConfigured => tracing::debug!("no gateway is configured"),
+        Status::Stopped => tracing::debug!("stopped"),
+    }
+}
+
+/// The sending half of an [`Inbox`].
+pub(crate) type OrderSender = mpsc::UnboundedSender<Order>;

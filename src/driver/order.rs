@@ -1,0 +1,155 @@
+//! What handles send to the driver, and what it sends back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use crate::core::mailbox::Mailbox;
+use crate::core::{Config, Payload, Push, Reply, RequestError, RequestId, Response, SubscriptionId};
+
+use super::ShutdownReport;
+
+/// A message to the driver. The channel is unbounded, but every message either carries a permit of
+/// a bounded set or is sent at most once until it is taken, so the queue is bounded all the same
+/// and sending never waits: a drop handler can send.
+pub(crate) enum Order {
+    Request {
+        id: RequestId,
+        method: Arc<str>,
+        params: Option<Arc<str>>,
+        timeout: Option<Duration>,
+        reply: Reply,
+        waiter: Waiter,
+    },
+    Cancel(RequestId),
+    Subscribe {
+        id: SubscriptionId,
+        postbox: Arc<Postbox>,
+    },
+    Unsubscribe(SubscriptionId),
+    Configure {
+        config: Option<Arc<Config>>,
+        permit: OwnedSemaphorePermit,
+        applied: oneshot::Sender<()>,
+    },
+    Connect,
+    Wake,
+    Resume,
+    ShutDown,
+}
+
+/// The caller of a request.
+pub(crate) struct Waiter {
+    pub(crate) outcome: oneshot::Sender<Result<Response, RequestError>>,
+    pub(crate) accepted: Option<oneshot::Sender<Payload>>,
+    /// Returned when the request has left the driver.
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
+impl Waiter {
+    /// Hands over the acknowledgement, once. A caller that is gone has cancelled, or is about to.
+    pub(crate) fn accepted(&mut self, payload: Payload) {
+        if let Some(accepted) = self.accepted.take() {
+            let _ = accepted.send(payload);
+        }
+    }
+
+    /// Hands over the outcome. A caller that is gone does not want it.
+    pub(crate) fn complete(self, outcome: Result<Response, RequestError>) {
+        let _ = self.outcome.send(outcome);
+    }
+}
+
+/// A mailbox that wakes its reader.
+pub(crate) struct Postbox {
+    mailbox: Mutex<Mailbox>,
+    reader: AtomicWaker,
+    /// Returned when neither the driver nor the subscriber needs the subscription any more.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Postbox {
+    pub(crate) fn new(mailbox: Mailbox, permit: OwnedSemaphorePermit) -> Self {
+        Self { mailbox: Mutex::new(mailbox), reader: AtomicWaker::new(), _permit: permit }
+    }
+
+    pub(crate) fn post(&self, push: Push) {
+        self.lock().push(push);
+        self.reader.wake();
+    }
+
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Push> {
+        // Register before looking: a push in between then wakes the new waker (A19).
+        self.reader.register(cx.waker());
+        self.lock().pop().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Mailbox> {
+        // No code of a consumer runs under this lock, so a poisoned mailbox is still whole.
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Orders that mean the same when given twice, and are therefore queued once.
+#[derive(Default)]
+pub(crate) struct Standing {
+    pub(crate) connect: AtomicBool,
+    pub(crate) wake: AtomicBool,
+    pub(crate) resume: AtomicBool,
+    pub(crate) shut_down: AtomicBool,
+}
+
+/// The driver's end of the queue.
+pub(crate) struct Inbox {
+    orders: mpsc::UnboundedReceiver<Order>,
+    standing: Arc<Standing>,
+    stopped: watch::Sender<Option<ShutdownReport>>,
+}
+
+impl Inbox {
+    pub(crate) fn new(
+        orders: mpsc::UnboundedReceiver<Order>,
+        standing: Arc<Standing>,
+        stopped: watch::Sender<Option<ShutdownReport>>,
+    ) -> Self {
+        Self { orders, standing, stopped }
+    }
+
+    /// Where to announce that the driver is gone.
+    pub(crate) fn stopped(&self) -> watch::Sender<Option<ShutdownReport>> {
+        self.stopped.clone()
+    }
+
+    /// The next order. When the last handle is gone, the order to shut down, once.
+    pub(crate) fn poll_order(&mut self, cx: &mut Context<'_>) -> Poll<Order> {
+        let order = match self.orders.poll_recv(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(order)) => order,
+            Poll::Ready(None) if self.standing.shut_down.swap(true, Ordering::AcqRel) => {
+                return Poll::Pending;
+            }
+            Poll::Ready(None) => return Poll::Ready(Order::ShutDown),
+        };
+        match order {
+            Order::Connect => self.standing.connect.store(false, Ordering::Release),
+            Order::Wake => self.standing.wake.store(false, Ordering::Release),
+            Order::Resume => self.standing.resume.store(false, Ordering::Release),
+            // A shutdown is for ever: its flag stays up.
+            Order::ShutDown
+            | Order::Request { .. }
+            | Order::Cancel(_)
+            | Order::Subscribe { .. }
+            | Order::Unsubscribe(_)
+            | Order::Configure { .. } => {}
+        }
+        Poll::Ready(order)
+    }
+}

@@ -1,0 +1,282 @@
+//! One dial attempt and the websocket it leads to, as a thing that is polled.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::{Sink, Stream};
+use tokio_tungstenite::tungstenite::Error as WsError;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::core::{Close, ConnectionError, DialError, Endpoint, Epoch, Input, WireText};
+use crate::network::Network;
+
+/// Messages read in one turn, so that a busy gateway cannot starve commands and timers.
+const READS_PER_TURN: usize = 64;
+/// The part of a refused upgrade's body that is kept (protocol 1.5).
+const REFUSAL_BODY_BYTES: usize = 2_048;
+
+type Dial<S> = Pin<Box<dyn Future<Output = Result<WebSocketStream<S>, DialError>> + Send>>;
+
+/// The socket of one epoch.
+///
+/// ```text
+///   Dialing ──▶ Open ──▶ Closing ──▶ Done
+///      └──────────┴────────────────────▲
+/// ```
+pub(super) struct Socket<S> {
+    pub(super) epoch: Epoch,
+    state: State<S>,
+    outbox: VecDeque<Message>,
+    /// Frames taken by the websocket layer and not flushed yet.
+    unflushed: usize,
+    needs_flush: bool,
+}
+
+enum State<S> {
+    Dialing(Dial<S>),
+    Open(Box<WebSocketStream<S>>),
+    /// Our close frame is on its way; what still arrives is read and ignored until the peer's.
+    Closing(Box<WebSocketStream<S>>),
+    Done,
+}
+
+impl<S> Socket<S>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    /// Begins to dial. Nothing happens until the socket is polled.
+    pub(super) fn dial<N: Network<Stream = S>>(
+        network: Arc<N>,
+        epoch: Epoch,
+        endpoint: Endpoint,
+        max_message_bytes: usize,
+    ) -> Self {
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(max_message_bytes))
+            .max_frame_size(Some(max_message_bytes));
+        let dial = async move {
+            let stream = network.connect(&endpoint).await.map_err(|error| dial_error(&error))?;
+            let upgrade = client_async_with_config(endpoint.url(), stream, Some(config)).await;
+            upgrade.map(|(websocket, _)| websocket).map_err(upgrade_error)
+        };
+        Self {
+            epoch,
+            state: State::Dialing(Box::pin(dial)),
+            outbox: VecDeque::new(),
+            unflushed: 0,
+            needs_flush: false,
+        }
+    }
+
+    /// Queues a message. The core bounds how many can be queued.
+    pub(super) fn send(&mut self, text: &WireText) {
+        self.outbox.push_back(Message::text(&*text.0));
+    }
+
+    /// Ends the socket; true if it may be dropped now.
+    pub(super) fn close(&mut self, close: &Close) -> bool {
+        self.outbox.clear();
+        match close {
+            Close::Now { code, reason } => {
+                self.try_close_frame(*code, reason);
+                true
+            }
+            Close::Graceful { code, reason } => {
+                self.outbox.push_back(close_message(*code, reason));
+                self.state = match std::mem::replace(&mut self.state, State::Done) {
+                    State::Open(websocket) | State::Closing(websocket) => State::Closing(websocket),
+                    State::Dialing(_) | State::Done => State::Done,
+                };
+                false
+            }
+        }
+    }
+
+    /// One attempt at a close frame, without waiting: the peer may be dead.
+    fn try_close_frame(&mut self, code: u16, reason: &str) {
+        let State::Open(websocket) = &mut self.state else { return };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut websocket = Pin::new(&mut **websocket);
+        if websocket.as_mut().poll_ready(&mut cx).is_ready()
+            && websocket.as_mut().start_send(close_message(code, reason)).is_ok()
+        {
+            // Whatever comes of it, the socket is dropped next.
+            let _ = websocket.poll_flush(&mut cx);
+        }
+    }
+
+    /// Moves everything that can move and appends what happened to `inputs`.
+    ///
+    /// Ready when something was appended. After an input that ends the socket it is never polled
+    /// again, because the owner drops it.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> Poll<()> {
+        let before = inputs.len();
+        if let State::Dialing(dial) = &mut self.state {
+            match dial.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(websocket)) => {
+                    self.state = State::Open(Box::new(websocket));
+                    inputs.push(Input::Opened { epoch: self.epoch });
+                }
+                Poll::Ready(Err(error)) => {
+                    self.state = State::Done;
+                    inputs.push(Input::DialFailed { epoch: self.epoch, error });
+                }
+            }
+        } else {
+            self.poll_read(cx, inputs);
+            self.poll_write(cx, inputs);
+        }
+        if inputs.len() > before { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) {
+        for _ in 0..READS_PER_TURN {
+            let (websocket, closing) = match &mut self.state {
+                State::Open(websocket) => (websocket, false),
+                State::Closing(websocket) => (websocket, true),
+                State::Dialing(_) | State::Done => return,
+            };
+            let Poll::Ready(next) = Pin::new(&mut **websocket).poll_next(cx) else { return };
+            match next {
+                Some(Ok(Message::Close(frame))) => {
+                    // The answer to the close is queued by now; give it one chance to leave, as the
+                    // gateway waits for it (protocol 16.3).
+                    let _ = Pin::new(&mut **websocket).poll_flush(cx);
+                    return self.done(closed_by_peer(frame), inputs);
+                }
+                Some(Ok(message)) => {
+                    // A ping's answer is queued by the websocket layer and needs a flush.
+                    self.needs_flush |= matches!(message, Message::Ping(_));
+                    if !closing {
+                        inputs.push(received(self.epoch, &message));
+                    }
+                }
+                Some(Err(error)) => return self.done(lost(&error), inputs),
+                None => return self.done(ConnectionError::Lost("the stream ended".to_owned()), inputs),
+            }
+        }
+        // More may be waiting: come back after the other work of this turn.
+        cx.waker().wake_by_ref();
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) {
+        let (State::Open(websocket) | State::Closing(websocket)) = &mut self.state else { return };
+        let mut websocket = Pin::new(&mut **websocket);
+        while !self.outbox.is_empty() {
+            match websocket.as_mut().poll_ready(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Err(error)) => return self.done(lost(&error), inputs),
+                Poll::Ready(Ok(())) => {}
+            }
+            let message = self.outbox.pop_front().expect("the outbox was not empty");
+            if let Err(error) = websocket.as_mut().start_send(message) {
+                return self.done(lost(&error), inputs);
+            }
+            self.unflushed += 1;
+            self.needs_flush = true;
+        }
+        if !self.needs_flush {
+            return;
+        }
+        match websocket.poll_flush(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Err(error)) => self.done(lost(&error), inputs),
+            Poll::Ready(Ok(())) => {
+                self.needs_flush = false;
+                let frames = std::mem::take(&mut self.unflushed);
+                if frames > 0 {
+                    inputs.push(Input::Written { epoch: self.epoch, frames });
+                }
+            }
+        }
+    }
+
+    fn done(&mut self, error: ConnectionError, inputs: &mut Vec<Input>) {
+        self.state = State::Done;
+        inputs.push(Input::Closed { epoch: self.epoch, error });
+    }
+}
+
+fn received(epoch: Epoch, message: &Message) -> Input {
+    match message {
+        Message::Text(text) => Input::Received { epoch, text: WireText::from(text.as_str()) },
+        Message::Binary(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Input::Received { epoch, text: WireText::from(text) },
+            Err(_) => Input::Activity { epoch },
+        },
+        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_) => {
+            Input::Activity { epoch }
+        }
+    }
+}
+
+fn close_message(code: u16, reason: &str) -> Message {
+    Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))
+}
+
+fn closed_by_peer(frame: Option<CloseFrame>) -> ConnectionError {
+    match frame {
+        Some(frame) => {
+            ConnectionError::Closed { code: frame.code.into(), reason: frame.reason.as_str().to_owned() }
+        }
+        None => ConnectionError::Closed { code: 1005, reason: String::new() },
+    }
+}
+
+fn lost(error: &WsError) -> ConnectionError {
+    match error {
+        WsError::ConnectionClosed => ConnectionError::Closed { code: 1005, reason: String::new() },
+        WsError::Io(error) => ConnectionError::Lost(io_text(error)),
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            ConnectionError::Lost("the stream ended without a close frame".to_owned())
+        }
+        other => ConnectionError::Lost(other.to_string()),
+    }
+}
+
+fn upgrade_error(error: WsError) -> DialError {
+    match error {
+        WsError::Io(error) => dial_error(&error),
+        WsError::Http(response) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            let kept = &body[..body.len().min(REFUSAL_BODY_BYTES)];
+            DialError::Upgrade {
+                status: response.status().as_u16(),
+                body: String::from_utf8_lossy(kept).trim().to_owned(),
+            }
+        }
+        WsError::Protocol(ProtocolError::HandshakeIncomplete) => DialError::Reset,
+        other => DialError::Handshake(other.to_string()),
+    }
+}
+
+fn dial_error(error: &io::Error) -> DialError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => DialError::Refused,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => DialError::Unreachable,
+        io::ErrorKind::TimedOut => DialError::TimedOut,
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => DialError::Reset,
+        io::ErrorKind::Unsupported => DialError::Unsupported(error.to_string()),
+        _ => DialError::Io(error.to_string()),
+    }
+}
+
+/// The kind alone where it says enough: the full text differs between operating systems.
+fn io_text(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => "the connection was reset".to_owned(),
+        io::ErrorKind::BrokenPipe => "the connection is broken".to_owned(),
+        _ => error.to_string(),
+    }
+}

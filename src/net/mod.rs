@@ -1,0 +1,5 @@
+//! The production networks.
+
+mod tcp;
+
+pub use tcp::TcpNetwork;
