@@ -1,2 +1,1 @@
 //! A client core that holds exactly one socket to an OpenClaw Gateway.
-
