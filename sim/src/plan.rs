@@ -404,7 +404,10 @@ impl Plan {
             }
             last = step.at_ms;
             if step.at_ms.saturating_add(step.action.lasts_ms()) > self.params.end_ms {
-                return Err(error(format!("it lasts beyond the end of the run at {} ms", self.params.end_ms)));
+                return Err(error(format!(
+                    "it lasts beyond the end of the run at {} ms",
+                    self.params.end_ms
+                )));
             }
             if step.action.gateway().is_some_and(|gateway| gateway >= GATEWAYS) {
                 return Err(error(format!("there are only {GATEWAYS} gateways, numbered from 0")));
@@ -449,7 +452,10 @@ impl Params {
             return error("end_ms", "must be from 1 to 86400000, which is a day");
         }
         if self.options().validate().is_err() {
-            return error("backoff_ms", "the times of the client must be above zero, and the cap above the first wait");
+            return error(
+                "backoff_ms",
+                "the times of the client must be above zero, and the cap above the first wait",
+            );
         }
         Ok(())
     }

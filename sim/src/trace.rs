@@ -416,7 +416,9 @@ fn encode_item(item: Item, code: &mut Encoder<'_>) {
     match item {
         Item::Snapshot { epoch } => code.tag(0).number(epoch),
         Item::Event { epoch, seq } => code.tag(1).number(epoch).number(seq.map_or(u64::MAX, |seq| seq)),
-        Item::Gap { epoch, expected, received } => code.tag(2).number(epoch).number(expected).number(received),
+        Item::Gap { epoch, expected, received } => {
+            code.tag(2).number(epoch).number(expected).number(received)
+        }
         Item::Status(status) => code.tag(3).tag(status as u8),
         Item::Lagged { missed } => code.tag(4).number(missed),
         Item::Closed => code.tag(5),
@@ -496,7 +498,9 @@ impl What {
             | Self::Resumed
             | Self::ShutdownCalled
             | Self::ShutdownReturned => Lane::Consumer,
-            Self::Status(_) | Self::Dialed { .. } | Self::Released { .. } | Self::Remaining { .. } => Lane::Client,
+            Self::Status(_) | Self::Dialed { .. } | Self::Released { .. } | Self::Remaining { .. } => {
+                Lane::Client
+            }
             Self::Fault { fault: Fault::Partition | Fault::Blip, .. }
             | Self::Healed { fault: Fault::Partition | Fault::Blip, .. } => Lane::Link,
             Self::Gateway { gateway, .. } | Self::Fault { gateway, .. } | Self::Healed { gateway, .. } => {
@@ -570,7 +574,9 @@ impl fmt::Display for Seen {
             Self::Connect { connection, token: Some(token) } => {
                 write!(f, "connection {connection} presents {token}")
             }
-            Self::Connect { connection, token: None } => write!(f, "connection {connection} presents no token"),
+            Self::Connect { connection, token: None } => {
+                write!(f, "connection {connection} presents no token")
+            }
             Self::Hello { connection } => write!(f, "says hello to connection {connection}"),
             Self::Refused { connection, code } => write!(f, "refuses connection {connection}: {code}"),
             Self::Request { connection, request } => {

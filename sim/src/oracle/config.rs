@@ -68,7 +68,9 @@ impl Oracle for OneReconnectPerChange {
                 self.held.insert(*socket, record.at);
                 let in_force = self.history.last().map(|(_, gateway, _)| *gateway);
                 if in_force != Some(*gateway) {
-                    return Err(format!("socket {socket} is dialed to gateway {gateway}, which is not in force"));
+                    return Err(format!(
+                        "socket {socket} is dialed to gateway {gateway}, which is not in force"
+                    ));
                 }
             }
             What::Released { socket } => {

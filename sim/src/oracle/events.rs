@@ -37,7 +37,9 @@ impl SnapshotFirst {
             (Item::Event { epoch: of, .. } | Item::Gap { epoch: of, .. }, Some(current)) if of != current => {
                 Err(format!("subscription {subscription} gets {item} after the snapshot of epoch {current}"))
             }
-            (Item::Event { .. } | Item::Gap { .. } | Item::Status(_) | Item::Lagged { .. }, Some(_)) => Ok(()),
+            (Item::Event { .. } | Item::Gap { .. } | Item::Status(_) | Item::Lagged { .. }, Some(_)) => {
+                Ok(())
+            }
         }
     }
 }
@@ -102,7 +104,10 @@ impl Numbers {
                 return Err(format!("a gap up to {received} is followed by event {seq:?}"));
             }
             (None, Some(seq)) if self.highest.is_some_and(|highest| seq > highest + 1) => {
-                return Err(format!("event {seq} of epoch {} reveals a gap that was not reported", self.epoch));
+                return Err(format!(
+                    "event {seq} of epoch {} reveals a gap that was not reported",
+                    self.epoch
+                ));
             }
             (Some(_) | None, Some(_) | None) => {}
         }

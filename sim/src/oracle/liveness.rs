@@ -6,7 +6,7 @@ use std::time::Duration;
 use onesocket::core::Instant;
 
 use super::{Invariant, Oracle};
-use crate::plan::{Plan, Fault};
+use crate::plan::{Fault, Plan};
 use crate::trace::{Record, StatusKind, What};
 
 /// Two dials without a reason in between are at least the first wait apart, and nothing is dialed
@@ -30,7 +30,10 @@ impl NoStorm {
         }
         let too_soon = self.last_dial.is_some_and(|last| at.since(last) < self.first_wait);
         if too_soon && !self.excused {
-            return Err(format!("socket {socket} is dialed less than {:?} after the one before", self.first_wait));
+            return Err(format!(
+                "socket {socket} is dialed less than {:?} after the one before",
+                self.first_wait
+            ));
         }
         self.last_dial = Some(at);
         self.excused = false;

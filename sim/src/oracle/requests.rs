@@ -32,12 +32,20 @@ impl SettlesOnce {
         match outcome {
             Outcome::Answered { own: false } => Err(format!("request {request} gets the answer to another")),
             Outcome::Answered { own: true } | Outcome::Failed { kind: FailureKind::Rejected, .. } => {
-                if self.arrived.contains(&request) { Ok(()) } else { Err(format!("request {request} is answered and never arrived")) }
+                if self.arrived.contains(&request) {
+                    Ok(())
+                } else {
+                    Err(format!("request {request} is answered and never arrived"))
+                }
             }
             Outcome::Failed { delivery, .. } if may_have_arrived(delivery) => Ok(()),
             Outcome::Failed { .. } => {
                 self.not_sent.insert(request);
-                if self.arrived.contains(&request) { Err(format!("request {request} is reported as not sent and arrived")) } else { Ok(()) }
+                if self.arrived.contains(&request) {
+                    Err(format!("request {request} is reported as not sent and arrived"))
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -59,7 +67,9 @@ impl Oracle for SettlesOnce {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
-        if let Some((request, deadline)) = self.open.iter().find(|(_, deadline)| record.at > **deadline + LATE) {
+        if let Some((request, deadline)) =
+            self.open.iter().find(|(_, deadline)| record.at > **deadline + LATE)
+        {
             return Err(format!("request {request} is still open after its deadline at {deadline}"));
         }
         match &record.what {
