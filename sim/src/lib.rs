@@ -1,8 +1,11 @@
 //! Deterministic simulation testing harness for the onesocket client core.
 
 pub mod gateway;
+pub mod generate;
+pub mod machine;
 pub mod observe;
 pub mod oracle;
 pub mod plan;
 pub mod random;
+pub mod run;
 pub mod trace;

@@ -333,11 +333,10 @@ impl Trace {
         self.now
     }
 
-    /// Forgets everything and keeps the memory.
-    pub fn clear(&mut self) {
-        self.records.clear();
-        self.digest = 0;
-        self.now = Instant::ZERO;
+    /// The records alone.
+    #[must_use]
+    pub fn into_records(self) -> Vec<Record> {
+        self.records
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct SharedAttempt {
     dialed: BTreeMap<u32, Dialed>,
     troubled: BTreeMap<u8, Instant>,
     lasting: BTreeMap<u8, u32>,
+    /// Gateways that are going down or are down.
+    down: BTreeSet<u8>,
     changed: Option<Instant>,
 }
 
@@ -60,13 +62,15 @@ impl SharedAttempt {
             dialed: BTreeMap::new(),
             troubled: BTreeMap::new(),
             lasting: BTreeMap::new(),
+            down: BTreeSet::new(),
             changed: None,
         }
     }
 
     fn released(&mut self, socket: u32, now: Instant) -> Result<(), String> {
         let Some(Dialed { gateway, at }) = self.dialed.remove(&socket) else { return Ok(()) };
-        let excused = self.lasting.get(&gateway).is_some_and(|count| *count > 0)
+        let excused = self.down.contains(&gateway)
+            || self.lasting.get(&gateway).is_some_and(|count| *count > 0)
             || self.troubled.get(&gateway).is_some_and(|trouble| *trouble >= at)
             || self.changed.is_some_and(|changed| changed >= at)
             // An attempt may run out of time in any of its stages without a fault, if it is slow.
@@ -94,11 +98,15 @@ impl Oracle for SharedAttempt {
                 *self.lasting.entry(*gateway).or_default() -= 1;
                 self.troubled.insert(*gateway, record.at);
             }
-            What::Gateway {
-                gateway,
-                seen:
-                    Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Refused { .. } | Seen::Booted | Seen::Down,
+            What::Fault { fault: Fault::Restart | Fault::Crash, gateway }
+            | What::Gateway { gateway, seen: Seen::Down } => {
+                self.down.insert(*gateway);
             }
+            What::Gateway { gateway, seen: Seen::Booted } => {
+                self.down.remove(gateway);
+                self.troubled.insert(*gateway, record.at);
+            }
+            What::Gateway { gateway, seen: Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Refused { .. } }
             | What::Fault { gateway, .. } => {
                 self.troubled.insert(*gateway, record.at);
             }
