@@ -92,6 +92,9 @@ struct Socket {
     /// A partition struck it: nothing passes any more, and nobody is told.
     dead: bool,
     released: bool,
+    /// A side that has sent a close frame does not answer one (RFC 6455, 5.5.1).
+    client_closes: bool,
+    gateway_closes: bool,
     to_gateway: Channel<ToGateway>,
     to_client: Channel<ToClient>,
 }
@@ -132,6 +135,8 @@ impl Network {
             gateway,
             dead,
             released: false,
+            client_closes: false,
+            gateway_closes: false,
             to_gateway: Channel::default(),
             to_client: Channel::default(),
         };
@@ -172,10 +177,14 @@ impl Network {
         (held_until > now).then_some(held_until)
     }
 
-    /// Sends a parcel; its arrival, unless it is lost.
+    /// Sends a parcel; its arrival, unless it is lost or a second close frame.
     pub(super) fn to_gateway(&mut self, now: Instant, epoch: Epoch, parcel: ToGateway) -> Option<Instant> {
         let arrival = now + self.draw_latency();
         let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.dead)?;
+        let closes = matches!(parcel, ToGateway::Close);
+        if closes && std::mem::replace(&mut socket.client_closes, true) {
+            return None;
+        }
         Some(socket.to_gateway.send(arrival, parcel))
     }
 
@@ -183,6 +192,10 @@ impl Network {
     pub(super) fn to_client(&mut self, now: Instant, epoch: Epoch, parcel: ToClient) -> Option<Instant> {
         let arrival = now + self.draw_latency();
         let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.dead)?;
+        let closes = matches!(parcel, ToClient::Close { .. });
+        if closes && std::mem::replace(&mut socket.gateway_closes, true) {
+            return None;
+        }
         Some(socket.to_client.send(arrival, parcel))
     }
 
