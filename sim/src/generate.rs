@@ -36,6 +36,7 @@ pub fn plan(seed: u64) -> Plan {
     generator.faults(&mut Stream::new(seed, "faults"));
     generator.workload(&mut Stream::new(seed, "workload"));
     generator.configs(&mut Stream::new(seed, "configs"));
+    generator.pounce(&mut Stream::new(seed, "pounce"));
     generator.last_word(&mut Stream::new(seed, "last word"));
     generator.steps.sort_by_key(|step| step.at_ms);
     Plan { version: VERSION, seed, params: generator.params, steps: generator.steps }
@@ -184,6 +185,26 @@ impl Generator {
         let gateway = u8::from(draw.chance(40));
         let token = if draw.chance(80) { self.token_at(gateway, at_ms) } else { "token-wrong".to_owned() };
         self.add(at_ms, Action::Configure { gateway, token });
+    }
+
+    /// Races need closeness: the app acts again a moment after something else happened.
+    fn pounce(&mut self, draw: &mut Stream) {
+        if self.steps.is_empty() || draw.chance(40) {
+            return;
+        }
+        for _ in 0..draw.log_between(1, 6) {
+            let at_ms = draw.pick(&self.steps).at_ms + draw.between(0, 40);
+            let consumer = u8::try_from(draw.between(0, CONSUMERS - 1)).expect("there are few consumers");
+            match draw.between(1, 100) {
+                1..=6 => self.add(at_ms, Action::Shutdown {}),
+                7..=40 => self.configure(at_ms, draw),
+                41..=60 => self.add(at_ms, Action::DropRequest { consumer }),
+                61..=75 => self.add(at_ms, Action::Subscribe { consumer }),
+                76..=85 => self.add(at_ms, Action::Unsubscribe { consumer }),
+                86..=93 => self.add(at_ms, Action::Wake {}),
+                _ => self.add(at_ms, Action::Resume {}),
+            }
+        }
     }
 
     /// The token that is right at that time.

@@ -1,8 +1,11 @@
 //! Deterministic simulation testing harness for the onesocket client core.
 
+pub mod explore;
 pub mod gateway;
 pub mod generate;
 pub mod machine;
+pub mod marks;
+pub mod mutants;
 pub mod observe;
 pub mod oracle;
 pub mod plan;

@@ -178,7 +178,7 @@ impl Network {
     }
 
     /// Sends a parcel; its arrival, unless it is lost or a second close frame.
-    pub(super) fn to_gateway(&mut self, now: Instant, epoch: Epoch, parcel: ToGateway) -> Option<Instant> {
+    pub(super) fn send_to_gateway(&mut self, now: Instant, epoch: Epoch, parcel: ToGateway) -> Option<Instant> {
         let arrival = now + self.draw_latency();
         let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.dead)?;
         let closes = matches!(parcel, ToGateway::Close);
@@ -188,8 +188,8 @@ impl Network {
         Some(socket.to_gateway.send(arrival, parcel))
     }
 
-    /// As [`to_gateway`](Self::to_gateway), the other way.
-    pub(super) fn to_client(&mut self, now: Instant, epoch: Epoch, parcel: ToClient) -> Option<Instant> {
+    /// As [`send_to_gateway`](Self::send_to_gateway), the other way.
+    pub(super) fn send_to_client(&mut self, now: Instant, epoch: Epoch, parcel: ToClient) -> Option<Instant> {
         let arrival = now + self.draw_latency();
         let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.dead)?;
         let closes = matches!(parcel, ToClient::Close { .. });

@@ -334,13 +334,13 @@ impl<'p> Machine<'p> {
     }
 
     fn send_to_gateway(&mut self, epoch: Epoch, parcel: ToGateway) {
-        if let Some(arrival) = self.network.to_gateway(self.now, epoch, parcel) {
+        if let Some(arrival) = self.network.send_to_gateway(self.now, epoch, parcel) {
             self.queue.push(arrival, self.ties.any(), Due::ArriveAtGateway(epoch));
         }
     }
 
     fn send_to_client(&mut self, epoch: Epoch, parcel: ToClient) {
-        if let Some(arrival) = self.network.to_client(self.now, epoch, parcel) {
+        if let Some(arrival) = self.network.send_to_client(self.now, epoch, parcel) {
             self.queue.push(arrival, self.ties.any(), Due::ArriveAtClient(epoch));
         }
     }

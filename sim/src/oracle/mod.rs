@@ -38,11 +38,15 @@ pub enum Invariant {
     NoStorm,
     /// A wanted connection becomes ready within a computed bound once faults have ended.
     NoWedge,
+    /// No assertion of the core, the model or the harness fails.
+    NoPanic,
+    /// The same plan gives the same digest.
+    Deterministic,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::OneSocket,
         Self::StopIsFinal,
         Self::OneReconnectPerChange,
@@ -52,6 +56,8 @@ impl Invariant {
         Self::SettlesOnce,
         Self::NoStorm,
         Self::NoWedge,
+        Self::NoPanic,
+        Self::Deterministic,
     ];
 
     /// The stable id.
@@ -67,6 +73,8 @@ impl Invariant {
             Self::SettlesOnce => "settles_once",
             Self::NoStorm => "no_storm",
             Self::NoWedge => "no_wedge",
+            Self::NoPanic => "no_panic",
+            Self::Deterministic => "deterministic",
         }
     }
 

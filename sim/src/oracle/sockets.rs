@@ -106,7 +106,12 @@ impl Oracle for SharedAttempt {
                 self.down.remove(gateway);
                 self.troubled.insert(*gateway, record.at);
             }
-            What::Gateway { gateway, seen: Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Refused { .. } }
+            // A gateway that loses all it says is silent, and may be taken for dead.
+            What::Gateway {
+                gateway,
+                seen:
+                    Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Refused { .. } | Seen::EventLost { .. },
+            }
             | What::Fault { gateway, .. } => {
                 self.troubled.insert(*gateway, record.at);
             }
