@@ -1,1 +1,3 @@
 //! Deterministic simulation testing harness for the onesocket client core.
+
+pub mod gateway;

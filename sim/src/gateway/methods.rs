@@ -1,0 +1,222 @@
+//! The methods and what they answer. Which exist, who may call them and with what is data.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::effect::ConnectionId;
+use super::frame::{ErrorShape, Request};
+use super::model::{GatewayModel, Turn};
+use super::order::RestartMode;
+use super::schema::{NON_EMPTY, Property, STRING, Shape, closed, optional, required};
+use super::scope::Scope;
+
+/// What a request leads to.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// A successful answer with this payload, as JSON text.
+    Payload(String),
+    /// As above, but a second response follows (protocol 12.4).
+    Accepted(String),
+    /// A response from `"ok"` on.
+    Outcome {
+        body: String,
+        ok: bool,
+    },
+    Error(Box<ErrorShape>),
+    /// Something else will answer, or nothing ever.
+    Later,
+}
+
+/// One method.
+struct Method {
+    name: &'static str,
+    /// The scope an operator needs; `None` is open to every role.
+    scope: Option<Scope>,
+    params: &'static Shape,
+    call: Call,
+}
+
+/// What a method does.
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    Health,
+    Status,
+    SystemPresence,
+    SystemEvent,
+    SetHeartbeats,
+    ConfigGet,
+    SessionsList,
+    SessionsSubscribe,
+    ChatHistory,
+    ChatSend,
+    ChatAbort,
+    Agent,
+    AgentWait,
+    RestartRequest,
+    Echo,
+    Never,
+    Empty,
+}
+
+static ANY: Shape = Shape::Any;
+static SYSTEM_EVENT: Shape = Shape::Object { properties: &[required("text", NON_EMPTY)], closed: false };
+static CHAT_HISTORY: Shape = closed(CHAT_HISTORY_PROPERTIES);
+static CHAT_HISTORY_PROPERTIES: &[Property] =
+    &[required("sessionKey", NON_EMPTY), optional("limit", Shape::Integer { min: 1 })];
+static SESSIONS_LIST: Shape =
+    Shape::Object { properties: &[optional("limit", Shape::Integer { min: 1 })], closed: false };
+static AGENT: Shape = Shape::Object {
+    properties: &[
+        required("message", NON_EMPTY),
+        required("idempotencyKey", NON_EMPTY),
+        optional("sessionKey", STRING),
+    ],
+    closed: false,
+};
+static AGENT_WAIT: Shape = Shape::Object {
+    properties: &[required("runId", NON_EMPTY), optional("timeoutMs", Shape::Integer { min: 0 })],
+    closed: false,
+};
+
+const fn method(name: &'static str, scope: Option<Scope>, params: &'static Shape, call: Call) -> Method {
+    Method { name, scope, params, call }
+}
+
+static METHODS: &[Method] = &[
+    method("health", None, &ANY, Call::Health),
+    method("status", Some(Scope::Read), &ANY, Call::Status),
+    method("system-presence", Some(Scope::Read), &ANY, Call::SystemPresence),
+    method("system-event", Some(Scope::Admin), &SYSTEM_EVENT, Call::SystemEvent),
+    method("set-heartbeats", Some(Scope::Admin), &ANY, Call::SetHeartbeats),
+    method("config.get", Some(Scope::Read), &ANY, Call::ConfigGet),
+    method("sessions.list", Some(Scope::Read), &SESSIONS_LIST, Call::SessionsList),
+    method("sessions.subscribe", Some(Scope::Read), &ANY, Call::SessionsSubscribe),
+    method("chat.history", Some(Scope::Read), &CHAT_HISTORY, Call::ChatHistory),
+    method("chat.send", Some(Scope::Write), &ANY, Call::ChatSend),
+    method("chat.abort", Some(Scope::Write), &ANY, Call::ChatAbort),
+    method("agent", Some(Scope::Write), &AGENT, Call::Agent),
+    method("agent.wait", Some(Scope::Write), &AGENT_WAIT, Call::AgentWait),
+    method("gateway.restart.request", Some(Scope::Admin), &ANY, Call::RestartRequest),
+    method("update.run", Some(Scope::Admin), &ANY, Call::Empty),
+    method("config.set", Some(Scope::Admin), &ANY, Call::Empty),
+    method("test.echo", None, &ANY, Call::Echo),
+    method("test.never", None, &ANY, Call::Never),
+];
+
+impl GatewayModel {
+    /// Calls the method a request names. Its answer will be delayed by `delay`.
+    pub(super) fn call(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        request: &Request,
+        delay: Duration,
+    ) -> Reply {
+        if &*request.method == "connect" {
+            return invalid("connect is only valid as the first request");
+        }
+        let Some(method) = METHODS.iter().find(|method| *method.name == *request.method) else {
+            return self.call_fixed(connection, request);
+        };
+        if let Some(refused) = self.missing_scope(connection, method.scope) {
+            return refused;
+        }
+        if let Shape::Any = method.params {
+            return self.perform(turn, connection, request, method.call, delay);
+        }
+        match method.params.complaint(&request.params_value()) {
+            Some(complaint) => invalid(format!("invalid {} params: {complaint}", method.name)),
+            None => self.perform(turn, connection, request, method.call, delay),
+        }
+    }
+
+    fn call_fixed(&self, connection: ConnectionId, request: &Request) -> Reply {
+        let Some(fixed) = self.config.fixed_methods.get(&*request.method) else {
+            return invalid(format!("unknown method: {}", request.method));
+        };
+        let scope = fixed.scope.as_deref().and_then(Scope::named);
+        match self.missing_scope(connection, scope) {
+            Some(refused) => refused,
+            None => Reply::Payload(fixed.payload.clone()),
+        }
+    }
+
+    fn missing_scope(&self, connection: ConnectionId, scope: Option<Scope>) -> Option<Reply> {
+        let scope = scope?;
+        let established = self.sessions.get(&connection)?.established()?;
+        if established.scopes.allow(scope) {
+            return None;
+        }
+        let name = scope.name();
+        let details =
+            format!(r#"{{"code":"MISSING_SCOPE","missingScope":"{name}","requiredScopes":["{name}"]}}"#);
+        let error = ErrorShape::new("FORBIDDEN", format!("missing scope: {name}")).with_details(details);
+        Some(Reply::Error(Box::new(error)))
+    }
+
+    fn perform(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        request: &Request,
+        call: Call,
+        delay: Duration,
+    ) -> Reply {
+        match call {
+            Call::Health => Reply::Payload(self.health.json().to_owned()),
+            Call::Status => Reply::Payload(r#"{"runtimeVersion":"2026.9.1"}"#.to_owned()),
+            Call::SystemPresence => Reply::Payload(self.presence.json(turn.now, self.config.epoch_ms)),
+            Call::SystemEvent => self.system_event(turn, request),
+            Call::SetHeartbeats => set_heartbeats(request),
+            Call::ConfigGet => Reply::Payload(CONFIG.to_owned()),
+            Call::SessionsList => Reply::Payload(r#"{"sessions":[]}"#.to_owned()),
+            Call::SessionsSubscribe => Reply::Payload(r#"{"subscribed":true}"#.to_owned()),
+            Call::ChatHistory => Reply::Payload(r#"{"messages":[]}"#.to_owned()),
+            Call::ChatSend => self.chat_send(turn, request, delay),
+            Call::ChatAbort => Reply::Payload(r#"{"ok":true,"aborted":false,"runIds":[]}"#.to_owned()),
+            Call::Agent => self.agent(turn, connection, request, delay),
+            Call::AgentWait => self.agent_wait(turn, connection, request, delay),
+            Call::RestartRequest => {
+                self.restart(turn, RestartMode::Graceful, self.config.timing.restart_down);
+                Reply::Payload(RESTART_SCHEDULED.to_owned())
+            }
+            Call::Echo => Reply::Payload(request.params.as_ref().map_or("null", |raw| raw.get()).to_owned()),
+            Call::Never => Reply::Later,
+            Call::Empty => Reply::Payload(r#"{"ok":true}"#.to_owned()),
+        }
+    }
+
+    /// A row in the presence list on behalf of the caller (protocol 10.6).
+    fn system_event(&mut self, turn: &mut Turn<'_>, request: &Request) -> Reply {
+        let params = request.params_value();
+        let mut row = serde_json::Map::new();
+        for name in ["text", "host", "ip", "version", "platform", "mode", "reason", "instanceId"] {
+            if let Some(value @ Value::String(_)) = params.get(name) {
+                row.insert(name.to_owned(), value.clone());
+            }
+        }
+        let key = ["instanceId", "host", "text"].iter().find_map(|name| row.get(*name)?.as_str());
+        let key = format!("event:{}", key.unwrap_or_default());
+        let mut fields = Value::Object(row).to_string();
+        fields.pop();
+        self.presence.reported(turn.now, &key, fields);
+        self.broadcast_presence(turn);
+        Reply::Payload(r#"{"ok":true}"#.to_owned())
+    }
+}
+
+fn set_heartbeats(request: &Request) -> Reply {
+    match request.params_value().get("enabled") {
+        Some(Value::Bool(enabled)) => Reply::Payload(format!(r#"{{"ok":true,"enabled":{enabled}}}"#)),
+        Some(_) | None => invalid("invalid set-heartbeats params: enabled (boolean) required"),
+    }
+}
+
+/// An INVALID_REQUEST error.
+pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Reply {
+    Reply::Error(Box::new(ErrorShape::invalid_request(message)))
+}
+
+const CONFIG: &str = r#"{"path":"/sim/openclaw.json","includedPaths":[],"exists":false,"raw":null,"parsed":{},"valid":true,"config":{},"hash":"hmac-sha256:v1:simulated","issues":[],"warnings":[],"legacyIssues":[]}"#;
+const RESTART_SCHEDULED: &str = r#"{"ok":true,"status":"scheduled","preflight":{"safe":true,"counts":{"queueSize":0,"pendingReplies":0,"embeddedRuns":0,"cronRuns":0,"backgroundExecSessions":0,"rootRequests":0,"activeTasks":0,"totalActive":0},"blockers":[]},"restart":{"ok":true,"pid":1,"signal":"SIGUSR1","delayMs":0,"coalesced":false}}"#;

@@ -1,0 +1,63 @@
+//! A model of an OpenClaw Gateway 2026.9.1, protocol version 4, without any I/O.
+//!
+//! ```text
+//!   Accepted, Received, Pong,          +--------------+   Send, Ping, Close,
+//!   Buffered, Disconnected  ---------> | GatewayModel | ------------------> to the link
+//!   Timeout                 ---------> |    step()    |   Terminate
+//!   Order (restart, token,  ---------> |              | ------------------> to trace and oracles
+//!          kick, misbehave)            +--------------+   Note
+//!                                        |          ^
+//!                        next_deadline() |          | admission(): open, 503 or ECONNREFUSED
+//!                                        v          |
+//! ```
+//!
+//! One model serves every shell: the event queue of the machine tier, the in-memory streams, turmoil hosts and a real
+//! listener. It has no clock, no sockets and no randomness but its seed, and it shares no code with the client core: two
+//! ends that share a parser cannot disagree.
+//!
+//! Inside, one socket is a [`session`], whose life before hello is in [`handshake`] and [`auth`], and after it in
+//! [`requests`], [`methods`] and [`runs`]. What belongs to the whole gateway is in [`process`] (boots, clocks, restarts),
+//! [`broadcast`] and [`presence`]. Everything that happens later is one queue in [`timer`].
+//!
+//! Rules cite the protocol notes they come from, such as "protocol 2.4". Where a faithful gateway would differ from the
+//! model, the documentation of the item says so. Deviations on purpose are [orders](Misbehave) only.
+//!
+//! [`session`]: self
+//! [`handshake`]: self
+//! [`auth`]: self
+//! [`requests`]: self
+//! [`methods`]: self
+//! [`runs`]: self
+//! [`process`]: self
+//! [`broadcast`]: self
+//! [`presence`]: self
+//! [`timer`]: self
+
+mod auth;
+mod broadcast;
+pub mod config;
+mod connect;
+mod effect;
+mod frame;
+mod handshake;
+mod methods;
+mod misbehave;
+mod model;
+mod order;
+mod payload;
+mod presence;
+mod process;
+mod random;
+mod requests;
+mod runs;
+mod schema;
+mod scope;
+mod session;
+mod timer;
+
+pub use config::GatewayConfig;
+pub use effect::{
+    Admission, ConnectionId, Effect, Input, Message, Mischief, Note, Peer, Presented, TerminateCause,
+};
+pub use model::GatewayModel;
+pub use order::{HandshakeFault, Misbehave, Order, Rejection, RestartMode};
