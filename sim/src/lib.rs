@@ -1,3 +1,4 @@
 //! Deterministic simulation testing harness for the onesocket client core.
 
 pub mod gateway;
+pub mod pipe;
