@@ -106,6 +106,8 @@ impl Default for Auth {
 pub struct Pairing {
     /// Whether a local client with valid shared auth is paired without asking anybody.
     pub auto_approve_local: bool,
+    /// Whether device signatures are verified. Searches that open very many sockets may save the time.
+    pub verify_signatures: bool,
     /// `details.recommendedNextStep` of a pairing refusal.
     pub recommended_next_step: Option<String>,
     /// `details.pauseReconnect` of a pairing refusal.
@@ -114,7 +116,12 @@ pub struct Pairing {
 
 impl Default for Pairing {
     fn default() -> Self {
-        Pairing { auto_approve_local: true, recommended_next_step: None, pause_reconnect: None }
+        Pairing {
+            auto_approve_local: true,
+            verify_signatures: true,
+            recommended_next_step: None,
+            pause_reconnect: None,
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) enum Reply {
 /// One method.
 struct Method {
     name: &'static str,
-    /// The scope an operator needs; `None` is open to every role.
+    /// The scope an operator needs; `None` is open to both roles, all others to operators only.
     scope: Option<Scope>,
     params: &'static Shape,
     call: Call,
@@ -104,6 +104,9 @@ static METHODS: &[Method] = &[
     method("test.never", None, &ANY, Call::Never),
 ];
 
+/// Consecutive calls a role may not make before its connection is closed (protocol 6.8).
+const UNAUTHORIZED_CALLS_MAX: u32 = 10;
+
 impl GatewayModel {
     /// Calls the method a request names. Its answer will be delayed by `delay`.
     pub(super) fn call(
@@ -117,9 +120,9 @@ impl GatewayModel {
             return invalid("connect is only valid as the first request");
         }
         let Some(method) = METHODS.iter().find(|method| *method.name == *request.method) else {
-            return self.call_fixed(connection, request);
+            return self.call_fixed(turn, connection, request);
         };
-        if let Some(refused) = self.missing_scope(connection, method.scope) {
+        if let Some(refused) = self.missing_scope(turn, connection, method.scope) {
             return refused;
         }
         if let Shape::Any = method.params {
@@ -131,20 +134,36 @@ impl GatewayModel {
         }
     }
 
-    fn call_fixed(&self, connection: ConnectionId, request: &Request) -> Reply {
+    fn call_fixed(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, request: &Request) -> Reply {
         let Some(fixed) = self.config.fixed_methods.get(&*request.method) else {
             return invalid(format!("unknown method: {}", request.method));
         };
-        let scope = fixed.scope.as_deref().and_then(Scope::named);
-        match self.missing_scope(connection, scope) {
+        let (scope, payload) = (fixed.scope.as_deref().and_then(Scope::named), fixed.payload.clone());
+        match self.missing_scope(turn, connection, scope) {
             Some(refused) => refused,
-            None => Reply::Payload(fixed.payload.clone()),
+            None => Reply::Payload(payload),
         }
     }
 
-    fn missing_scope(&self, connection: ConnectionId, scope: Option<Scope>) -> Option<Reply> {
-        let scope = scope?;
-        let established = self.sessions.get(&connection)?.established()?;
+    /// Why the caller may not call a method (protocol 5.5, 6.8, 6.9).
+    fn missing_scope(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        scope: Option<Scope>,
+    ) -> Option<Reply> {
+        let established = self.sessions.get_mut(&connection)?.established_mut()?;
+        let Some(scope) = scope else {
+            established.unauthorized_calls = 0;
+            return None;
+        };
+        if established.node {
+            established.unauthorized_calls += 1;
+            if established.unauthorized_calls > UNAUTHORIZED_CALLS_MAX {
+                self.close(turn, connection, 1008, "repeated unauthorized calls");
+            }
+            return Some(invalid("unauthorized role: node"));
+        }
         if established.scopes.allow(scope) {
             return None;
         }
@@ -176,7 +195,7 @@ impl GatewayModel {
             Call::ChatSend => self.chat_send(turn, request, delay),
             Call::ChatAbort => Reply::Payload(r#"{"ok":true,"aborted":false,"runIds":[]}"#.to_owned()),
             Call::Agent => self.agent(turn, connection, request, delay),
-            Call::AgentWait => self.agent_wait(turn, connection, request, delay),
+            Call::AgentWait => self.agent_wait(turn, connection, request),
             Call::RestartRequest => {
                 self.restart(turn, RestartMode::Graceful, self.config.timing.restart_down);
                 Reply::Payload(RESTART_SCHEDULED.to_owned())

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::broadcast::{Event, Health};
 use super::config::Auth;
 use super::effect::{Admission, ConnectionId, Effect, Mischief, Note, TerminateCause};
+use super::lockout::Lockout;
 use super::model::{GatewayModel, Turn};
 use super::order::RestartMode;
 use super::session::Session;
@@ -81,7 +82,7 @@ impl GatewayModel {
             (RestartMode::Graceful, State::Running) => self.drain(turn, Ending::Restart(down)),
             (RestartMode::Graceful, State::Draining(_) | State::Announced(_) | State::Down) => {}
             (RestartMode::Crash, State::Running | State::Draining(_) | State::Announced(_)) => {
-                self.crash(turn, down)
+                self.crash(turn, down);
             }
             (RestartMode::Crash, State::Down) => {}
         }
@@ -140,7 +141,7 @@ impl GatewayModel {
     }
 
     fn crash(&mut self, turn: &mut Turn<'_>, down: Duration) {
-        for (&connection, _) in &std::mem::take(&mut self.sessions) {
+        for connection in std::mem::take(&mut self.sessions).into_keys() {
             turn.effects.push(Effect::Terminate { connection });
             turn.note(Note::Terminated { connection, cause: TerminateCause::Crash });
         }
@@ -155,9 +156,10 @@ impl GatewayModel {
     fn end_process(&mut self, turn: &mut Turn<'_>, crashed: bool) {
         self.process.state = State::Down;
         self.process.clocks_run = false;
-        self.timers.retain(|timer| matches!(timer, Timer::DropStragglers(_)));
+        self.timers.retain(|timer| matches!(timer, Timer::DropStragglers(_) | Timer::AdmitUpgrades));
         self.starts.clear();
         self.outcomes.clear();
+        self.lockout = Lockout::default();
         self.health.refreshing = false;
         turn.note(Note::Stopped { boot: self.process.boot, crashed });
     }
@@ -272,7 +274,7 @@ impl GatewayModel {
         turn.note(Note::SecretChanged { generation: self.generation });
         match self.process.state {
             State::Running => {
-                self.timers.insert(turn.now + self.config.timing.auth_change_delay, Timer::SecretChange)
+                self.timers.insert(turn.now + self.config.timing.auth_change_delay, Timer::SecretChange);
             }
             State::Draining(_) | State::Announced(_) | State::Down => {}
         }

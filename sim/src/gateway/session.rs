@@ -131,7 +131,8 @@ pub(super) struct Established {
     pub(super) node: bool,
     pub(super) scopes: Scopes,
     pub(super) shared_generation: Option<u32>,
-    pub(super) device_id: Option<Box<str>>,
+    /// Whether its device was issued a token.
+    pub(super) device_token: bool,
     /// The key of its presence row, if its mode is tracked (protocol 10.6).
     pub(super) presence_key: Option<Arc<str>>,
     /// The last sequence number used (protocol 11.1).

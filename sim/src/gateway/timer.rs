@@ -21,6 +21,10 @@ pub(super) enum Timer {
     Answer { connection: ConnectionId, answer: Box<Answer> },
     /// Requests waiting to start may start.
     Starts,
+    /// The run of this id tells that it began.
+    RunBegins(Arc<str>),
+    /// A call of `agent.wait` has waited long enough.
+    WaitExpires { connection: ConnectionId, id: Arc<str> },
     /// The run of this id ends.
     RunEnds(Arc<str>),
     /// The global tick.
@@ -41,6 +45,8 @@ pub(super) enum Timer {
     DropStragglers(u32),
     /// The next boot.
     Boot,
+    /// Upgrades are admitted again after an order refused them.
+    AdmitUpgrades,
     /// An ordered close.
     Kick { connection: ConnectionId, code: u16, reason: String },
     /// An ordered drop.
