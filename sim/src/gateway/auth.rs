@@ -238,8 +238,9 @@ impl GatewayModel {
         paired: Option<Paired>,
     ) -> Grant {
         let issued_at_ms = self.unix_ms(turn.now);
-        let device_token =
-            paired.and_then(|paired| self.pairing.issue(&paired, &mut self.random, issued_at_ms));
+        let (scripted, random) = (&mut self.config.scripted.device_tokens, &mut self.random);
+        let secret = || scripted.pop_front().unwrap_or_else(|| random.secret(43));
+        let device_token = paired.and_then(|paired| self.pairing.issue(&paired, secret, issued_at_ms));
         let shared_generation = match method {
             Method::None => None,
             Method::Shared => Some(self.generation),

@@ -1,6 +1,6 @@
 //! What a gateway is configured to be. The defaults are those of the recorded gateway (2026.9.1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,18 @@ pub struct GatewayConfig {
     pub allowed_origins: Vec<String>,
     /// A fault of every handshake for which no order says otherwise.
     pub handshake_fault: Option<HandshakeFault>,
+    /// Values to use instead of random ones.
+    pub scripted: Scripted,
+}
+
+/// Values to use, in order, before random ones: signed proofs in recordings fit only the recorded values.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scripted {
+    /// Nonces of challenges.
+    pub nonces: VecDeque<String>,
+    /// Device tokens.
+    pub device_tokens: VecDeque<String>,
 }
 
 impl GatewayConfig {
@@ -78,6 +90,7 @@ impl Default for GatewayConfig {
             fixed_methods: BTreeMap::new(),
             allowed_origins: Vec::new(),
             handshake_fault: None,
+            scripted: Scripted::default(),
         }
     }
 }

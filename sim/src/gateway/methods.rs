@@ -74,10 +74,9 @@ static AGENT: Shape = Shape::Object {
     ],
     closed: false,
 };
-static AGENT_WAIT: Shape = Shape::Object {
-    properties: &[required("runId", NON_EMPTY), optional("timeoutMs", Shape::Integer { min: 0 })],
-    closed: false,
-};
+static AGENT_WAIT: Shape = closed(AGENT_WAIT_PROPERTIES);
+static AGENT_WAIT_PROPERTIES: &[Property] =
+    &[required("runId", NON_EMPTY), optional("timeoutMs", Shape::Integer { min: 0 })];
 
 const fn method(name: &'static str, scope: Option<Scope>, params: &'static Shape, call: Call) -> Method {
     Method { name, scope, params, call }

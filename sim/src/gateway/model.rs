@@ -97,6 +97,7 @@ impl GatewayModel {
             Input::Timeout => self.on_timeout(turn),
             Input::Order(order) => self.on_order(turn, order),
         }
+        self.finish_shutdown(turn);
         self.drop_stale_timers();
     }
 
@@ -169,8 +170,7 @@ impl GatewayModel {
         }
         let session = Session {
             peer,
-            boot: self.process.boot,
-            nonce: self.random.uuid().into(),
+            nonce: self.next_nonce(),
             conn_id: self.random.uuid().into(),
             buffered: 0,
             fault: self.mischief.take_handshake_fault().or_else(|| self.config.handshake_fault.clone()),
@@ -181,6 +181,14 @@ impl GatewayModel {
         self.timers
             .insert(turn.now + self.config.timing.handshake_timeout, Timer::HandshakeExpired(connection));
         self.begin_handshake(turn, connection);
+    }
+
+    /// The nonce of the next challenge: random, unless a recording is being replayed.
+    fn next_nonce(&mut self) -> std::sync::Arc<str> {
+        match self.config.scripted.nonces.pop_front() {
+            Some(nonce) => nonce.into(),
+            None => self.random.uuid().into(),
+        }
     }
 
     fn on_received(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, message: Message) {
@@ -292,7 +300,7 @@ impl GatewayModel {
             Timer::AnnounceShutdown => self.announce_shutdown(turn),
             Timer::CloseAll => self.close_all(turn),
             Timer::CloseExpired(connection) => self.terminate(turn, connection, TerminateCause::CloseGrace),
-            Timer::DropStragglers(boot) => self.drop_stragglers(turn, boot),
+            Timer::DropStragglers => self.drop_stragglers(turn),
             Timer::Boot => self.boot_now(turn),
             Timer::AdmitUpgrades => self.mischief.upgrades_refused = false,
             Timer::Kick { connection, code, reason } => self.close(turn, connection, code, reason),
@@ -345,7 +353,7 @@ impl GatewayModel {
                 | Timer::Kick { connection: id, .. }
                 | Timer::Drop(id) => session(id).is_none_or(|session| session.established().is_none()),
                 Timer::CloseExpired(id) => session(id).is_none_or(|session| !session.is_closing()),
-                Timer::DropStragglers(boot) => !self.sessions.values().any(|session| session.boot <= *boot),
+                Timer::DropStragglers => self.sessions.is_empty(),
                 Timer::Starts
                 | Timer::RunBegins(_)
                 | Timer::RunEnds(_)

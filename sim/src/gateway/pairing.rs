@@ -133,13 +133,11 @@ impl Store {
     pub(super) fn issue(
         &mut self,
         paired: &Paired,
-        random: &mut Random,
+        secret: impl FnOnce() -> String,
         now_ms: u64,
     ) -> Option<(Arc<str>, u64)> {
         let role = self.devices.get_mut(&paired.device)?.roles.get_mut(&paired.node)?;
-        let token = role
-            .token
-            .get_or_insert_with(|| Token { secret: random.secret(43).into(), issued_at_ms: now_ms });
+        let token = role.token.get_or_insert_with(|| Token { secret: secret().into(), issued_at_ms: now_ms });
         Some((token.secret.clone(), token.issued_at_ms))
     }
 

@@ -1,12 +1,12 @@
 //! The life of the gateway process: boots, clocks, drains, restarts (protocol 14.1, 16).
 //!
 //! ```text
-//!            order, RPC            drain over            70 ms later
-//!  Running -------------> Draining ----------> Announced ----------> Down
-//!    ^  |                 503, requests        "shutdown"            ECONNREFUSED
-//!    |  |                 UNAVAILABLE          event sent            close 1012 sent
-//!    |  +------------------------- crash ---------------------------> Down
-//!    +--------------------- boot after `down`, or Order::Start -------+
+//!          order, RPC         drain over         70 ms later        all sockets gone, or 1 s
+//!  Running ----------> Draining -------> Announced -------> Closing -----------------> Down
+//!    ^  |              503, requests     "shutdown"         503, close                 ECONNREFUSED
+//!    |  |              UNAVAILABLE       event sent         1012 sent                    |
+//!    |  +----------------------------------- crash ------------------------------------->|
+//!    +-------------------------- boot after `down`, or Order::Start ---------------------+
 //! ```
 
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub(super) enum State {
     Draining(Ending),
     /// The shutdown event is out; the close frames follow.
     Announced(Ending),
+    /// The close frames are out. Until the sockets are gone, the listener still answers 503.
+    Closing(Ending),
     Down,
 }
 
@@ -60,7 +62,7 @@ impl Process {
     pub(super) fn admission(&self) -> Admission {
         match self.state {
             State::Running => Admission::Open,
-            State::Draining(_) | State::Announced(_) => {
+            State::Draining(_) | State::Announced(_) | State::Closing(_) => {
                 Admission::Unavailable("Gateway websocket admission closed")
             }
             State::Down => Admission::Refused,
@@ -70,7 +72,7 @@ impl Process {
     /// Whether requests and connects on open sockets are refused (protocol 16.1, 16.4).
     pub(super) fn is_draining(&self) -> bool {
         match self.state {
-            State::Draining(_) | State::Announced(_) => true,
+            State::Draining(_) | State::Announced(_) | State::Closing(_) => true,
             State::Running | State::Down => false,
         }
     }
@@ -80,8 +82,14 @@ impl GatewayModel {
     pub(super) fn restart(&mut self, turn: &mut Turn<'_>, mode: RestartMode, down: Duration) {
         match (mode, self.process.state) {
             (RestartMode::Graceful, State::Running) => self.drain(turn, Ending::Restart(down)),
-            (RestartMode::Graceful, State::Draining(_) | State::Announced(_) | State::Down) => {}
-            (RestartMode::Crash, State::Running | State::Draining(_) | State::Announced(_)) => {
+            (
+                RestartMode::Graceful,
+                State::Draining(_) | State::Announced(_) | State::Closing(_) | State::Down,
+            ) => {}
+            (
+                RestartMode::Crash,
+                State::Running | State::Draining(_) | State::Announced(_) | State::Closing(_),
+            ) => {
                 self.crash(turn, down);
             }
             (RestartMode::Crash, State::Down) => {}
@@ -93,13 +101,14 @@ impl GatewayModel {
             State::Running => self.drain(turn, Ending::Stop),
             State::Draining(_) => self.process.state = State::Draining(Ending::Stop),
             State::Announced(_) => self.process.state = State::Announced(Ending::Stop),
+            State::Closing(_) => self.process.state = State::Closing(Ending::Stop),
             State::Down => self.timers.retain(|timer| *timer != Timer::Boot),
         }
     }
 
     pub(super) fn start(&mut self, turn: &mut Turn<'_>) {
         match self.process.state {
-            State::Running | State::Draining(_) | State::Announced(_) => {}
+            State::Running | State::Draining(_) | State::Announced(_) | State::Closing(_) => {}
             State::Down => {
                 self.timers.retain(|timer| *timer != Timer::Boot);
                 self.boot_now(turn);
@@ -131,9 +140,18 @@ impl GatewayModel {
         for connection in self.connections(|session| session.established().is_some()) {
             self.close(turn, connection, 1012, "service restart");
         }
+        self.process.state = State::Closing(ending);
+        let grace = turn.now + self.config.timing.close_grace;
+        self.timers.insert(grace, Timer::DropStragglers);
+    }
+
+    /// Ends a shutdown once nobody is left to wait for.
+    pub(super) fn finish_shutdown(&mut self, turn: &mut Turn<'_>) {
+        let State::Closing(ending) = self.process.state else { return };
+        if !self.sessions.is_empty() {
+            return;
+        }
         self.end_process(turn, false);
-        self.timers
-            .insert(turn.now + self.config.timing.close_grace, Timer::DropStragglers(self.process.boot));
         match ending {
             Ending::Restart(down) => self.timers.insert(turn.now + down, Timer::Boot),
             Ending::Stop => {}
@@ -156,7 +174,7 @@ impl GatewayModel {
     fn end_process(&mut self, turn: &mut Turn<'_>, crashed: bool) {
         self.process.state = State::Down;
         self.process.clocks_run = false;
-        self.timers.retain(|timer| matches!(timer, Timer::DropStragglers(_) | Timer::AdmitUpgrades));
+        self.timers.retain(|timer| *timer == Timer::AdmitUpgrades);
         self.starts.clear();
         self.outcomes.clear();
         self.lockout = Lockout::default();
@@ -164,8 +182,8 @@ impl GatewayModel {
         turn.note(Note::Stopped { boot: self.process.boot, crashed });
     }
 
-    pub(super) fn drop_stragglers(&mut self, turn: &mut Turn<'_>, boot: u32) {
-        for connection in self.connections(|session| session.boot <= boot) {
+    pub(super) fn drop_stragglers(&mut self, turn: &mut Turn<'_>) {
+        for connection in self.connections(|_| true) {
             let cause = match self.sessions.get(&connection).map(Session::is_closing) {
                 Some(true) => TerminateCause::CloseGrace,
                 Some(false) | None => TerminateCause::PreAuthAtShutdown,
@@ -276,7 +294,7 @@ impl GatewayModel {
             State::Running => {
                 self.timers.insert(turn.now + self.config.timing.auth_change_delay, Timer::SecretChange);
             }
-            State::Draining(_) | State::Announced(_) | State::Down => {}
+            State::Draining(_) | State::Announced(_) | State::Closing(_) | State::Down => {}
         }
     }
 

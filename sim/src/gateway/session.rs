@@ -31,8 +31,6 @@ use super::scope::{Scope, Scopes};
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     pub(super) peer: Peer,
-    /// The boot that accepted it.
-    pub(super) boot: u32,
     /// The nonce of its challenge.
     pub(super) nonce: Arc<str>,
     /// `server.connId`.

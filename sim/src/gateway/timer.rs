@@ -41,8 +41,8 @@ pub(super) enum Timer {
     CloseAll,
     /// The close handshake of this socket should have finished by now.
     CloseExpired(ConnectionId),
-    /// Drop sockets of this boot or older that are still there.
-    DropStragglers(u32),
+    /// Drop sockets that are still there long after they were closed.
+    DropStragglers,
     /// The next boot.
     Boot,
     /// Upgrades are admitted again after an order refused them.
