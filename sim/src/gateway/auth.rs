@@ -79,7 +79,7 @@ impl GatewayModel {
         if connect.is_worker() {
             return Err(Box::new(Refusal::silent(1008, "invalid-handshake")));
         }
-        if self.uptime(turn.now) < self.config.timing.startup {
+        if self.up_for(turn.now) < self.config.timing.startup {
             return Err(Box::new(startup()));
         }
         check_protocol(&connect)?;

@@ -234,6 +234,9 @@ pub struct Timing {
     /// Of the public health refresh (protocol 10.4).
     #[serde(with = "duration_ms")]
     pub health_interval: Duration,
+    /// From a boot to its own health refresh; until the first one the cached health is empty.
+    #[serde(with = "duration_ms")]
+    pub boot_refresh_delay: Duration,
     /// From a hello to the health refresh it triggers.
     #[serde(with = "duration_ms")]
     pub health_refresh_delay: Duration,
@@ -278,6 +281,7 @@ impl Default for Timing {
             tick_phase: Duration::ZERO,
             ping_interval: Duration::from_secs(25),
             health_interval: Duration::from_secs(60),
+            boot_refresh_delay: Duration::from_millis(200),
             health_refresh_delay: Duration::from_millis(6),
             drain: Duration::from_millis(60),
             shutdown_close_delay: Duration::from_millis(70),

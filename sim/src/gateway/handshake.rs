@@ -324,7 +324,7 @@ impl GatewayModel {
             presence: &self.presence.json(now, self.config.epoch_ms),
             health: self.health.json(),
             state_version: &self.state_version(),
-            uptime_ms: self.uptime(now).as_millis() as u64,
+            uptime_ms: self.uptime_ms(now),
             auth_mode: self.auth_mode(),
         };
         payload::hello(&self.payloads, &moment, grant)
@@ -333,10 +333,8 @@ impl GatewayModel {
     fn after_hello(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, fault: Option<HandshakeFault>) {
         let timing = &self.config.timing;
         self.timers.insert(turn.now + timing.ping_interval, Timer::Ping(connection));
-        if !self.health.refreshing {
-            self.health.refreshing = true;
-            self.timers.insert(turn.now + timing.health_refresh_delay, Timer::HealthRefresh);
-        }
+        let delay = timing.health_refresh_delay;
+        self.schedule_refresh(turn.now, delay);
         if let Some(HandshakeFault::KickAfterHello { after, code, reason }) = fault {
             self.timers.insert(turn.now + after, Timer::Kick { connection, code, reason });
         } else if let Some(HandshakeFault::TerminateAfterHello { after }) = fault {

@@ -33,6 +33,7 @@
 //! [`presence`]: self
 //! [`timer`]: self
 
+mod answers;
 mod auth;
 mod broadcast;
 pub mod config;

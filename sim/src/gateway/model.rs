@@ -62,7 +62,8 @@ impl GatewayModel {
         let mut random = Random::new(seed);
         let process = Process::booted(random.uuid());
         let presence = Presence::new(random.uuid(), config.limits.presence_rows, config.timing.presence_ttl);
-        GatewayModel {
+        let boot_refresh_delay = config.timing.boot_refresh_delay;
+        let mut model = GatewayModel {
             auth: config.auth.clone(),
             generation: 1,
             payloads: Payloads::new(&config, random.secret(43)),
@@ -78,7 +79,9 @@ impl GatewayModel {
             lockout: Lockout::default(),
             mischief: Misdeeds::default(),
             config,
-        }
+        };
+        model.schedule_refresh(Duration::ZERO, boot_refresh_delay);
+        model
     }
 
     /// Takes one input at `now`; effects are appended in order. Time must not go back.

@@ -210,14 +210,14 @@ fn push_auth(out: &mut String, payloads: &Payloads, grant: &Grant) {
     out.push('}');
 }
 
-/// A health snapshot (protocol 10.4). The first one of a boot has no event loop statistics yet.
-pub(super) fn health(ts: u64, duration_ms: u64, first: bool) -> Arc<str> {
+/// A health snapshot (protocol 10.4).
+pub(super) fn health(ts: u64, duration_ms: u64, with_loop: bool) -> Arc<str> {
     let mut out = String::with_capacity(HEALTH_TAIL.len() + EVENT_LOOP.len() + 64);
     out.push_str(r#"{"ok":true,"ts":"#);
     push_number(&mut out, ts);
     out.push_str(r#","durationMs":"#);
     push_number(&mut out, duration_ms);
-    if !first {
+    if with_loop {
         out.push_str(EVENT_LOOP);
     }
     out.push_str(HEALTH_TAIL);

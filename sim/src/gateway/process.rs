@@ -27,7 +27,11 @@ pub(super) struct Process {
     pub(super) boot_id: String,
     /// When the listener opened.
     pub(super) booted_at: Duration,
+    /// When the process started, which an in-process restart does not change.
+    started_at: Duration,
     pub(super) state: State,
+    /// Whether the boot's own refresh is still to come.
+    pub(super) loading: bool,
     /// Whether the tick and health clocks are wound up; they rest while nobody is connected.
     clocks_run: bool,
 }
@@ -56,7 +60,15 @@ pub(super) enum Ending {
 
 impl Process {
     pub(super) fn booted(boot_id: String) -> Self {
-        Process { boot: 1, boot_id, booted_at: Duration::ZERO, state: State::Running, clocks_run: false }
+        Process {
+            boot: 1,
+            boot_id,
+            booted_at: Duration::ZERO,
+            started_at: Duration::ZERO,
+            state: State::Running,
+            loading: true,
+            clocks_run: false,
+        }
     }
 
     pub(super) fn admission(&self) -> Admission {
@@ -197,14 +209,32 @@ impl GatewayModel {
         self.process.boot_id = self.random.uuid();
         self.process.booted_at = turn.now;
         self.process.state = State::Running;
-        self.health.text = None;
+        self.process.loading = true;
+        if self.health.text.is_none() {
+            self.process.started_at = turn.now;
+        }
+        self.health.without_loop = self.health.text.is_some();
         self.health.settled = turn.now;
+        self.schedule_refresh(turn.now, self.config.timing.boot_refresh_delay);
         turn.note(Note::Booted { boot: self.process.boot });
     }
 
+    /// Asks for a health refresh, unless one is on its way.
+    pub(super) fn schedule_refresh(&mut self, now: Duration, delay: Duration) {
+        if !self.health.refreshing {
+            self.health.refreshing = true;
+            self.timers.insert(now + delay, Timer::HealthRefresh);
+        }
+    }
+
     /// How long the current boot has been up.
-    pub(super) fn uptime(&self, now: Duration) -> Duration {
+    pub(super) fn up_for(&self, now: Duration) -> Duration {
         now.saturating_sub(self.process.booted_at)
+    }
+
+    /// `snapshot.uptimeMs`, which counts from the start of the process.
+    pub(super) fn uptime_ms(&self, now: Duration) -> u64 {
+        now.saturating_sub(self.process.started_at).as_millis() as u64
     }
 
     /// Winds up the clocks that rest while nobody is connected, and catches up on the refreshes nobody saw.
