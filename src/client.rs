@@ -19,6 +19,7 @@ use crate::core::{
     Config, ConfigError, Connection, Delivery, Epoch, Options, PauseReason, Payload, Push, Reply,
     RequestError, RequestErrorKind, RequestId, Response, Status, SubscriptionId,
 };
+use crate::driver::notice::{Notice, NoticeReader};
 use crate::driver::order::{Inbox, Order, Postbox, Standing, Waiter};
 use crate::driver::{Driver, OrderSender, ShutdownReport};
 use crate::network::Network;
@@ -64,12 +65,12 @@ impl Builder {
         let seed = self.seed.unwrap_or_else(fresh_seed);
         let core = Connection::new(self.config, self.options.clone(), seed)?;
         let (orders, receiver) = mpsc::unbounded_channel();
-        let (status_sender, status) = watch::channel(Status::Idle);
-        let (stopped_sender, stopped) = watch::channel(None);
+        let (status_notice, status) = Notice::new(Status::Idle);
+        let (stopped_notice, stopped) = Notice::new(None);
         let standing = Arc::new(Standing::default());
-        let inbox = Inbox::new(receiver, Arc::clone(&standing), stopped_sender);
+        let inbox = Inbox::new(receiver, Arc::clone(&standing), stopped_notice);
         let options = &self.options;
-        let driver = Driver::new(core, options, network, inbox, status_sender);
+        let driver = Driver::new(core, options, network, inbox, status_notice);
         let shared = Shared {
             orders,
             standing,
@@ -115,8 +116,8 @@ pub struct Client {
 struct Shared {
     orders: OrderSender,
     standing: Arc<Standing>,
-    status: watch::Receiver<Status>,
-    stopped: watch::Receiver<Option<ShutdownReport>>,
+    status: NoticeReader<Status>,
+    stopped: NoticeReader<Option<ShutdownReport>>,
     next_id: AtomicU64,
     request_permits: Arc<Semaphore>,
     request_limit: usize,
@@ -210,24 +211,19 @@ impl Client {
     /// # Errors
     /// [`NotReady`] when waiting would be in vain.
     pub async fn ready(&self) -> Result<Epoch, NotReady> {
-        let mut status = self.shared.status.clone();
         self.connect();
-        loop {
-            match &*status.borrow_and_update() {
-                Status::Ready { epoch } => return Ok(*epoch),
-                Status::Paused(reason) => return Err(NotReady::Paused(Arc::clone(reason))),
-                Status::NotConfigured => return Err(NotReady::NotConfigured),
-                Status::Stopped => return Err(NotReady::ShutDown),
-                Status::Idle
-                | Status::Connecting { .. }
-                | Status::Handshaking { .. }
-                | Status::Backoff { .. }
-                | Status::Closing => {}
-            }
-            if status.changed().await.is_err() {
-                return Err(NotReady::ShutDown);
-            }
-        }
+        let settled = self.shared.status.find(|status| match status {
+            Status::Ready { epoch } => Some(Ok(*epoch)),
+            Status::Paused(reason) => Some(Err(NotReady::Paused(Arc::clone(reason)))),
+            Status::NotConfigured => Some(Err(NotReady::NotConfigured)),
+            Status::Stopped => Some(Err(NotReady::ShutDown)),
+            Status::Idle
+            | Status::Connecting { .. }
+            | Status::Handshaking { .. }
+            | Status::Backoff { .. }
+            | Status::Closing => None,
+        });
+        settled.await.unwrap_or(Err(NotReady::ShutDown))
     }
 
     /// Applies a config, or none; returns when the owner of the socket has taken it.
@@ -261,14 +257,14 @@ impl Client {
     /// Where the connection stands.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.shared.status.borrow().clone()
+        self.shared.status.watch().borrow().clone()
     }
 
     /// Where the connection stands, as something to wait on. Quick changes may be seen as one;
     /// subscriptions carry every change, in order with the events.
     #[must_use]
     pub fn watch_status(&self) -> watch::Receiver<Status> {
-        self.shared.status.clone()
+        self.shared.status.watch().clone()
     }
 
     /// Closes the connection for good and returns when nothing is left: no socket, no task, no
@@ -279,15 +275,16 @@ impl Client {
     pub async fn shutdown(&self) -> ShutdownReport {
         let shared = &self.shared;
         shared.order_once(&shared.standing.shut_down, Order::ShutDown);
-        let mut stopped = shared.stopped.clone();
-        // An error means that the driver was dropped, which leaves nothing either.
-        stopped.wait_for(Option::is_some).await.ok().and_then(|report| *report).unwrap_or_default()
+        // None means that the driver was dropped, which leaves nothing either.
+        shared.stopped.find(|report| *report).await.unwrap_or_default()
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("status", &*self.shared.status.borrow()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("status", &*self.shared.status.watch().borrow())
+            .finish_non_exhaustive()
     }
 }
 

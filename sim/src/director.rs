@@ -52,7 +52,13 @@ pub(crate) struct Director<L> {
 }
 
 /// Plays `plan` from beginning to end, on the current runtime.
-pub(crate) async fn play<L: Links, N: Network>(plan: &Plan, book: Book, links: L, hosts: Vec<Host>, network: N) {
+pub(crate) async fn play<L: Links, N: Network>(
+    plan: &Plan,
+    book: Book,
+    links: L,
+    hosts: Vec<Host>,
+    network: N,
+) {
     let started = Instant::now();
     let token: Arc<str> = Arc::from(Plan::FIRST_TOKEN);
     let config = client_config(0, &token);
@@ -174,7 +180,8 @@ impl<L: Links> Director<L> {
         self.next_request += 1;
         let request = self.next_request;
         self.book.record(What::RequestMade { consumer, request, timeout_ms });
-        let params: serde_json::Value = serde_json::from_str(&probe_params(request)).expect("a probe is JSON");
+        let params: serde_json::Value =
+            serde_json::from_str(&probe_params(request)).expect("a probe is JSON");
         let call = self.client.request(method, params).timeout(Duration::from_millis(timeout_ms));
         let book = self.book.clone();
         let task = tokio::spawn(async move {
@@ -214,7 +221,8 @@ impl<L: Links> Director<L> {
         let next = (gateway, Arc::<str>::from(token));
         let changed = next != self.config;
         self.config = next.clone();
-        let config = self.configs.entry(next.clone()).or_insert_with(|| client_config(gateway, token)).clone();
+        let config =
+            self.configs.entry(next.clone()).or_insert_with(|| client_config(gateway, token)).clone();
         self.book.record(What::Configured { gateway, token: next.1, changed });
         self.client.configure(Some(config)).await;
     }

@@ -67,7 +67,8 @@ impl SimNetwork {
             ..Profile::default()
         };
         let links = (0..GATEWAYS).map(|_| Link::new(profile.clone(), draw.any())).collect();
-        let hosts = (0..GATEWAYS).map(|index| Host::new(gateway(plan, index), book.observer(index))).collect();
+        let hosts =
+            (0..GATEWAYS).map(|index| Host::new(gateway(plan, index), book.observer(index))).collect();
         Self { links, hosts, sockets: Sockets::new(book.clone()) }
     }
 }

@@ -55,6 +55,8 @@ fn a_graceful_restart_says_so_and_comes_back_with_a_new_boot_id() {
     assert_eq!(shutdown["payload"]["restartExpectedMs"], 1500);
     rig.advance(Duration::from_millis(70));
     assert_eq!(rig.closed(a), Some((1012, "service restart".to_owned())));
+    assert_eq!(rig.model.admission(), Admission::Unavailable("Gateway websocket admission closed"));
+    rig.disconnect(a);
     assert_eq!(rig.model.admission(), Admission::Refused);
     rig.advance(Duration::from_millis(700));
     assert_eq!(rig.model.admission(), Admission::Open);

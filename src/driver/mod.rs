@@ -4,6 +4,7 @@
 //! the same inputs give the same history and no part can starve another. Nothing is awaited while an
 //! effect is carried out.
 
+pub(crate) mod notice;
 pub(crate) mod order;
 mod socket;
 
@@ -13,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
 use crate::core::{
@@ -21,6 +22,7 @@ use crate::core::{
 };
 use crate::network::Network;
 
+use notice::Notice;
 use order::{Inbox, Order, Postbox, Waiter};
 use socket::Socket;
 
@@ -50,7 +52,7 @@ pub struct Driver<N: Network> {
     inbox: Inbox,
     waiters: BTreeMap<RequestId, Waiter>,
     subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
-    status: watch::Sender<Status>,
+    status: Notice<Status>,
     started: TokioInstant,
     timer: Pin<Box<Sleep>>,
     /// Reused between steps.
@@ -67,7 +69,7 @@ impl<N: Network> Driver<N> {
         options: &Options,
         network: N,
         inbox: Inbox,
-        status: watch::Sender<Status>,
+        status: Notice<Status>,
     ) -> Self {
         let started = TokioInstant::now();
         Self {
@@ -98,7 +100,7 @@ impl<N: Network> Driver<N> {
         let report = self.report.unwrap_or_default();
         // Whoever waits for the shutdown must find nothing left of it: the driver goes first.
         drop(self);
-        done.send_replace(Some(report));
+        done.post(Some(report));
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -252,7 +254,7 @@ impl<N: Network> Driver<N> {
             Effect::Deliver { to, push } => self.deliver(to, push),
             Effect::Status(status) => {
                 log_status(&status);
-                self.status.send_replace(status);
+                self.status.post(status);
             }
             Effect::Stopped => self.stopped = true,
         }

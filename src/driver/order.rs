@@ -6,12 +6,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::core::mailbox::Mailbox;
 use crate::core::{Config, Payload, Push, Reply, RequestError, RequestId, Response, SubscriptionId};
 
 use super::ShutdownReport;
+use super::notice::Notice;
 
 /// A message to the driver. The channel is unbounded, but every message either carries a permit of
 /// a bounded set or is sent at most once until it is taken, so the queue is bounded all the same
@@ -111,21 +112,21 @@ pub(crate) struct Standing {
 pub(crate) struct Inbox {
     orders: mpsc::UnboundedReceiver<Order>,
     standing: Arc<Standing>,
-    stopped: watch::Sender<Option<ShutdownReport>>,
+    stopped: Arc<Notice<Option<ShutdownReport>>>,
 }
 
 impl Inbox {
     pub(crate) fn new(
         orders: mpsc::UnboundedReceiver<Order>,
         standing: Arc<Standing>,
-        stopped: watch::Sender<Option<ShutdownReport>>,
+        stopped: Notice<Option<ShutdownReport>>,
     ) -> Self {
-        Self { orders, standing, stopped }
+        Self { orders, standing, stopped: Arc::new(stopped) }
     }
 
     /// Where to announce that the driver is gone.
-    pub(crate) fn stopped(&self) -> watch::Sender<Option<ShutdownReport>> {
-        self.stopped.clone()
+    pub(crate) fn stopped(&self) -> Arc<Notice<Option<ShutdownReport>>> {
+        Arc::clone(&self.stopped)
     }
 
     /// The next order. When the last handle is gone, the order to shut down, once.

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use super::config::Auth;
 use super::connect::Connect;
+use super::device;
 use super::effect::Peer;
 use super::frame::ErrorShape;
 use super::handshake::startup;
+use super::lockout::Bucket;
 use super::model::{GatewayModel, Turn};
+use super::pairing::{Paired, TokenVerdict};
+use super::rejection::{AuthReason, Missing, unauthorized};
 use super::scope::Scopes;
 use super::session::{Grant, Refusal};
 
@@ -16,7 +20,43 @@ const PROTOCOL: i64 = 4;
 /// The oldest version a probe or a node may be limited to.
 const PROTOCOL_MIN: i64 = 3;
 
-type Checked<T> = Result<T, Box<Refusal>>;
+/// A check's result; refusals are large and rare.
+pub(super) type Checked<T> = Result<T, Box<Refusal>>;
+
+/// The socket a connect arrived on.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    pub(super) peer: Peer,
+    /// The nonce of its challenge.
+    pub(super) nonce: Arc<str>,
+}
+
+impl Door {
+    /// Whether the client runs on the gateway's machine and is not a browser (protocol 7.5, 18.4).
+    pub(super) fn is_local(&self) -> bool {
+        self.peer.loopback && self.peer.origin.is_none()
+    }
+}
+
+/// What the check of the shared secret found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shared {
+    /// The gateway asks for none.
+    Open,
+    Right,
+    Missing,
+    Wrong,
+    /// Nobody looked: the client is locked out for so many more milliseconds.
+    Locked(u64),
+}
+
+/// What finally admitted a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    None,
+    Shared,
+    DeviceToken,
+}
 
 impl GatewayModel {
     /// `snapshot.authMode`.
@@ -28,69 +68,209 @@ impl GatewayModel {
         }
     }
 
-    /// Decides on a connect. `nonce` is that of the socket's challenge.
+    /// Decides on a connect.
     pub(super) fn admit(
         &mut self,
         turn: &mut Turn<'_>,
-        peer: &Peer,
-        nonce: &str,
+        door: &Door,
         id: Arc<str>,
         connect: Connect,
     ) -> Checked<Grant> {
-        let _ = nonce;
-        if self.uptime(turn.now) < self.config.timing.startup {
+        if connect.is_worker() {
+            return Err(Box::new(Refusal::silent(1008, "invalid-handshake")));
+        }
+        if self.up_for(turn.now) < self.config.timing.startup {
             return Err(Box::new(startup()));
         }
         check_protocol(&connect)?;
         check_role(&connect)?;
-        let shared = self.shared_verdict(&connect);
-        let _ = peer;
-        match shared {
-            Shared::Right => {}
-            Shared::Missing | Shared::Wrong => return Err(Box::new(self.unauthorized(&connect, shared))),
+        self.check_origin(&door.peer)?;
+        let bucket = Bucket::of(&door.peer);
+        let shared = self.check_shared(turn, &bucket, &connect);
+        if let Some(proof) = &connect.device {
+            let unix_ms = self.unix_ms(turn.now);
+            device::verify(proof, &connect, &door.nonce, unix_ms, self.config.pairing.verify_signatures)?;
+        } else {
+            self.check_missing_device(turn, door, &bucket, &connect, shared)?;
         }
-        let scopes = self.kept_scopes(peer, &connect);
-        Ok(Grant { id, scopes, connect, shared_generation: Some(self.generation), device_token: None })
+        let method = self.check_credential(turn, door, &bucket, &connect, shared)?;
+        self.lockout.succeeded(&bucket);
+        let paired = self.check_pairing(turn, door, &connect, method)?;
+        Ok(self.grant(turn, door, id, connect, method, paired))
     }
 
-    fn kept_scopes(&self, _peer: &Peer, connect: &Connect) -> Scopes {
-        connect.scopes.clone()
+    /// Any client that sends an `Origin` is checked (protocol 18.4). Same-origin private hosts are not modelled.
+    fn check_origin(&self, peer: &Peer) -> Checked<()> {
+        let Some(origin) = &peer.origin else { return Ok(()) };
+        let listed = |allowed: &String| allowed == "*" || **allowed == **origin;
+        if self.config.allowed_origins.iter().any(listed) || (peer.loopback && is_loopback_origin(origin)) {
+            return Ok(());
+        }
+        let error = ErrorShape::invalid_request(
+            "origin not allowed (open the Control UI from the gateway host or allow it in gateway.controlUi.allowedOrigins)",
+        )
+        .with_details(r#"{"code":"CONTROL_UI_ORIGIN_NOT_ALLOWED","reason":"origin not allowed"}"#);
+        Err(Box::new(Refusal::new("CONTROL_UI_ORIGIN_NOT_ALLOWED", error)))
     }
 
-    fn shared_verdict(&self, connect: &Connect) -> Shared {
+    fn check_shared(&mut self, turn: &Turn<'_>, bucket: &Bucket, connect: &Connect) -> Shared {
         let (secret, presented) = match &self.auth {
-            Auth::None => return Shared::Right,
+            Auth::None => return Shared::Open,
             Auth::Token(secret) => (secret, &connect.presented.token),
             Auth::Password(secret) => (secret, &connect.presented.password),
         };
-        match presented {
-            None => Shared::Missing,
-            Some(presented) if **presented == **secret => Shared::Right,
-            Some(_) => Shared::Wrong,
+        let Some(presented) = presented else { return Shared::Missing };
+        // A locked out client is refused even with the right secret (protocol 8.2).
+        if let Some(remaining) = self.lockout.remaining(bucket, turn.now, &self.config.rate_limit) {
+            return Shared::Locked(remaining.as_millis() as u64);
+        }
+        if **presented == **secret { Shared::Right } else { Shared::Wrong }
+    }
+
+    /// Who may connect without a device (protocol 6.2, 6.6).
+    fn check_missing_device(
+        &mut self,
+        turn: &Turn<'_>,
+        door: &Door,
+        bucket: &Bucket,
+        connect: &Connect,
+        shared: Shared,
+    ) -> Checked<()> {
+        if connect.is_control_ui() {
+            return Err(Box::new(Missing::ControlUi.refusal()));
+        }
+        match shared {
+            Shared::Open | Shared::Right if !connect.is_node() => Ok(()),
+            Shared::Open | Shared::Right => Err(Box::new(Missing::Device.refusal())),
+            Shared::Missing | Shared::Wrong | Shared::Locked(_) if connect.presents_shared_secret() => {
+                Err(Box::new(self.refuse_shared(turn, door, bucket, connect, shared)))
+            }
+            Shared::Missing | Shared::Wrong | Shared::Locked(_) => Err(Box::new(Missing::Device.refusal())),
         }
     }
 
-    fn unauthorized(&self, _connect: &Connect, shared: Shared) -> Refusal {
-        let (message, details) = match shared {
-            Shared::Missing => (
-                "unauthorized: gateway token missing (provide gateway auth token)",
-                r#"{"code":"AUTH_TOKEN_MISSING","authReason":"token_missing","canRetryWithDeviceToken":false,"recommendedNextStep":"update_auth_configuration"}"#,
-            ),
-            Shared::Wrong | Shared::Right => (
-                "unauthorized: gateway token mismatch (provide gateway auth token)",
-                r#"{"code":"AUTH_TOKEN_MISMATCH","authReason":"token_mismatch","canRetryWithDeviceToken":false,"recommendedNextStep":"update_auth_credentials"}"#,
-            ),
+    /// The verdict on the credential, after the device proof (protocol 6.5, 7.4).
+    fn check_credential(
+        &mut self,
+        turn: &Turn<'_>,
+        door: &Door,
+        bucket: &Bucket,
+        connect: &Connect,
+        shared: Shared,
+    ) -> Checked<Method> {
+        match shared {
+            Shared::Open => return Ok(Method::None),
+            Shared::Right => return Ok(Method::Shared),
+            Shared::Missing | Shared::Wrong | Shared::Locked(_) => {}
+        }
+        let presented = &connect.presented;
+        let explicit = presented.device_token.is_some();
+        let candidate = presented.device_token.as_ref().or(presented.token.as_ref());
+        if let (Some(candidate), Some(device)) = (candidate, &connect.device) {
+            match self.pairing.check_token(device, connect.is_node(), candidate, &connect.scopes) {
+                TokenVerdict::Right => return Ok(Method::DeviceToken),
+                TokenVerdict::ScopeMismatch => {
+                    return Err(Box::new(self.unauthorized(
+                        turn,
+                        door,
+                        bucket,
+                        connect,
+                        AuthReason::ScopeMismatch,
+                    )));
+                }
+                TokenVerdict::Wrong if explicit => {
+                    let reason = AuthReason::DeviceTokenMismatch;
+                    return Err(Box::new(self.unauthorized(turn, door, bucket, connect, reason)));
+                }
+                TokenVerdict::Wrong => {}
+            }
+        }
+        if candidate.is_none() && presented.password.is_none() && presented.bootstrap_token.is_some() {
+            // Nobody issues bootstrap tokens here, so none is valid.
+            let reason = AuthReason::BootstrapTokenInvalid;
+            return Err(Box::new(self.unauthorized(turn, door, bucket, connect, reason)));
+        }
+        Err(Box::new(self.refuse_shared(turn, door, bucket, connect, shared)))
+    }
+
+    fn refuse_shared(
+        &mut self,
+        turn: &Turn<'_>,
+        door: &Door,
+        bucket: &Bucket,
+        connect: &Connect,
+        shared: Shared,
+    ) -> Refusal {
+        let token = !matches!(self.auth, Auth::Password(_));
+        let reason = match shared {
+            Shared::Locked(remaining_ms) => AuthReason::RateLimited { remaining_ms },
+            Shared::Missing | Shared::Open | Shared::Right if token => AuthReason::TokenMissing,
+            Shared::Missing | Shared::Open | Shared::Right => AuthReason::PasswordMissing,
+            Shared::Wrong if token => AuthReason::TokenMismatch,
+            Shared::Wrong => AuthReason::PasswordMismatch,
         };
-        Refusal::new("AUTH_TOKEN_MISMATCH", ErrorShape::invalid_request(message).with_details(details))
+        self.unauthorized(turn, door, bucket, connect, reason)
+    }
+
+    /// A failed authentication: counted, and answered late for exempt loopback clients (protocol 8.1, 8.3).
+    fn unauthorized(
+        &mut self,
+        turn: &Turn<'_>,
+        door: &Door,
+        bucket: &Bucket,
+        connect: &Connect,
+        reason: AuthReason,
+    ) -> Refusal {
+        let mut refusal = unauthorized(connect, door, reason);
+        if reason.is_a_guess() {
+            refusal.delay = self.lockout.failed(bucket, turn.now, &self.config.rate_limit);
+        }
+        refusal
+    }
+
+    fn grant(
+        &mut self,
+        turn: &Turn<'_>,
+        door: &Door,
+        id: Arc<str>,
+        connect: Connect,
+        method: Method,
+        paired: Option<Paired>,
+    ) -> Grant {
+        let issued_at_ms = self.unix_ms(turn.now);
+        let (scripted, random) = (&mut self.config.scripted.device_tokens, &mut self.random);
+        let secret = || scripted.pop_front().unwrap_or_else(|| random.secret(43));
+        let device_token = paired.and_then(|paired| self.pairing.issue(&paired, secret, issued_at_ms));
+        let shared_generation = match method {
+            Method::None => None,
+            Method::Shared => Some(self.generation),
+            // Tokens issued under a shared secret end with it (protocol 6.7), but are accepted again afterwards.
+            Method::DeviceToken => Some(self.generation),
+        };
+        let scopes = if connect.device.is_some() || keeps_scopes(&connect, door) {
+            connect.scopes.clone()
+        } else {
+            Scopes::default()
+        };
+        Grant { id, connect, scopes, shared_generation, device_token }
     }
 }
 
-/// What the shared secret check found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shared {
-    Right,
-    Missing,
-    Wrong,
+/// Device-less clients whose requested scopes are kept; all others get none (protocol 6.6).
+fn keeps_scopes(connect: &Connect, door: &Door) -> bool {
+    let identity = (&*connect.client.id, &*connect.client.mode);
+    door.is_local() && matches!(identity, ("gateway-client", "backend") | ("cli", "cli"))
+}
+
+fn is_loopback_origin(origin: &str) -> bool {
+    let Some(host) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
+        return false;
+    };
+    let host = match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        Some(_) | None => host,
+    };
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }
 
 /// The version matrix (protocol 4).

@@ -99,9 +99,16 @@ impl GatewayModel {
 
     /// Collects health anew and broadcasts it (protocol 10.4).
     pub(super) fn refresh_health(&mut self, turn: &mut Turn<'_>) {
-        self.health.refresh(self.unix_ms(turn.now));
+        self.health.refreshing = false;
+        let first = std::mem::take(&mut self.process.loading);
+        let unix_ms = self.unix_ms(turn.now);
+        self.health.refresh(unix_ms);
         let Some(text) = self.health.text.clone() else { return };
         self.broadcast(turn, &Event::new("health", &text).versioned());
+        if first {
+            let payload = format!(r#"{{"reason":"cron-bindings-loaded","ts":{unix_ms}}}"#);
+            self.broadcast(turn, &Event::new("sessions.changed", &payload).gated(Scope::Read));
+        }
     }
 
     /// The global tick (protocol 14.1).
@@ -147,6 +154,8 @@ pub(super) struct Health {
     pub(super) version: u64,
     /// The snapshot as JSON; `None` just after boot (protocol 10.1).
     pub(super) text: Option<std::sync::Arc<str>>,
+    /// Whether the next refresh lacks event loop statistics, as the first one after an in-process restart does.
+    pub(super) without_loop: bool,
     /// Whether a refresh is on its way; a second hello does not ask for another.
     pub(super) refreshing: bool,
     /// Until when the periodic refreshes are counted in.
@@ -155,14 +164,13 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn new() -> Self {
-        Health { version: 1, text: None, refreshing: false, settled: Duration::ZERO }
+        Health { version: 1, text: None, without_loop: false, refreshing: false, settled: Duration::ZERO }
     }
 
     /// Commits one refresh made at `unix_ms`.
     pub(super) fn refresh(&mut self, unix_ms: u64) {
-        self.text = Some(payload::health(unix_ms, 4, self.text.is_none()));
+        self.text = Some(payload::health(unix_ms, 4, !std::mem::take(&mut self.without_loop)));
         self.version += 1;
-        self.refreshing = false;
     }
 
     /// The snapshot as JSON.

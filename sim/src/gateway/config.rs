@@ -1,6 +1,6 @@
 //! What a gateway is configured to be. The defaults are those of the recorded gateway (2026.9.1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,18 @@ pub struct GatewayConfig {
     pub allowed_origins: Vec<String>,
     /// A fault of every handshake for which no order says otherwise.
     pub handshake_fault: Option<HandshakeFault>,
+    /// Values to use instead of random ones.
+    pub scripted: Scripted,
+}
+
+/// Values to use, in order, before random ones: signed proofs in recordings fit only the recorded values.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scripted {
+    /// Nonces of challenges.
+    pub nonces: VecDeque<String>,
+    /// Device tokens.
+    pub device_tokens: VecDeque<String>,
 }
 
 impl GatewayConfig {
@@ -78,6 +90,7 @@ impl Default for GatewayConfig {
             fixed_methods: BTreeMap::new(),
             allowed_origins: Vec::new(),
             handshake_fault: None,
+            scripted: Scripted::default(),
         }
     }
 }
@@ -106,6 +119,8 @@ impl Default for Auth {
 pub struct Pairing {
     /// Whether a local client with valid shared auth is paired without asking anybody.
     pub auto_approve_local: bool,
+    /// Whether device signatures are verified. Searches that open very many sockets may save the time.
+    pub verify_signatures: bool,
     /// `details.recommendedNextStep` of a pairing refusal.
     pub recommended_next_step: Option<String>,
     /// `details.pauseReconnect` of a pairing refusal.
@@ -114,7 +129,12 @@ pub struct Pairing {
 
 impl Default for Pairing {
     fn default() -> Self {
-        Pairing { auto_approve_local: true, recommended_next_step: None, pause_reconnect: None }
+        Pairing {
+            auto_approve_local: true,
+            verify_signatures: true,
+            recommended_next_step: None,
+            pause_reconnect: None,
+        }
     }
 }
 
@@ -214,6 +234,9 @@ pub struct Timing {
     /// Of the public health refresh (protocol 10.4).
     #[serde(with = "duration_ms")]
     pub health_interval: Duration,
+    /// From a boot to its own health refresh; until the first one the cached health is empty.
+    #[serde(with = "duration_ms")]
+    pub boot_refresh_delay: Duration,
     /// From a hello to the health refresh it triggers.
     #[serde(with = "duration_ms")]
     pub health_refresh_delay: Duration,
@@ -258,6 +281,7 @@ impl Default for Timing {
             tick_phase: Duration::ZERO,
             ping_interval: Duration::from_secs(25),
             health_interval: Duration::from_secs(60),
+            boot_refresh_delay: Duration::from_millis(200),
             health_refresh_delay: Duration::from_millis(6),
             drain: Duration::from_millis(60),
             shutdown_close_delay: Duration::from_millis(70),

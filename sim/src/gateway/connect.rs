@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::effect::Presented;
-use super::schema::{NON_EMPTY, Property, STRING, STRINGS, Shape, closed, optional, required};
+use super::schema::{NON_EMPTY, Property, STRING, Shape, closed, optional, required};
 use super::scope::Scopes;
 
 const fn positive() -> Shape {
@@ -11,7 +11,7 @@ const fn positive() -> Shape {
 }
 
 const fn text_up_to(max: usize) -> Shape {
-    Shape::Text { min: 0, max }
+    Shape::Text { min: 1, max }
 }
 
 static CLIENT_IDS: &[&str] = &[
@@ -73,12 +73,12 @@ pub(super) static CONNECT: Shape = closed(&[
     required("client", closed(CLIENT)),
     optional("caps", Shape::List(&NON_EMPTY)),
     optional("commands", Shape::List(&NON_EMPTY)),
-    optional("permissions", Shape::Map(&Shape::Bool)),
-    optional("pathEnv", STRING),
     optional("computerUse", Shape::Any),
     optional("workerRuns", Shape::Any),
+    optional("permissions", Shape::Map(&Shape::Bool)),
+    optional("pathEnv", STRING),
     optional("role", NON_EMPTY),
-    optional("scopes", STRINGS),
+    optional("scopes", Shape::List(&NON_EMPTY)),
     optional("device", closed(DEVICE)),
     optional("auth", closed(AUTH)),
     optional("locale", STRING),
@@ -152,6 +152,22 @@ impl Connect {
             device,
             presented,
         }
+    }
+
+    /// Whether any part claims the closed worker protocol (protocol 3.6).
+    pub(super) fn is_worker(&self) -> bool {
+        self.role.as_deref() == Some("worker")
+            || &*self.client.id == "openclaw-worker"
+            || &*self.client.mode == "worker"
+    }
+
+    pub(super) fn is_control_ui(&self) -> bool {
+        &*self.client.id == "openclaw-control-ui"
+    }
+
+    /// Whether a shared token or password came along, right or wrong.
+    pub(super) fn presents_shared_secret(&self) -> bool {
+        self.presented.token.is_some() || self.presented.password.is_some()
     }
 
     /// Whether the role is `node`.

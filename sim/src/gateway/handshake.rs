@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::auth::Door;
 use super::connect::{CONNECT, Connect};
 use super::effect::{ConnectionId, Effect, Message, Mischief, Note, TerminateCause};
 use super::frame::{self, ErrorShape, Frame, Request};
 use super::model::{GatewayModel, Turn};
 use super::order::{HandshakeFault, Rejection};
 use super::payload::{self, Moment};
-use super::session::{Established, Grant, Phase, Refusal, Session, Verdict};
+use super::session::{Established, Grant, Phase, Refusal, Verdict};
 use super::timer::Timer;
 
 /// Modes that leave no row in the presence list (protocol 10.6).
@@ -130,7 +131,8 @@ impl GatewayModel {
         let Some(session) = self.sessions.get(&connection) else {
             unreachable!("a message is only handled for a socket that is there");
         };
-        let (peer, nonce, id) = (session.peer.clone(), session.nonce.clone(), request.id.clone());
+        let door = Door { peer: session.peer.clone(), nonce: session.nonce.clone() };
+        let id = request.id.clone();
         let ordered = match &session.fault {
             Some(HandshakeFault::Reject(rejection)) => Some(refusal_of(rejection)),
             Some(HandshakeFault::Startup) => Some(startup()),
@@ -156,7 +158,7 @@ impl GatewayModel {
         if self.process.is_draining() {
             return Verdict::Refuse { id, refusal: draining() };
         }
-        match self.admit(turn, &peer, &nonce, id.clone(), connect) {
+        match self.admit(turn, &door, id.clone(), connect) {
             Ok(grant) => Verdict::Admit(Box::new(grant)),
             Err(refusal) => Verdict::Refuse { id, refusal: *refusal },
         }
@@ -214,7 +216,7 @@ impl GatewayModel {
                     turn.note(Note::Refused { connection, code: "".into() });
                     self.close(turn, connection, 4001, "gateway auth changed");
                 } else {
-                    self.welcome(turn, connection, *grant);
+                    self.welcome(turn, connection, &grant);
                 }
             }
         }
@@ -232,7 +234,7 @@ impl GatewayModel {
     }
 
     /// Registers the client, broadcasts presence, and only then sends hello (protocol 3.8, 10.5).
-    fn welcome(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, grant: Grant) {
+    fn welcome(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, grant: &Grant) {
         let Some(session) = self.sessions.get_mut(&connection) else { return };
         let (conn_id, fault) = (session.conn_id.clone(), session.fault.take());
         match &fault {
@@ -259,12 +261,12 @@ impl GatewayModel {
             )
             | None => {}
         }
-        let presence_key = track(&grant, &conn_id);
+        let presence_key = track(grant, &conn_id);
         session.phase = Phase::Established(Box::new(Established {
             node: grant.connect.is_node(),
             scopes: grant.scopes.clone(),
             shared_generation: grant.shared_generation,
-            device_id: grant.connect.device.as_ref().map(|device| device.id.clone()),
+            device_token: grant.device_token.is_some(),
             presence_key: presence_key.clone(),
             seq: 0,
             ping_outstanding: false,
@@ -277,7 +279,7 @@ impl GatewayModel {
             self.presence.connected(turn.now, key, &grant.connect, &grant.scopes);
             self.broadcast_presence(turn);
         }
-        self.send_hello(turn, connection, &grant, fault.as_ref());
+        self.send_hello(turn, connection, grant, fault.as_ref());
         self.after_hello(turn, connection, fault);
     }
 
@@ -299,9 +301,12 @@ impl GatewayModel {
             spoiled = Some(payload.to_string());
             self.misbehaved(turn, connection, Mischief::HelloSpoiled);
         }
-        let hello = spoiled.unwrap_or_else(|| self.hello(turn.now, &conn_id, grant));
+        let hello = spoiled.clone().unwrap_or_else(|| self.hello(turn.now, &conn_id, grant));
         let text = frame::response(&id, &frame::ok_body(&hello));
         turn.effects.push(Effect::Send { connection, text });
+        if spoiled.is_some() {
+            return;
+        }
         turn.note(Note::HelloSent {
             connection,
             boot: self.process.boot,
@@ -319,7 +324,7 @@ impl GatewayModel {
             presence: &self.presence.json(now, self.config.epoch_ms),
             health: self.health.json(),
             state_version: &self.state_version(),
-            uptime_ms: self.uptime(now).as_millis() as u64,
+            uptime_ms: self.uptime_ms(now),
             auth_mode: self.auth_mode(),
         };
         payload::hello(&self.payloads, &moment, grant)
@@ -328,10 +333,8 @@ impl GatewayModel {
     fn after_hello(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, fault: Option<HandshakeFault>) {
         let timing = &self.config.timing;
         self.timers.insert(turn.now + timing.ping_interval, Timer::Ping(connection));
-        if !self.health.refreshing {
-            self.health.refreshing = true;
-            self.timers.insert(turn.now + timing.health_refresh_delay, Timer::HealthRefresh);
-        }
+        let delay = timing.health_refresh_delay;
+        self.schedule_refresh(turn.now, delay);
         if let Some(HandshakeFault::KickAfterHello { after, code, reason }) = fault {
             self.timers.insert(turn.now + after, Timer::Kick { connection, code, reason });
         } else if let Some(HandshakeFault::TerminateAfterHello { after }) = fault {
@@ -388,12 +391,5 @@ impl From<&Rejection> for ErrorShape {
             retryable: rejection.retryable,
             retry_after_ms: rejection.retry_after_ms.clone().map(Into::into),
         }
-    }
-}
-
-impl Session {
-    /// Whether this socket's client runs on the gateway's machine and is not a browser (protocol 7.5).
-    pub(super) fn is_local(&self) -> bool {
-        self.peer.loopback && self.peer.origin.is_none()
     }
 }

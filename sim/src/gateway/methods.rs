@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::answers;
 use super::effect::ConnectionId;
 use super::frame::{ErrorShape, Request};
 use super::model::{GatewayModel, Turn};
@@ -31,7 +32,7 @@ pub(super) enum Reply {
 /// One method.
 struct Method {
     name: &'static str,
-    /// The scope an operator needs; `None` is open to every role.
+    /// The scope an operator needs; `None` is open to both roles, all others to operators only.
     scope: Option<Scope>,
     params: &'static Shape,
     call: Call,
@@ -40,23 +41,18 @@ struct Method {
 /// What a method does.
 #[derive(Debug, Clone, Copy)]
 enum Call {
+    /// Always the same payload.
+    Fixed(&'static str),
     Health,
-    Status,
     SystemPresence,
     SystemEvent,
     SetHeartbeats,
-    ConfigGet,
-    SessionsList,
-    SessionsSubscribe,
-    ChatHistory,
     ChatSend,
-    ChatAbort,
     Agent,
     AgentWait,
     RestartRequest,
     Echo,
     Never,
-    Empty,
 }
 
 static ANY: Shape = Shape::Any;
@@ -74,10 +70,9 @@ static AGENT: Shape = Shape::Object {
     ],
     closed: false,
 };
-static AGENT_WAIT: Shape = Shape::Object {
-    properties: &[required("runId", NON_EMPTY), optional("timeoutMs", Shape::Integer { min: 0 })],
-    closed: false,
-};
+static AGENT_WAIT: Shape = closed(AGENT_WAIT_PROPERTIES);
+static AGENT_WAIT_PROPERTIES: &[Property] =
+    &[required("runId", NON_EMPTY), optional("timeoutMs", Shape::Integer { min: 0 })];
 
 const fn method(name: &'static str, scope: Option<Scope>, params: &'static Shape, call: Call) -> Method {
     Method { name, scope, params, call }
@@ -85,24 +80,30 @@ const fn method(name: &'static str, scope: Option<Scope>, params: &'static Shape
 
 static METHODS: &[Method] = &[
     method("health", None, &ANY, Call::Health),
-    method("status", Some(Scope::Read), &ANY, Call::Status),
+    method("status", Some(Scope::Read), &ANY, Call::Fixed(answers::STATUS)),
     method("system-presence", Some(Scope::Read), &ANY, Call::SystemPresence),
     method("system-event", Some(Scope::Admin), &SYSTEM_EVENT, Call::SystemEvent),
+    method("last-heartbeat", Some(Scope::Read), &ANY, Call::Fixed("null")),
     method("set-heartbeats", Some(Scope::Admin), &ANY, Call::SetHeartbeats),
-    method("config.get", Some(Scope::Read), &ANY, Call::ConfigGet),
-    method("sessions.list", Some(Scope::Read), &SESSIONS_LIST, Call::SessionsList),
-    method("sessions.subscribe", Some(Scope::Read), &ANY, Call::SessionsSubscribe),
-    method("chat.history", Some(Scope::Read), &CHAT_HISTORY, Call::ChatHistory),
+    method("gateway.identity.get", Some(Scope::Read), &ANY, Call::Fixed(answers::IDENTITY)),
+    method("gateway.restart.request", Some(Scope::Admin), &ANY, Call::RestartRequest),
+    method("config.get", Some(Scope::Read), &ANY, Call::Fixed(answers::CONFIG)),
+    method("config.set", Some(Scope::Admin), &ANY, Call::Fixed(answers::OK)),
+    method("update.run", Some(Scope::Admin), &ANY, Call::Fixed(answers::OK)),
+    method("sessions.list", Some(Scope::Read), &SESSIONS_LIST, Call::Fixed(r#"{"sessions":[]}"#)),
+    method("sessions.subscribe", Some(Scope::Read), &ANY, Call::Fixed(r#"{"subscribed":true}"#)),
+    method("sessions.unsubscribe", Some(Scope::Read), &ANY, Call::Fixed(r#"{"subscribed":false}"#)),
+    method("chat.history", Some(Scope::Read), &CHAT_HISTORY, Call::Fixed(r#"{"messages":[]}"#)),
+    method("chat.abort", Some(Scope::Write), &ANY, Call::Fixed(answers::NOTHING_ABORTED)),
     method("chat.send", Some(Scope::Write), &ANY, Call::ChatSend),
-    method("chat.abort", Some(Scope::Write), &ANY, Call::ChatAbort),
     method("agent", Some(Scope::Write), &AGENT, Call::Agent),
     method("agent.wait", Some(Scope::Write), &AGENT_WAIT, Call::AgentWait),
-    method("gateway.restart.request", Some(Scope::Admin), &ANY, Call::RestartRequest),
-    method("update.run", Some(Scope::Admin), &ANY, Call::Empty),
-    method("config.set", Some(Scope::Admin), &ANY, Call::Empty),
     method("test.echo", None, &ANY, Call::Echo),
     method("test.never", None, &ANY, Call::Never),
 ];
+
+/// Consecutive calls a role may not make before its connection is closed (protocol 6.8).
+const UNAUTHORIZED_CALLS_MAX: u32 = 10;
 
 impl GatewayModel {
     /// Calls the method a request names. Its answer will be delayed by `delay`.
@@ -117,9 +118,9 @@ impl GatewayModel {
             return invalid("connect is only valid as the first request");
         }
         let Some(method) = METHODS.iter().find(|method| *method.name == *request.method) else {
-            return self.call_fixed(connection, request);
+            return self.call_fixed(turn, connection, request);
         };
-        if let Some(refused) = self.missing_scope(connection, method.scope) {
+        if let Some(refused) = self.missing_scope(turn, connection, method.scope) {
             return refused;
         }
         if let Shape::Any = method.params {
@@ -131,20 +132,36 @@ impl GatewayModel {
         }
     }
 
-    fn call_fixed(&self, connection: ConnectionId, request: &Request) -> Reply {
+    fn call_fixed(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, request: &Request) -> Reply {
         let Some(fixed) = self.config.fixed_methods.get(&*request.method) else {
             return invalid(format!("unknown method: {}", request.method));
         };
-        let scope = fixed.scope.as_deref().and_then(Scope::named);
-        match self.missing_scope(connection, scope) {
+        let (scope, payload) = (fixed.scope.as_deref().and_then(Scope::named), fixed.payload.clone());
+        match self.missing_scope(turn, connection, scope) {
             Some(refused) => refused,
-            None => Reply::Payload(fixed.payload.clone()),
+            None => Reply::Payload(payload),
         }
     }
 
-    fn missing_scope(&self, connection: ConnectionId, scope: Option<Scope>) -> Option<Reply> {
-        let scope = scope?;
-        let established = self.sessions.get(&connection)?.established()?;
+    /// Why the caller may not call a method (protocol 5.5, 6.8, 6.9).
+    fn missing_scope(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        scope: Option<Scope>,
+    ) -> Option<Reply> {
+        let established = self.sessions.get_mut(&connection)?.established_mut()?;
+        let Some(scope) = scope else {
+            established.unauthorized_calls = 0;
+            return None;
+        };
+        if established.node {
+            established.unauthorized_calls += 1;
+            if established.unauthorized_calls > UNAUTHORIZED_CALLS_MAX {
+                self.close(turn, connection, 1008, "repeated unauthorized calls");
+            }
+            return Some(invalid("unauthorized role: node"));
+        }
         if established.scopes.allow(scope) {
             return None;
         }
@@ -164,26 +181,27 @@ impl GatewayModel {
         delay: Duration,
     ) -> Reply {
         match call {
-            Call::Health => Reply::Payload(self.health.json().to_owned()),
-            Call::Status => Reply::Payload(r#"{"runtimeVersion":"2026.9.1"}"#.to_owned()),
+            Call::Fixed(payload) => Reply::Payload(payload.to_owned()),
+            Call::Health => {
+                if self.health.text.is_none() {
+                    // Nothing is cached just after boot, so this call collects.
+                    let unix_ms = self.unix_ms(turn.now);
+                    self.health.refresh(unix_ms);
+                }
+                Reply::Payload(self.health.json().to_owned())
+            }
             Call::SystemPresence => Reply::Payload(self.presence.json(turn.now, self.config.epoch_ms)),
             Call::SystemEvent => self.system_event(turn, request),
             Call::SetHeartbeats => set_heartbeats(request),
-            Call::ConfigGet => Reply::Payload(CONFIG.to_owned()),
-            Call::SessionsList => Reply::Payload(r#"{"sessions":[]}"#.to_owned()),
-            Call::SessionsSubscribe => Reply::Payload(r#"{"subscribed":true}"#.to_owned()),
-            Call::ChatHistory => Reply::Payload(r#"{"messages":[]}"#.to_owned()),
             Call::ChatSend => self.chat_send(turn, request, delay),
-            Call::ChatAbort => Reply::Payload(r#"{"ok":true,"aborted":false,"runIds":[]}"#.to_owned()),
             Call::Agent => self.agent(turn, connection, request, delay),
-            Call::AgentWait => self.agent_wait(turn, connection, request, delay),
+            Call::AgentWait => self.agent_wait(turn, connection, request),
             Call::RestartRequest => {
                 self.restart(turn, RestartMode::Graceful, self.config.timing.restart_down);
-                Reply::Payload(RESTART_SCHEDULED.to_owned())
+                Reply::Payload(answers::RESTART_SCHEDULED.to_owned())
             }
             Call::Echo => Reply::Payload(request.params.as_ref().map_or("null", |raw| raw.get()).to_owned()),
             Call::Never => Reply::Later,
-            Call::Empty => Reply::Payload(r#"{"ok":true}"#.to_owned()),
         }
     }
 
@@ -217,6 +235,3 @@ fn set_heartbeats(request: &Request) -> Reply {
 pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Reply {
     Reply::Error(Box::new(ErrorShape::invalid_request(message)))
 }
-
-const CONFIG: &str = r#"{"path":"/sim/openclaw.json","includedPaths":[],"exists":false,"raw":null,"parsed":{},"valid":true,"config":{},"hash":"hmac-sha256:v1:simulated","issues":[],"warnings":[],"legacyIssues":[]}"#;
-const RESTART_SCHEDULED: &str = r#"{"ok":true,"status":"scheduled","preflight":{"safe":true,"counts":{"queueSize":0,"pendingReplies":0,"embeddedRuns":0,"cronRuns":0,"backgroundExecSessions":0,"rootRequests":0,"activeTasks":0,"totalActive":0},"blockers":[]},"restart":{"ok":true,"pid":1,"signal":"SIGUSR1","delayMs":0,"coalesced":false}}"#;

@@ -1,6 +1,7 @@
 //! Deviations from the protocol on order. Nothing in here happens without one.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::broadcast::Event;
@@ -8,7 +9,8 @@ use super::effect::{ConnectionId, Effect, Mischief, Note};
 use super::frame;
 use super::model::{GatewayModel, Turn};
 use super::order::{HandshakeFault, Misbehave, Rejection};
-use super::session::Session;
+use super::session::{Established, Session};
+use super::timer::Timer;
 
 /// The orders to misbehave that still have occasions left.
 #[derive(Debug, Clone, Default)]
@@ -16,11 +18,11 @@ pub(super) struct Misdeeds {
     handshakes: VecDeque<(u32, HandshakeFault)>,
     treatments: VecDeque<(u32, Treatment)>,
     /// Events that consume their number and are not sent.
-    pub(super) drop_events: u32,
+    drop_events: u32,
     extra_fields: u32,
     ticks_starved_until: Duration,
     pings_starved_until: Duration,
-    upgrades_refused_until: Option<Duration>,
+    pub(super) upgrades_refused: bool,
 }
 
 /// How a request is treated.
@@ -42,6 +44,11 @@ impl Misdeeds {
         take(&mut self.treatments).unwrap_or(Treatment::Faithful)
     }
 
+    /// Lets the next event be lost.
+    pub(super) fn drop_event(&mut self) {
+        self.drop_events = self.drop_events.saturating_add(1);
+    }
+
     pub(super) fn take_event_drop(&mut self) -> bool {
         take_one(&mut self.drop_events)
     }
@@ -57,9 +64,12 @@ impl Misdeeds {
     pub(super) fn pings_starved(&self, now: Duration) -> bool {
         now < self.pings_starved_until
     }
+}
 
-    pub(super) fn upgrades_refused(&self) -> bool {
-        self.upgrades_refused_until.is_some()
+/// Adds `count` occasions of an order.
+fn put<T>(orders: &mut VecDeque<(u32, T)>, count: u32, order: T) {
+    if count > 0 {
+        orders.push_back((count, order));
     }
 }
 
@@ -86,7 +96,132 @@ impl GatewayModel {
     }
 
     pub(super) fn misbehave(&mut self, turn: &mut Turn<'_>, misbehave: Misbehave) {
-        let _ = turn;
-        let _ = misbehave;
+        let mischief = &mut self.mischief;
+        match misbehave {
+            Misbehave::Handshake { count, fault } => put(&mut mischief.handshakes, count, fault),
+            Misbehave::StarveTicks { lasting } => mischief.ticks_starved_until = turn.now + lasting,
+            Misbehave::StarvePings { lasting } => mischief.pings_starved_until = turn.now + lasting,
+            Misbehave::DropEvents { count } => {
+                mischief.drop_events = mischief.drop_events.saturating_add(count);
+            }
+            Misbehave::RepeatLastEvent => self.repeat_last_event(turn),
+            Misbehave::OlderEvent { by } => self.older_event(turn, by),
+            Misbehave::SkipSequence { by } => self.skip_sequence(turn, by),
+            Misbehave::Text { text } => self.send_invented(turn, |_| text.clone()),
+            Misbehave::Binary { data } => self.send_binary(turn, &data.into()),
+            Misbehave::Giant { bytes } => self.send_giant(turn, bytes as usize),
+            Misbehave::UnknownEvent => self.send_unknown_event(turn),
+            Misbehave::ExtraFields { count } => {
+                mischief.extra_fields = mischief.extra_fields.saturating_add(count);
+            }
+            Misbehave::NumericId => {
+                let text = frame::response("7", &frame::ok_body("{}"));
+                self.send_invented(turn, |_| text.clone());
+            }
+            Misbehave::ForeignResponse { id } => self.send_foreign_response(turn, &id),
+            Misbehave::RepeatLastResponse => self.repeat_last_response(turn),
+            Misbehave::WithholdResponses { count } => {
+                put(&mut mischief.treatments, count, Treatment::Withhold);
+            }
+            Misbehave::DelayResponses { count, by } => {
+                put(&mut mischief.treatments, count, Treatment::Delay(by));
+            }
+            Misbehave::RefuseCapacity { count } => {
+                put(&mut mischief.treatments, count, Treatment::RefuseCapacity);
+            }
+            Misbehave::FailRequests { count, error } => {
+                put(&mut mischief.treatments, count, Treatment::Fail(Box::new(error)));
+            }
+            Misbehave::RefuseUpgrades { lasting } => {
+                mischief.upgrades_refused = true;
+                self.timers.retain(|timer| *timer != Timer::AdmitUpgrades);
+                self.timers.insert(turn.now + lasting, Timer::AdmitUpgrades);
+            }
+            Misbehave::Behave => self.mischief = Misdeeds::default(),
+        }
+    }
+
+    /// Every established connection, in order.
+    fn each_established(&mut self) -> impl Iterator<Item = (ConnectionId, &mut Established)> {
+        self.sessions.iter_mut().filter_map(|(id, session)| Some((*id, session.established_mut()?)))
+    }
+
+    /// Sends a frame to every established connection that no faithful gateway would send.
+    fn send_invented(&mut self, turn: &mut Turn<'_>, text: impl Fn(&mut Established) -> Arc<str>) {
+        for (connection, established) in self.each_established() {
+            let text = text(established);
+            turn.effects.push(Effect::Send { connection, text });
+            turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::FrameInvented });
+        }
+    }
+
+    fn send_binary(&mut self, turn: &mut Turn<'_>, data: &Arc<[u8]>) {
+        for (connection, _) in self.each_established() {
+            turn.effects.push(Effect::SendBinary { connection, data: data.clone() });
+            turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::FrameInvented });
+        }
+    }
+
+    fn repeat_last_event(&mut self, turn: &mut Turn<'_>) {
+        for (connection, established) in self.each_established() {
+            let Some((text, event, seq)) = established.last_event.clone() else { continue };
+            turn.effects.push(Effect::Send { connection, text });
+            turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::SequenceBent });
+            turn.note(Note::EventSent { connection, event, seq });
+        }
+    }
+
+    fn older_event(&mut self, turn: &mut Turn<'_>, by: u64) {
+        let payload = format!(r#"{{"ts":{}}}"#, self.unix_ms(turn.now));
+        for (connection, established) in self.each_established() {
+            let seq = (established.seq + 1).saturating_sub(by);
+            let text = frame::event("tick", &payload, Some(seq), None);
+            turn.effects.push(Effect::Send { connection, text });
+            turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::SequenceBent });
+            turn.note(Note::EventSent { connection, event: "tick".into(), seq });
+        }
+    }
+
+    fn skip_sequence(&mut self, turn: &mut Turn<'_>, by: u64) {
+        for (connection, established) in self.each_established() {
+            established.seq = established.seq.saturating_add(by);
+            turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::SequenceBent });
+        }
+    }
+
+    fn send_giant(&mut self, turn: &mut Turn<'_>, bytes: usize) {
+        for (connection, established) in self.each_established() {
+            established.seq += 1;
+            let seq = established.seq;
+            let empty = frame::event("test.giant", r#"{"pad":""}"#, Some(seq), None);
+            let payload = format!(r#"{{"pad":"{}"}}"#, "x".repeat(bytes.saturating_sub(empty.len())));
+            let text = frame::event("test.giant", &payload, Some(seq), None);
+            turn.effects.push(Effect::Send { connection, text });
+            turn.note(Note::EventSent { connection, event: "test.giant".into(), seq });
+        }
+    }
+
+    fn send_unknown_event(&mut self, turn: &mut Turn<'_>) {
+        let payload = r#"{"unknown":{"nested":[1,null,"two"]}}"#;
+        self.broadcast(turn, &Event::new("simulated.unknown", payload));
+    }
+
+    fn send_foreign_response(&mut self, turn: &mut Turn<'_>, id: &str) {
+        let text = frame::response(&frame::string(id), &frame::ok_body(r#"{"foreign":true}"#));
+        let ids: Vec<ConnectionId> = self.each_established().map(|(connection, _)| connection).collect();
+        for connection in ids {
+            turn.effects.push(Effect::Send { connection, text: text.clone() });
+            self.misbehaved(turn, connection, Mischief::ResponseInvented);
+        }
+    }
+
+    fn repeat_last_response(&mut self, turn: &mut Turn<'_>) {
+        let last = |session: &Session| session.established()?.last_response.clone();
+        for connection in self.connections(|session| last(session).is_some()) {
+            let Some((text, id, ok)) = self.sessions.get(&connection).and_then(last) else { continue };
+            turn.effects.push(Effect::Send { connection, text });
+            self.misbehaved(turn, connection, Mischief::ResponseRepeated);
+            turn.note(Note::ResponseSent { connection, id, ok, accepted: false });
+        }
     }
 }

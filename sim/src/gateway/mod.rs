@@ -33,21 +33,26 @@
 //! [`presence`]: self
 //! [`timer`]: self
 
+mod answers;
 mod auth;
 mod broadcast;
 pub mod config;
 mod connect;
+mod device;
 mod effect;
 mod frame;
 mod handshake;
+mod lockout;
 mod methods;
 mod misbehave;
 mod model;
 mod order;
+mod pairing;
 mod payload;
 mod presence;
 mod process;
 mod random;
+mod rejection;
 mod requests;
 mod runs;
 mod schema;

@@ -1,14 +1,15 @@
 //! The model's state and its one method.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::broadcast::Health;
 use super::config::{Auth, GatewayConfig};
 use super::effect::{Admission, ConnectionId, Effect, Input, Message, Note, Peer, TerminateCause};
+use super::lockout::Lockout;
 use super::misbehave::Misdeeds;
 use super::order::Order;
+use super::pairing::Store;
 use super::payload::Payloads;
 use super::presence::Presence;
 use super::process::Process;
@@ -37,6 +38,8 @@ pub struct GatewayModel {
     pub(super) health: Health,
     pub(super) starts: Starts,
     pub(super) outcomes: Outcomes,
+    pub(super) pairing: Store,
+    pub(super) lockout: Lockout,
     pub(super) mischief: Misdeeds,
 }
 
@@ -59,10 +62,11 @@ impl GatewayModel {
         let mut random = Random::new(seed);
         let process = Process::booted(random.uuid());
         let presence = Presence::new(random.uuid(), config.limits.presence_rows, config.timing.presence_ttl);
-        GatewayModel {
+        let boot_refresh_delay = config.timing.boot_refresh_delay;
+        let mut model = GatewayModel {
             auth: config.auth.clone(),
             generation: 1,
-            payloads: Payloads::new(&config),
+            payloads: Payloads::new(&config, random.secret(43)),
             random,
             timers: Timers::default(),
             process,
@@ -71,9 +75,13 @@ impl GatewayModel {
             health: Health::new(),
             starts: Starts::default(),
             outcomes: Outcomes::default(),
+            pairing: Store::default(),
+            lockout: Lockout::default(),
             mischief: Misdeeds::default(),
             config,
-        }
+        };
+        model.schedule_refresh(Duration::ZERO, boot_refresh_delay);
+        model
     }
 
     /// Takes one input at `now`; effects are appended in order. Time must not go back.
@@ -92,6 +100,7 @@ impl GatewayModel {
             Input::Timeout => self.on_timeout(turn),
             Input::Order(order) => self.on_order(turn, order),
         }
+        self.finish_shutdown(turn);
         self.drop_stale_timers();
     }
 
@@ -107,7 +116,7 @@ impl GatewayModel {
             closed @ (Admission::Refused | Admission::Unavailable(_)) => return closed,
         }
         let preauth = self.sessions.values().filter(|session| session.is_preauth()).count();
-        if self.mischief.upgrades_refused() || preauth >= self.config.limits.preauth_connections {
+        if self.mischief.upgrades_refused || preauth >= self.config.limits.preauth_connections {
             return Admission::Unavailable("Too many unauthenticated sockets");
         }
         Admission::Open
@@ -164,8 +173,7 @@ impl GatewayModel {
         }
         let session = Session {
             peer,
-            boot: self.process.boot,
-            nonce: self.random.uuid().into(),
+            nonce: self.next_nonce(),
             conn_id: self.random.uuid().into(),
             buffered: 0,
             fault: self.mischief.take_handshake_fault().or_else(|| self.config.handshake_fault.clone()),
@@ -176,6 +184,14 @@ impl GatewayModel {
         self.timers
             .insert(turn.now + self.config.timing.handshake_timeout, Timer::HandshakeExpired(connection));
         self.begin_handshake(turn, connection);
+    }
+
+    /// The nonce of the next challenge: random, unless a recording is being replayed.
+    fn next_nonce(&mut self) -> std::sync::Arc<str> {
+        match self.config.scripted.nonces.pop_front() {
+            Some(nonce) => nonce.into(),
+            None => self.random.uuid().into(),
+        }
     }
 
     fn on_received(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, message: Message) {
@@ -277,6 +293,8 @@ impl GatewayModel {
             Timer::Ping(connection) => self.on_ping_due(turn, connection),
             Timer::Answer { connection, answer } => self.deliver(turn, connection, &answer),
             Timer::Starts => self.on_starts_due(turn),
+            Timer::RunBegins(run) => self.on_run_begins(turn, &run),
+            Timer::WaitExpires { connection, id } => self.on_wait_expires(turn, connection, &id),
             Timer::RunEnds(run) => self.on_run_ends(turn, &run),
             Timer::Tick => self.on_tick_due(turn),
             Timer::HealthRefresh => self.refresh_health(turn),
@@ -285,8 +303,9 @@ impl GatewayModel {
             Timer::AnnounceShutdown => self.announce_shutdown(turn),
             Timer::CloseAll => self.close_all(turn),
             Timer::CloseExpired(connection) => self.terminate(turn, connection, TerminateCause::CloseGrace),
-            Timer::DropStragglers(boot) => self.drop_stragglers(turn, boot),
+            Timer::DropStragglers => self.drop_stragglers(turn),
             Timer::Boot => self.boot_now(turn),
+            Timer::AdmitUpgrades => self.mischief.upgrades_refused = false,
             Timer::Kick { connection, code, reason } => self.close(turn, connection, code, reason),
             Timer::Drop(connection) => self.terminate(turn, connection, TerminateCause::Ordered),
         }
@@ -310,9 +329,11 @@ impl GatewayModel {
                 }
             }
             Order::Emit { event, payload } => self.emit(turn, event, &payload),
-            Order::DropNextEvent => self.mischief.drop_events += 1,
-            Order::ApprovePairing | Order::RejectPairing => {}
-            Order::RotateDeviceTokens | Order::RevokeDevices => {}
+            Order::DropNextEvent => self.mischief.drop_event(),
+            Order::ApprovePairing => self.resolve_oldest(turn, true),
+            Order::RejectPairing => self.resolve_oldest(turn, false),
+            Order::RotateDeviceTokens => self.rotate_device_tokens(turn),
+            Order::RevokeDevices => self.revoke_devices(turn),
             Order::Misbehave(misbehave) => self.misbehave(turn, misbehave),
         }
     }
@@ -331,13 +352,18 @@ impl GatewayModel {
                 }
                 Timer::Ping(id)
                 | Timer::Answer { connection: id, .. }
+                | Timer::WaitExpires { connection: id, .. }
                 | Timer::Kick { connection: id, .. }
                 | Timer::Drop(id) => session(id).is_none_or(|session| session.established().is_none()),
                 Timer::CloseExpired(id) => session(id).is_none_or(|session| !session.is_closing()),
-                Timer::DropStragglers(boot) => !self.sessions.values().any(|session| session.boot <= *boot),
-                Timer::Starts | Timer::RunEnds(_) | Timer::Tick | Timer::HealthRefresh => false,
+                Timer::DropStragglers => self.sessions.is_empty(),
+                Timer::Starts
+                | Timer::RunBegins(_)
+                | Timer::RunEnds(_)
+                | Timer::Tick
+                | Timer::HealthRefresh => false,
                 Timer::HealthInterval | Timer::SecretChange | Timer::AnnounceShutdown => false,
-                Timer::CloseAll | Timer::Boot => false,
+                Timer::CloseAll | Timer::Boot | Timer::AdmitUpgrades => false,
             };
             if !stale {
                 break;

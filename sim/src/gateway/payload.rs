@@ -7,9 +7,6 @@ use super::frame::{push_number, push_string};
 use super::scope::Scope;
 use super::session::Grant;
 
-/// The version the model answers as.
-pub(super) const VERSION: &str = "2026.9.1";
-
 const HELLO_HEAD: &str = r#"{"type":"hello-ok","protocol":4,"server":{"version":"2026.9.1","buildId":"2026.9.1-release-simulated","bootId":""#;
 const CAPABILITIES: &str = r#"["board-widget-put-canvas-doc","chat-send-routing-contract","gateway-restart-target-safe-v1","session-scoped-chat-metadata","session-unread-ack-contract","session-settings-contract","openclaw-setup-model-ref"]"#;
 const SESSION_DEFAULTS: &str = r#"{"defaultAgentId":"main","modelConfigured":false,"ownership":"sole","selectionRequired":false,"mainKey":"main","mainSessionKey":"agent:main:main","scope":"per-sender"}"#;
@@ -86,10 +83,12 @@ pub(super) struct Payloads {
     features: Arc<str>,
     /// The `policy` object.
     policy: Arc<str>,
+    /// `auth.recoveryScope`, which names the gateway to its clients.
+    recovery_scope: String,
 }
 
 impl Payloads {
-    pub(super) fn new(config: &GatewayConfig) -> Self {
+    pub(super) fn new(config: &GatewayConfig, recovery_scope: String) -> Self {
         // Built once for a process: thousands of models a second share it.
         static DEFAULT: OnceLock<Arc<str>> = OnceLock::new();
         let features = match &config.methods {
@@ -98,7 +97,7 @@ impl Payloads {
             }
             Some(methods) => features(methods.iter().map(String::as_str)),
         };
-        Payloads { features, policy: policy(config) }
+        Payloads { features, policy: policy(config), recovery_scope }
     }
 }
 
@@ -181,19 +180,27 @@ pub(super) fn hello(payloads: &Payloads, moment: &Moment<'_>, grant: &Grant) -> 
     if read {
         out.push_str(WIDGET_KINDS);
     }
-    out.push_str(r#","auth":"#);
-    push_auth(&mut out, grant);
+    out.push_str(
+        r#","pluginSurfaceUrls":{"canvas":"http://127.0.0.1:18789/__openclaw__/cap/simulated"},"auth":"#,
+    );
+    push_auth(&mut out, payloads, grant);
     out.push_str(r#","policy":"#);
     out.push_str(&payloads.policy);
     out.push('}');
     out
 }
 
-fn push_auth(out: &mut String, grant: &Grant) {
+fn push_auth(out: &mut String, payloads: &Payloads, grant: &Grant) {
     out.push_str(r#"{"role":""#);
     out.push_str(grant.connect.role_name());
     out.push_str(r#"","scopes":"#);
     out.push_str(&grant.scopes.json());
+    out.push_str(r#","recoveryScope":""#);
+    out.push_str(&payloads.recovery_scope);
+    out.push('"');
+    if grant.connect.device.is_some() {
+        out.push_str(r#","recoveryMigrationAllowed":true"#);
+    }
     if let Some((token, issued_at_ms)) = &grant.device_token {
         out.push_str(r#","deviceToken":"#);
         push_string(out, token);
@@ -203,14 +210,14 @@ fn push_auth(out: &mut String, grant: &Grant) {
     out.push('}');
 }
 
-/// A health snapshot (protocol 10.4). The first one of a boot has no event loop statistics yet.
-pub(super) fn health(ts: u64, duration_ms: u64, first: bool) -> Arc<str> {
+/// A health snapshot (protocol 10.4).
+pub(super) fn health(ts: u64, duration_ms: u64, with_loop: bool) -> Arc<str> {
     let mut out = String::with_capacity(HEALTH_TAIL.len() + EVENT_LOOP.len() + 64);
     out.push_str(r#"{"ok":true,"ts":"#);
     push_number(&mut out, ts);
     out.push_str(r#","durationMs":"#);
     push_number(&mut out, duration_ms);
-    if !first {
+    if with_loop {
         out.push_str(EVENT_LOOP);
     }
     out.push_str(HEALTH_TAIL);

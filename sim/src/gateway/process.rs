@@ -1,12 +1,12 @@
 //! The life of the gateway process: boots, clocks, drains, restarts (protocol 14.1, 16).
 //!
 //! ```text
-//!            order, RPC            drain over            70 ms later
-//!  Running -------------> Draining ----------> Announced ----------> Down
-//!    ^  |                 503, requests        "shutdown"            ECONNREFUSED
-//!    |  |                 UNAVAILABLE          event sent            close 1012 sent
-//!    |  +------------------------- crash ---------------------------> Down
-//!    +--------------------- boot after `down`, or Order::Start -------+
+//!          order, RPC         drain over         70 ms later        all sockets gone, or 1 s
+//!  Running ----------> Draining -------> Announced -------> Closing -----------------> Down
+//!    ^  |              503, requests     "shutdown"         503, close                 ECONNREFUSED
+//!    |  |              UNAVAILABLE       event sent         1012 sent                    |
+//!    |  +----------------------------------- crash ------------------------------------->|
+//!    +-------------------------- boot after `down`, or Order::Start ---------------------+
 //! ```
 
 use std::time::Duration;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::broadcast::{Event, Health};
 use super::config::Auth;
 use super::effect::{Admission, ConnectionId, Effect, Mischief, Note, TerminateCause};
+use super::lockout::Lockout;
 use super::model::{GatewayModel, Turn};
 use super::order::RestartMode;
 use super::session::Session;
@@ -26,7 +27,11 @@ pub(super) struct Process {
     pub(super) boot_id: String,
     /// When the listener opened.
     pub(super) booted_at: Duration,
+    /// When the process started, which an in-process restart does not change.
+    started_at: Duration,
     pub(super) state: State,
+    /// Whether the boot's own refresh is still to come.
+    pub(super) loading: bool,
     /// Whether the tick and health clocks are wound up; they rest while nobody is connected.
     clocks_run: bool,
 }
@@ -39,6 +44,8 @@ pub(super) enum State {
     Draining(Ending),
     /// The shutdown event is out; the close frames follow.
     Announced(Ending),
+    /// The close frames are out. Until the sockets are gone, the listener still answers 503.
+    Closing(Ending),
     Down,
 }
 
@@ -53,13 +60,21 @@ pub(super) enum Ending {
 
 impl Process {
     pub(super) fn booted(boot_id: String) -> Self {
-        Process { boot: 1, boot_id, booted_at: Duration::ZERO, state: State::Running, clocks_run: false }
+        Process {
+            boot: 1,
+            boot_id,
+            booted_at: Duration::ZERO,
+            started_at: Duration::ZERO,
+            state: State::Running,
+            loading: true,
+            clocks_run: false,
+        }
     }
 
     pub(super) fn admission(&self) -> Admission {
         match self.state {
             State::Running => Admission::Open,
-            State::Draining(_) | State::Announced(_) => {
+            State::Draining(_) | State::Announced(_) | State::Closing(_) => {
                 Admission::Unavailable("Gateway websocket admission closed")
             }
             State::Down => Admission::Refused,
@@ -69,7 +84,7 @@ impl Process {
     /// Whether requests and connects on open sockets are refused (protocol 16.1, 16.4).
     pub(super) fn is_draining(&self) -> bool {
         match self.state {
-            State::Draining(_) | State::Announced(_) => true,
+            State::Draining(_) | State::Announced(_) | State::Closing(_) => true,
             State::Running | State::Down => false,
         }
     }
@@ -79,9 +94,15 @@ impl GatewayModel {
     pub(super) fn restart(&mut self, turn: &mut Turn<'_>, mode: RestartMode, down: Duration) {
         match (mode, self.process.state) {
             (RestartMode::Graceful, State::Running) => self.drain(turn, Ending::Restart(down)),
-            (RestartMode::Graceful, State::Draining(_) | State::Announced(_) | State::Down) => {}
-            (RestartMode::Crash, State::Running | State::Draining(_) | State::Announced(_)) => {
-                self.crash(turn, down)
+            (
+                RestartMode::Graceful,
+                State::Draining(_) | State::Announced(_) | State::Closing(_) | State::Down,
+            ) => {}
+            (
+                RestartMode::Crash,
+                State::Running | State::Draining(_) | State::Announced(_) | State::Closing(_),
+            ) => {
+                self.crash(turn, down);
             }
             (RestartMode::Crash, State::Down) => {}
         }
@@ -92,13 +113,14 @@ impl GatewayModel {
             State::Running => self.drain(turn, Ending::Stop),
             State::Draining(_) => self.process.state = State::Draining(Ending::Stop),
             State::Announced(_) => self.process.state = State::Announced(Ending::Stop),
+            State::Closing(_) => self.process.state = State::Closing(Ending::Stop),
             State::Down => self.timers.retain(|timer| *timer != Timer::Boot),
         }
     }
 
     pub(super) fn start(&mut self, turn: &mut Turn<'_>) {
         match self.process.state {
-            State::Running | State::Draining(_) | State::Announced(_) => {}
+            State::Running | State::Draining(_) | State::Announced(_) | State::Closing(_) => {}
             State::Down => {
                 self.timers.retain(|timer| *timer != Timer::Boot);
                 self.boot_now(turn);
@@ -130,9 +152,18 @@ impl GatewayModel {
         for connection in self.connections(|session| session.established().is_some()) {
             self.close(turn, connection, 1012, "service restart");
         }
+        self.process.state = State::Closing(ending);
+        let grace = turn.now + self.config.timing.close_grace;
+        self.timers.insert(grace, Timer::DropStragglers);
+    }
+
+    /// Ends a shutdown once nobody is left to wait for.
+    pub(super) fn finish_shutdown(&mut self, turn: &mut Turn<'_>) {
+        let State::Closing(ending) = self.process.state else { return };
+        if !self.sessions.is_empty() {
+            return;
+        }
         self.end_process(turn, false);
-        self.timers
-            .insert(turn.now + self.config.timing.close_grace, Timer::DropStragglers(self.process.boot));
         match ending {
             Ending::Restart(down) => self.timers.insert(turn.now + down, Timer::Boot),
             Ending::Stop => {}
@@ -140,7 +171,7 @@ impl GatewayModel {
     }
 
     fn crash(&mut self, turn: &mut Turn<'_>, down: Duration) {
-        for (&connection, _) in &std::mem::take(&mut self.sessions) {
+        for connection in std::mem::take(&mut self.sessions).into_keys() {
             turn.effects.push(Effect::Terminate { connection });
             turn.note(Note::Terminated { connection, cause: TerminateCause::Crash });
         }
@@ -155,15 +186,16 @@ impl GatewayModel {
     fn end_process(&mut self, turn: &mut Turn<'_>, crashed: bool) {
         self.process.state = State::Down;
         self.process.clocks_run = false;
-        self.timers.retain(|timer| matches!(timer, Timer::DropStragglers(_)));
+        self.timers.retain(|timer| *timer == Timer::AdmitUpgrades);
         self.starts.clear();
         self.outcomes.clear();
+        self.lockout = Lockout::default();
         self.health.refreshing = false;
         turn.note(Note::Stopped { boot: self.process.boot, crashed });
     }
 
-    pub(super) fn drop_stragglers(&mut self, turn: &mut Turn<'_>, boot: u32) {
-        for connection in self.connections(|session| session.boot <= boot) {
+    pub(super) fn drop_stragglers(&mut self, turn: &mut Turn<'_>) {
+        for connection in self.connections(|_| true) {
             let cause = match self.sessions.get(&connection).map(Session::is_closing) {
                 Some(true) => TerminateCause::CloseGrace,
                 Some(false) | None => TerminateCause::PreAuthAtShutdown,
@@ -177,14 +209,32 @@ impl GatewayModel {
         self.process.boot_id = self.random.uuid();
         self.process.booted_at = turn.now;
         self.process.state = State::Running;
-        self.health.text = None;
+        self.process.loading = true;
+        if self.health.text.is_none() {
+            self.process.started_at = turn.now;
+        }
+        self.health.without_loop = self.health.text.is_some();
         self.health.settled = turn.now;
+        self.schedule_refresh(turn.now, self.config.timing.boot_refresh_delay);
         turn.note(Note::Booted { boot: self.process.boot });
     }
 
+    /// Asks for a health refresh, unless one is on its way.
+    pub(super) fn schedule_refresh(&mut self, now: Duration, delay: Duration) {
+        if !self.health.refreshing {
+            self.health.refreshing = true;
+            self.timers.insert(now + delay, Timer::HealthRefresh);
+        }
+    }
+
     /// How long the current boot has been up.
-    pub(super) fn uptime(&self, now: Duration) -> Duration {
+    pub(super) fn up_for(&self, now: Duration) -> Duration {
         now.saturating_sub(self.process.booted_at)
+    }
+
+    /// `snapshot.uptimeMs`, which counts from the start of the process.
+    pub(super) fn uptime_ms(&self, now: Duration) -> u64 {
+        now.saturating_sub(self.process.started_at).as_millis() as u64
     }
 
     /// Winds up the clocks that rest while nobody is connected, and catches up on the refreshes nobody saw.
@@ -272,9 +322,9 @@ impl GatewayModel {
         turn.note(Note::SecretChanged { generation: self.generation });
         match self.process.state {
             State::Running => {
-                self.timers.insert(turn.now + self.config.timing.auth_change_delay, Timer::SecretChange)
+                self.timers.insert(turn.now + self.config.timing.auth_change_delay, Timer::SecretChange);
             }
-            State::Draining(_) | State::Announced(_) | State::Down => {}
+            State::Draining(_) | State::Announced(_) | State::Closing(_) | State::Down => {}
         }
     }
 

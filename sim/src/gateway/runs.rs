@@ -1,4 +1,12 @@
 //! Runs of `agent` and `chat.send`, and their idempotency (protocol 12.4, 12.5).
+//!
+//! ```text
+//!  agent     --> accepted ----(duration)----> final response, same id     task events around it
+//!  chat.send --> started  ----(duration)----> nothing more                chat and agent events
+//!  either, same key again: while it runs, an acknowledgement; afterwards, the cached outcome
+//! ```
+//!
+//! Runs go on when their caller disconnects (protocol 12.10); they die with the process.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,37 +14,61 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::broadcast::Event;
 use super::effect::{ConnectionId, Note};
 use super::frame::{self, ErrorShape, Request};
 use super::methods::{Reply, invalid};
 use super::model::{GatewayModel, Turn};
+use super::scope::Scope;
 use super::timer::{Answer, Timer};
+
+/// How long `agent.wait` waits when it does not say.
+const WAIT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// What became of runs, by run id, which is the idempotency key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outcomes {
     runs: BTreeMap<Arc<str>, Run>,
+    /// Calls of `agent.wait` for runs that have not ended.
+    waits: Vec<Wait>,
 }
 
 #[derive(Debug, Clone)]
 struct Run {
-    /// Who gets the second response, and under which id; `None` for `chat.send`.
-    caller: Option<(ConnectionId, Arc<str>)>,
+    kind: Kind,
     began: Duration,
-    /// The final response from `"ok"` on, once the run has ended.
     end: Option<End>,
 }
 
 #[derive(Debug, Clone)]
+enum Kind {
+    /// The caller gets a second response under this id.
+    Agent {
+        caller: ConnectionId,
+        id: Arc<str>,
+    },
+    Chat,
+}
+
+#[derive(Debug, Clone)]
 struct End {
+    /// The final response from `"ok"` on.
     body: String,
     ok: bool,
     at: Duration,
 }
 
+#[derive(Debug, Clone)]
+struct Wait {
+    run: Arc<str>,
+    caller: ConnectionId,
+    id: Arc<str>,
+}
+
 impl Outcomes {
     pub(super) fn clear(&mut self) {
         self.runs.clear();
+        self.waits.clear();
     }
 
     /// Forgets outcomes that are too old, and the oldest if there are too many.
@@ -67,21 +99,28 @@ impl GatewayModel {
         if let Some(reply) = self.earlier(turn.now, &key, || Reply::Payload(accepted.clone())) {
             return reply;
         }
-        self.begin_run(turn, &key, Some((connection, request.id.clone())), delay);
+        let kind = Kind::Agent { caller: connection, id: request.id.clone() };
+        self.begin_run(turn, &key, kind, delay);
         Reply::Accepted(accepted)
     }
 
     pub(super) fn chat_send(&mut self, turn: &mut Turn<'_>, request: &Request, delay: Duration) -> Reply {
         let params = request.params_value();
-        if params.get("idempotencyKey").and_then(Value::as_str).is_none_or(str::is_empty) {
-            return invalid("invalid chat.send params: must have required property 'idempotencyKey'");
+        if params.get("sessionKey").and_then(Value::as_str).is_none_or(str::is_empty) {
+            // The gateway looks for the session before it validates the params.
+            let error = ErrorShape::invalid_request("session mutation target is unavailable")
+                .with_details(r#"{"code":"SESSION_MUTATION_TARGET_REQUIRED","method":"chat.send"}"#);
+            return Reply::Error(Box::new(error));
         }
         let key = idempotency_key(&params);
+        if key.is_empty() {
+            return invalid("invalid chat.send params: must have required property 'idempotencyKey'");
+        }
         let status = |status: &str| format!(r#"{{"runId":{},"status":"{status}"}}"#, frame::string(&key));
         if let Some(reply) = self.earlier(turn.now, &key, || Reply::Payload(status("in_flight"))) {
             return reply;
         }
-        self.begin_run(turn, &key, None, delay);
+        self.begin_run(turn, &key, Kind::Chat, delay);
         Reply::Payload(status("started"))
     }
 
@@ -97,22 +136,60 @@ impl GatewayModel {
         })
     }
 
-    fn begin_run(
-        &mut self,
-        turn: &mut Turn<'_>,
-        key: &Arc<str>,
-        caller: Option<(ConnectionId, Arc<str>)>,
-        delay: Duration,
-    ) {
-        self.outcomes.runs.insert(key.clone(), Run { caller, began: turn.now, end: None });
+    fn begin_run(&mut self, turn: &mut Turn<'_>, key: &Arc<str>, kind: Kind, delay: Duration) {
+        self.outcomes.runs.insert(key.clone(), Run { kind, began: turn.now, end: None });
         turn.note(Note::RunStarted { run: key.clone() });
         let duration = self.random.latency(self.config.runs.duration);
+        if self.config.runs.events {
+            self.timers.insert(turn.now + delay, Timer::RunBegins(key.clone()));
+        }
         self.timers.insert(turn.now + delay + duration, Timer::RunEnds(key.clone()));
+    }
+
+    pub(super) fn on_run_begins(&mut self, turn: &mut Turn<'_>, key: &str) {
+        let Some(run) = self.outcomes.runs.get(key) else { return };
+        let run_id = frame::string(key);
+        match run.kind {
+            Kind::Agent { .. } => self.send_task(turn, &run_id, "running"),
+            Kind::Chat => {
+                let ts = self.unix_ms(turn.now);
+                self.send_run(
+                    turn,
+                    "chat",
+                    &chat(&run_id, 1, r#""state":"status","phase":"preparing_workspace""#),
+                );
+                let data = format!(
+                    r#"{{"runId":{run_id},"stream":"run_status","data":{{"phase":"preparing_workspace"}},{SESSION},"seq":1,"ts":{ts},"isHeartbeat":false}}"#
+                );
+                self.send_run(turn, "agent", &data);
+            }
+        }
     }
 
     pub(super) fn on_run_ends(&mut self, turn: &mut Turn<'_>, key: &Arc<str>) {
         let run_id = frame::string(key);
-        let (body, ok) = match &self.config.runs.error {
+        let (body, ok) = self.final_body(&run_id);
+        let Some(run) = self.outcomes.runs.get_mut(key) else { return };
+        run.end = Some(End { body: body.clone(), ok, at: turn.now });
+        let kind = run.kind.clone();
+        if self.config.runs.events {
+            self.announce_end(turn, &kind, &run_id);
+        }
+        if let Kind::Agent { caller, id } = kind {
+            self.deliver(turn, caller, &Answer { id, body, ok, accepted: false });
+        }
+        let ended = |wait: &Wait| wait.run == *key;
+        let waits = std::mem::take(&mut self.outcomes.waits);
+        let (ended, waiting) = waits.into_iter().partition(ended);
+        self.outcomes.waits = waiting;
+        for wait in ended {
+            let body = frame::ok_body(&self.wait_payload(key, turn.now));
+            self.deliver(turn, wait.caller, &Answer { id: wait.id, body, ok: true, accepted: false });
+        }
+    }
+
+    fn final_body(&self, run_id: &str) -> (String, bool) {
+        match &self.config.runs.error {
             None => {
                 let payload =
                     format!(r#"{{"runId":{run_id},"status":"ok","summary":"completed","result":{{}}}}"#);
@@ -123,24 +200,93 @@ impl GatewayModel {
                 let payload = format!(r#"{{"runId":{run_id},"status":"error","summary":{summary}}}"#);
                 (frame::error_body(Some(&payload), &ErrorShape::new("UNAVAILABLE", message.clone())), false)
             }
-        };
-        let Some(run) = self.outcomes.runs.get_mut(key) else { return };
-        run.end = Some(End { body: body.clone(), ok, at: turn.now });
-        if let Some((connection, id)) = run.caller.clone() {
-            self.deliver(turn, connection, &Answer { id, body, ok, accepted: false });
         }
     }
 
+    fn announce_end(&mut self, turn: &mut Turn<'_>, kind: &Kind, run_id: &str) {
+        let ts = self.unix_ms(turn.now);
+        let error = self.config.runs.error.as_deref().map(frame::string);
+        match kind {
+            Kind::Agent { .. } => {
+                self.send_task(turn, run_id, if error.is_some() { "failed" } else { "succeeded" });
+            }
+            Kind::Chat => {
+                let (phase, detail) = match &error {
+                    Some(error) => ("error", format!(r#","error":{error}"#)),
+                    None => ("end", String::new()),
+                };
+                let data = format!(
+                    r#"{{"runId":{run_id},"stream":"lifecycle","data":{{"phase":"{phase}","endedAt":{ts}{detail}}},{SESSION},"seq":2,"ts":{ts},"isHeartbeat":false}}"#
+                );
+                self.send_run(turn, "agent", &data);
+                let state = match &error {
+                    Some(error) => format!(r#""state":"error","errorMessage":{error}"#),
+                    None => r#""state":"final","message":{"role":"assistant","content":[]}"#.to_owned(),
+                };
+                self.send_run(turn, "chat", &chat(run_id, 2, &state));
+            }
+        }
+    }
+
+    fn send_task(&mut self, turn: &mut Turn<'_>, run_id: &str, status: &str) {
+        let ts = self.unix_ms(turn.now);
+        let payload = format!(
+            r#"{{"action":"upserted","task":{{"id":{run_id},"taskId":{run_id},"kind":"cli","runtime":"cli","status":"{status}","title":"run",{SESSION},"ownerKey":"agent:main:main","runId":{run_id},"sourceId":{run_id},"updatedAt":{ts},"deliveryStatus":"not_applicable"}}}}"#
+        );
+        self.send_run(turn, "task", &payload);
+    }
+
+    fn send_run(&mut self, turn: &mut Turn<'_>, name: &'static str, payload: &str) {
+        self.broadcast(turn, &Event::new(name, payload).gated(Scope::Read));
+    }
+
+    /// Answers when the run has ended, or says `timeout`.
     pub(super) fn agent_wait(
         &mut self,
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         request: &Request,
-        delay: Duration,
     ) -> Reply {
-        let _ = (turn, connection, request, delay);
-        Reply::Payload(r#"{"status":"timeout"}"#.to_owned())
+        let params = request.params_value();
+        let run: Arc<str> = params.get("runId").and_then(Value::as_str).unwrap_or_default().into();
+        if self.outcomes.runs.get(&run).is_some_and(|run| run.end.is_some()) {
+            return Reply::Payload(self.wait_payload(&run, turn.now));
+        }
+        let timeout =
+            params.get("timeoutMs").and_then(Value::as_u64).map_or(WAIT_DEFAULT, Duration::from_millis);
+        let id = request.id.clone();
+        self.outcomes.waits.push(Wait { run, caller: connection, id: id.clone() });
+        self.timers.insert(turn.now + timeout, Timer::WaitExpires { connection, id });
+        Reply::Later
     }
+
+    pub(super) fn on_wait_expires(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, id: &Arc<str>) {
+        let expired = |wait: &Wait| wait.caller == connection && wait.id == *id;
+        let Some(index) = self.outcomes.waits.iter().position(expired) else { return };
+        let wait = self.outcomes.waits.remove(index);
+        let body = frame::ok_body(&format!(r#"{{"runId":{},"status":"timeout"}}"#, frame::string(&wait.run)));
+        self.deliver(turn, connection, &Answer { id: wait.id, body, ok: true, accepted: false });
+    }
+
+    fn wait_payload(&self, run: &str, now: Duration) -> String {
+        let end = self.outcomes.runs.get(run).and_then(|run| run.end.as_ref());
+        let ended_at = self.unix_ms(end.map_or(now, |end| end.at));
+        let run_id = frame::string(run);
+        match &self.config.runs.error {
+            None => format!(r#"{{"runId":{run_id},"status":"ok","endedAt":{ended_at}}}"#),
+            Some(error) => {
+                let error = frame::string(error);
+                format!(r#"{{"runId":{run_id},"status":"error","endedAt":{ended_at},"error":{error}}}"#)
+            }
+        }
+    }
+}
+
+/// The session every run belongs to.
+const SESSION: &str = r#""sessionKey":"agent:main:main","agentId":"main""#;
+
+fn chat(run_id: &str, seq: u64, state: &str) -> String {
+    format!(r#"{{"runId":{run_id},{SESSION},"seq":{seq},{state}}}"#)
 }
 
 fn idempotency_key(params: &Value) -> Arc<str> {

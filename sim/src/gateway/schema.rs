@@ -50,8 +50,6 @@ pub(super) const fn optional(name: &'static str, shape: Shape) -> Property {
 pub(super) const STRING: Shape = Shape::Text { min: 0, max: usize::MAX };
 /// A string that is not empty.
 pub(super) const NON_EMPTY: Shape = Shape::Text { min: 1, max: usize::MAX };
-/// A list of strings.
-pub(super) const STRINGS: Shape = Shape::List(&STRING);
 
 /// An object with these properties and no others.
 pub(super) const fn closed(properties: &'static [Property]) -> Shape {

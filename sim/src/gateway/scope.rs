@@ -96,6 +96,12 @@ impl Scopes {
         Scopes::new(names)
     }
 
+    /// The same scopes in alphabetical order.
+    pub(super) fn sorted(mut self) -> Scopes {
+        self.names.sort();
+        self
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.names.is_empty()
     }

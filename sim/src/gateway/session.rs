@@ -31,8 +31,6 @@ use super::scope::{Scope, Scopes};
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     pub(super) peer: Peer,
-    /// The boot that accepted it.
-    pub(super) boot: u32,
     /// The nonce of its challenge.
     pub(super) nonce: Arc<str>,
     /// `server.connId`.
@@ -131,7 +129,8 @@ pub(super) struct Established {
     pub(super) node: bool,
     pub(super) scopes: Scopes,
     pub(super) shared_generation: Option<u32>,
-    pub(super) device_id: Option<Box<str>>,
+    /// Whether its device was issued a token.
+    pub(super) device_token: bool,
     /// The key of its presence row, if its mode is tracked (protocol 10.6).
     pub(super) presence_key: Option<Arc<str>>,
     /// The last sequence number used (protocol 11.1).

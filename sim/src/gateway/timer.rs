@@ -21,6 +21,10 @@ pub(super) enum Timer {
     Answer { connection: ConnectionId, answer: Box<Answer> },
     /// Requests waiting to start may start.
     Starts,
+    /// The run of this id tells that it began.
+    RunBegins(Arc<str>),
+    /// A call of `agent.wait` has waited long enough.
+    WaitExpires { connection: ConnectionId, id: Arc<str> },
     /// The run of this id ends.
     RunEnds(Arc<str>),
     /// The global tick.
@@ -37,10 +41,12 @@ pub(super) enum Timer {
     CloseAll,
     /// The close handshake of this socket should have finished by now.
     CloseExpired(ConnectionId),
-    /// Drop sockets of this boot or older that are still there.
-    DropStragglers(u32),
+    /// Drop sockets that are still there long after they were closed.
+    DropStragglers,
     /// The next boot.
     Boot,
+    /// Upgrades are admitted again after an order refused them.
+    AdmitUpgrades,
     /// An ordered close.
     Kick { connection: ConnectionId, code: u16, reason: String },
     /// An ordered drop.

@@ -46,6 +46,13 @@ impl Default for Rig {
 impl Rig {
     /// A model with this configuration.
     pub(crate) fn new(config: GatewayConfig) -> Self {
+        let mut rig = Rig::just_booted(config);
+        rig.advance(Duration::from_secs(1));
+        rig
+    }
+
+    /// As [`new`](Self::new), without the second in which the gateway collects its first health snapshot.
+    pub(crate) fn just_booted(config: GatewayConfig) -> Self {
         Rig {
             model: GatewayModel::new(config, 1),
             now: Duration::ZERO,
@@ -80,7 +87,7 @@ impl Rig {
                     self.seen.entry(*connection).or_default().closed = Some((*code, reason.to_string()));
                 }
                 Effect::Terminate { connection } => {
-                    self.seen.entry(*connection).or_default().terminated = true
+                    self.seen.entry(*connection).or_default().terminated = true;
                 }
                 Effect::Note(_) => {}
             }
@@ -143,7 +150,7 @@ impl Rig {
         connection: ConnectionId,
         id: &str,
         method: &str,
-        params: Value,
+        params: &Value,
     ) -> Option<Value> {
         self.send(connection, &json!({"type": "req", "id": id, "method": method, "params": params}));
         self.response(connection, id)
@@ -185,7 +192,7 @@ impl Rig {
 
     /// Connects with these params and returns the answer, waiting up to ten seconds for it.
     pub(crate) fn connect_with(&mut self, connection: ConnectionId, params: &Value) -> Value {
-        if let Some(answer) = self.request(connection, "connect", "connect", params.clone()) {
+        if let Some(answer) = self.request(connection, "connect", "connect", params) {
             return answer;
         }
         let end = self.now + Duration::from_secs(10);

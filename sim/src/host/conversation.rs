@@ -1,0 +1,240 @@
+//! One websocket: messages both ways, polled by hand so that a stuck writer does not stop the reader.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
+
+use crate::gateway::Message;
+
+use super::Seat;
+
+/// Messages read in one turn, so that a busy peer cannot starve its own answers.
+const READS_PER_TURN: usize = 64;
+/// Turns in one poll, so that a busy connection cannot starve other tasks of its thread.
+const TURNS_PER_POLL: usize = 16;
+
+/// A connection of the model and its socket.
+///
+/// Fields are dropped in order: the model learns of the end before the peer can react to it.
+pub(super) struct Conversation<S> {
+    seat: Seat,
+    socket: WebSocketStream<Metered<S>>,
+    /// Messages the socket has no room for yet.
+    outgoing: VecDeque<WsMessage>,
+    /// Bytes given to the websocket layer so far, as frames.
+    framed: u64,
+    needs_flush: bool,
+    /// The model wants the stream dropped.
+    terminated: bool,
+    /// Nothing can be sent any more: the peer has said close, or writing failed. What it sent before is still read.
+    mute: bool,
+    /// The buffer level the model knows.
+    buffered: u64,
+}
+
+/// The conversation has ended.
+struct Over;
+
+impl<S> Conversation<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    pub(super) fn new(seat: Seat, socket: WebSocketStream<Metered<S>>) -> Self {
+        Conversation {
+            seat,
+            socket,
+            outgoing: VecDeque::new(),
+            framed: 0,
+            needs_flush: false,
+            terminated: false,
+            mute: false,
+            buffered: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS_PER_POLL {
+            match self.turn(cx) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(Over) => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One turn; true if there may be more to do.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
+        self.clear_desk();
+        self.poll_write(cx)?;
+        let moved = self.poll_read(cx)?;
+        if moved {
+            return Ok(true);
+        }
+        self.report_buffered();
+        // The socket has nothing to do; the desk is looked at last, because reading has filled it.
+        Ok(!self.park(cx.waker()))
+    }
+
+    fn clear_desk(&mut self) {
+        let Conversation { seat, outgoing, terminated, .. } = self;
+        seat.with_desk(|desk| {
+            outgoing.append(&mut desk.messages);
+            *terminated = desk.terminated;
+        });
+    }
+
+    /// Waits for the desk, unless there is something on it.
+    fn park(&self, waker: &Waker) -> bool {
+        self.seat.with_desk(|desk| {
+            let idle = desk.messages.is_empty() && desk.terminated == self.terminated;
+            if idle {
+                desk.task = Some(waker.clone());
+            }
+            idle
+        })
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+        if self.try_write(cx).is_err() {
+            self.mute = true;
+            self.needs_flush = false;
+        }
+        if self.mute {
+            self.outgoing.clear();
+        }
+        // One attempt is what a dropped socket has: the kernel may still have had room.
+        if self.terminated { Err(Over) } else { Ok(()) }
+    }
+
+    fn try_write(&mut self, cx: &mut Context<'_>) -> Result<(), WsError> {
+        let mut socket = Pin::new(&mut self.socket);
+        while !self.mute && !self.outgoing.is_empty() {
+            let Poll::Ready(ready) = socket.as_mut().poll_ready(cx) else { return Ok(()) };
+            ready?;
+            let message = self.outgoing.pop_front().expect("it is not empty");
+            self.framed += frame_bytes(&message);
+            socket.as_mut().start_send(message)?;
+            self.needs_flush = true;
+        }
+        if self.needs_flush
+            && let Poll::Ready(flushed) = socket.as_mut().poll_flush(cx)
+        {
+            flushed?;
+            self.needs_flush = false;
+            // Answers to pings were written, too.
+            self.framed = self.socket.get_ref().written;
+        }
+        Ok(())
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
+        for read in 0..READS_PER_TURN {
+            let Poll::Ready(next) = Pin::new(&mut self.socket).poll_next(cx) else { return Ok(read > 0) };
+            match next {
+                Some(Ok(WsMessage::Text(text))) => {
+                    self.seat.message(Message::Text(Arc::from(text.as_str())));
+                }
+                Some(Ok(WsMessage::Binary(data))) => self.seat.message(Message::Binary(Arc::from(&*data))),
+                Some(Ok(WsMessage::Pong(_))) => self.seat.pong(),
+                // The websocket layer has queued the answer.
+                Some(Ok(WsMessage::Ping(_))) => self.needs_flush = true,
+                Some(Ok(WsMessage::Close(_))) => {
+                    self.mute = true;
+                    self.needs_flush = true;
+                }
+                Some(Ok(WsMessage::Frame(_))) => unreachable!("raw frames are not read"),
+                Some(Err(WsError::Capacity(_))) => {
+                    self.refuse_giant(cx);
+                    return Err(Over);
+                }
+                Some(Err(_)) | None => return Err(Over),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The close code of a message that is too large even to show it to the model.
+    fn refuse_giant(&mut self, cx: &mut Context<'_>) {
+        let frame = CloseFrame { code: 1009.into(), reason: "".into() };
+        let mut socket = Pin::new(&mut self.socket);
+        if socket.as_mut().start_send(WsMessage::Close(Some(frame))).is_ok() {
+            // One attempt: the rest of the message will not be read, so nothing waits for an answer.
+            let _ = socket.poll_flush(cx);
+        }
+    }
+
+    fn report_buffered(&mut self) {
+        let waiting: u64 = self.outgoing.iter().map(frame_bytes).sum();
+        let buffered = waiting + self.framed.saturating_sub(self.socket.get_ref().written);
+        if buffered != self.buffered {
+            self.buffered = buffered;
+            self.seat.buffered(buffered);
+        }
+    }
+}
+
+/// The size of a message on the wire, unmasked.
+fn frame_bytes(message: &WsMessage) -> u64 {
+    let payload = message.len() as u64;
+    let header = match payload {
+        0..=125 => 2,
+        126..=65_535 => 4,
+        65_536.. => 10,
+    };
+    header + payload
+}
+
+/// A stream that counts the bytes it has taken.
+pub(super) struct Metered<S> {
+    stream: S,
+    written: u64,
+}
+
+impl<S> Metered<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Metered { stream, written: 0 }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, data);
+        if let Poll::Ready(Ok(len)) = written {
+            self.written += len as u64;
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,266 @@
+//! The async shell of the gateway model: it gives a [`GatewayModel`] a clock and byte streams.
+//!
+//! ```text
+//!   listener ── stream ──▶ serve: upgrade, then          ┌──────┐
+//!     (pipes, turmoil,     websocket messages ── Input ──▶│      │
+//!      real TCP)                ▲                        │ Host │── Note ──▶ Observer
+//!                               └── desk ◀───── Effect ──│      │
+//!                       run_clock ───────────── Timeout ▶└──────┘
+//!                       whoever steers ──────── Order ──▶
+//! ```
+//!
+//! Every connection has a desk: the queue of what the model wants sent on it. A step of the model only fills desks
+//! and wakes their tasks, so a peer that does not read stops neither the other connections nor the clock. Nothing
+//! is decided here that the model can decide.
+
+mod conversation;
+mod desk;
+mod upgrade;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::gateway::{Admission, ConnectionId, GatewayModel, Input, Message, Note, Order, Peer};
+
+use conversation::Conversation;
+use desk::{Desk, Desks};
+use upgrade::Upgraded;
+
+/// How long a peer may take for its HTTP request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Sees everything a [`Host`] does, in order. `now` is the host's time.
+///
+/// It is called while the host is locked: it must not call the host.
+pub trait Observer: Send + 'static {
+    /// What the model did.
+    fn note(&mut self, now: Duration, note: &Note) {
+        let _ = (now, note);
+    }
+
+    /// A message arrived; the model sees it next.
+    fn received(&mut self, now: Duration, connection: ConnectionId, message: &Message) {
+        let _ = (now, connection, message);
+    }
+
+    /// The model sent a text message. The socket may not have taken it yet.
+    fn sent(&mut self, now: Duration, connection: ConnectionId, text: &str) {
+        let _ = (now, connection, text);
+    }
+
+    /// The model sent a binary message. The socket may not have taken it yet.
+    fn sent_binary(&mut self, now: Duration, connection: ConnectionId, data: &[u8]) {
+        let _ = (now, connection, data);
+    }
+}
+
+/// Sees nothing.
+impl Observer for () {}
+
+/// A gateway with a clock and sockets. Clones are the same gateway.
+#[derive(Clone)]
+pub struct Host {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    desks: Mutex<Desks>,
+    /// Says the time since the host began.
+    clock: Box<dyn Fn() -> Duration + Send + Sync>,
+    /// The model's deadline changed.
+    deadline_moved: Notify,
+    /// The gateway began or ceased to listen.
+    listening_changed: Notify,
+    payload_bytes_max: usize,
+}
+
+impl Host {
+    /// A gateway that begins now, on the clock of the current tokio runtime.
+    pub fn new(model: GatewayModel, observer: impl Observer) -> Self {
+        let start = Instant::now();
+        Host::with_clock(model, observer, move || start.elapsed())
+    }
+
+    /// A gateway that is told the time since it began.
+    ///
+    /// For hosts that outlive a runtime: tokio's instants cannot be compared between runtimes. The clock must run
+    /// at the pace of the runtime's timers.
+    pub fn with_clock(
+        model: GatewayModel,
+        observer: impl Observer,
+        clock: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Self {
+        let payload_bytes_max = model.config().limits.payload_bytes;
+        let shared = Shared {
+            desks: Mutex::new(Desks::new(model, Box::new(observer))),
+            clock: Box::new(clock),
+            deadline_moved: Notify::new(),
+            listening_changed: Notify::new(),
+            payload_bytes_max,
+        };
+        Host { shared: Arc::new(shared) }
+    }
+
+    /// Steers the gateway.
+    pub fn order(&self, order: Order) {
+        self.step(Input::Order(order));
+    }
+
+    /// Whether a dial and its upgrade are admitted now.
+    ///
+    /// A network should refuse dials while this is [`Admission::Refused`]; [`serve`](Host::serve) can only drop them.
+    pub fn admission(&self) -> Admission {
+        self.lock().model.admission()
+    }
+
+    /// Waits until the gateway listens, or until it does not: admission other than [`Admission::Refused`].
+    pub async fn listening(&self, wanted: bool) {
+        loop {
+            let mut changed = pin!(self.shared.listening_changed.notified());
+            // Registered before looking: no change can slip in between.
+            changed.as_mut().enable();
+            if self.lock().is_listening() == wanted {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Looks at the model.
+    pub fn inspect<T>(&self, look: impl FnOnce(&GatewayModel) -> T) -> T {
+        look(&self.lock().model)
+    }
+
+    /// Lets the model's time pass. Never ends; run one of these for each host, on the runtime with its timers.
+    pub async fn run_clock(&self) {
+        loop {
+            match self.until_deadline() {
+                None => self.shared.deadline_moved.notified().await,
+                Some(Duration::ZERO) => {
+                    self.step(Input::Timeout);
+                    // A model whose deadlines do not advance must not keep its connections from moving.
+                    tokio::task::yield_now().await;
+                }
+                Some(wait) => tokio::select! {
+                    biased;
+                    () = self.shared.deadline_moved.notified() => {}
+                    () = tokio::time::sleep(wait) => {}
+                },
+            }
+        }
+    }
+
+    /// Serves one accepted byte stream until it ends.
+    ///
+    /// A WebSocket upgrade becomes a connection of the model if the gateway [admits](Host::admission) it; other
+    /// requests get a short answer. An `Origin` header replaces the one of `peer`. Dropping the future drops the
+    /// stream, which the model takes for a disconnect.
+    ///
+    /// Messages up to twice the model's limit reach the model, which refuses what is too large; larger ones are
+    /// refused here, with the same close code, to bound memory.
+    pub fn serve<S>(&self, stream: S, peer: Peer) -> impl Future<Output = ()> + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let host = self.clone();
+        async move {
+            let request = upgrade::answer(&host, stream, host.shared.payload_bytes_max.saturating_mul(2));
+            let Ok(Ok(Some(Upgraded { socket, origin }))) =
+                tokio::time::timeout(REQUEST_TIMEOUT, request).await
+            else {
+                // It has been answered, or there is nobody to answer to.
+                return;
+            };
+            let peer = Peer { origin: origin.or(peer.origin), ..peer };
+            let seat = Seat::take(host, peer);
+            Conversation::new(seat, socket).run().await;
+        }
+    }
+
+    fn until_deadline(&self) -> Option<Duration> {
+        let desks = self.lock();
+        let now = desks.not_before((self.shared.clock)());
+        Some(desks.model.next_deadline()?.saturating_sub(now))
+    }
+
+    fn step(&self, input: Input) {
+        self.with_desks(|desks, now, wake| desks.step(now, input, wake));
+    }
+
+    /// Runs `act` on the locked desks, and afterwards tells everybody whom it concerns.
+    fn with_desks<T>(&self, act: impl FnOnce(&mut Desks, Duration, &mut Vec<Waker>) -> T) -> T {
+        let mut wake = Vec::new();
+        let mut desks = self.lock();
+        let before = (desks.model.next_deadline(), desks.is_listening());
+        // Read under the lock: on several threads time would otherwise seem to go back.
+        let now = desks.not_before((self.shared.clock)());
+        let result = act(&mut desks, now, &mut wake);
+        let after = (desks.model.next_deadline(), desks.is_listening());
+        drop(desks);
+        if before.0 != after.0 {
+            self.shared.deadline_moved.notify_one();
+        }
+        if before.1 != after.1 {
+            self.shared.listening_changed.notify_waiters();
+        }
+        for waker in wake {
+            waker.wake();
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Desks> {
+        // After a panic of the model or an observer the run has failed; what still runs may fail for itself.
+        self.shared.desks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("admission", &self.admission()).finish_non_exhaustive()
+    }
+}
+
+/// A connection's place in the host. Dropping it disconnects it in the model.
+struct Seat {
+    host: Host,
+    connection: ConnectionId,
+}
+
+impl Seat {
+    fn take(host: Host, peer: Peer) -> Seat {
+        let connection = host.with_desks(|desks, now, wake| desks.accept(now, peer, wake));
+        Seat { host, connection }
+    }
+
+    fn message(&self, message: Message) {
+        let input = Input::Received { connection: self.connection, message };
+        self.host.step(input);
+    }
+
+    fn pong(&self) {
+        self.host.step(Input::Pong { connection: self.connection });
+    }
+
+    fn buffered(&self, bytes: u64) {
+        self.host.step(Input::Buffered { connection: self.connection, bytes });
+    }
+
+    /// Looks at what lies on the desk.
+    fn with_desk<T>(&self, look: impl FnOnce(&mut Desk) -> T) -> T {
+        look(self.host.lock().desk(self.connection))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.host.with_desks(|desks, now, wake| desks.leave(now, self.connection, wake));
+    }
+}
