@@ -29,6 +29,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// second and more, and one that rejects a token answers up to 5 s late on purpose.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The discard port, on which nothing listens.
+const REFUSING_PROXY: &str = "http://127.0.0.1:9";
+
 /// Booting a gateway keeps one processor busy for seconds. Tests that start theirs at the same time
 /// would share it and come near their deadlines, so within this process they take turns.
 static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -445,6 +448,13 @@ fn spawn(home: &Path, options: &Options) -> Result<Child, StartError> {
         .env("OPENCLAW_SKIP_CRON", "1")
         // The gateway asks npm for its directories; it must not ask a registry as well.
         .env("npm_config_offline", "true")
+        // Whatever would still reach out, such as the plugin catalogue, meets a proxy that refuses it;
+        // loopback is exempt. The environment is where a child of a proxied gateway finds its proxy. In
+        // the configuration, the same proxy would make SIGTERM end the gateway without a closing frame.
+        .env("OPENCLAW_PROXY_ACTIVE", "1")
+        .env("HTTP_PROXY", REFUSING_PROXY)
+        .env("HTTPS_PROXY", REFUSING_PROXY)
+        .env("NO_PROXY", "127.0.0.1,localhost,::1")
         // Compiled code is kept from one gateway to the next. With a cache already named, the gateway
         // would start itself anew in a child process, whose id we would not know, unless told it has.
         .env("NODE_COMPILE_CACHE", install.join("compile_cache"))
