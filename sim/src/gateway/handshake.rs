@@ -210,6 +210,9 @@ impl GatewayModel {
         match verdict {
             Verdict::Refuse { id, refusal } => self.refuse(turn, connection, &id, refusal),
             Verdict::Admit(grant) => {
+                if self.process.is_draining() {
+                    return self.refuse(turn, connection, &grant.id, draining());
+                }
                 let outdated = grant.shared_generation.is_some_and(|used| used != self.generation);
                 if outdated {
                     // The secret changed while the connect was being decided (protocol 3.8).
