@@ -335,7 +335,9 @@ impl GatewayModel {
 
     fn after_hello(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, fault: Option<HandshakeFault>) {
         let timing = &self.config.timing;
-        self.timers.insert(turn.now + timing.ping_interval, Timer::Ping(connection));
+        if !timing.ping_interval.is_zero() {
+            self.timers.insert(turn.now + timing.ping_interval, Timer::Ping(connection));
+        }
         let delay = timing.health_refresh_delay;
         self.schedule_refresh(turn.now, delay);
         if let Some(HandshakeFault::KickAfterHello { after, code, reason }) = fault {

@@ -9,3 +9,4 @@ mod process;
 mod requests;
 mod rig;
 mod schema;
+mod walk;
