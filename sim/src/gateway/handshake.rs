@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::auth::Door;
 use super::connect::{CONNECT, Connect};
-use super::effect::{ConnectionId, Effect, Message, Mischief, Note, TerminateCause};
+use super::effect::{ConnectionId, Effect, Message, Mischief, Note, Secret, TerminateCause};
 use super::frame::{self, ErrorShape, Frame, Request};
 use super::model::{GatewayModel, Turn};
 use super::order::{HandshakeFault, Rejection};
@@ -316,7 +316,7 @@ impl GatewayModel {
             conn_id,
             presence_version: self.presence.version,
             health_version: self.health.version,
-            device_token: grant.device_token.as_ref().map(|(token, _)| token.clone()),
+            device_token: grant.device_token.as_ref().map(|(token, _)| Secret(token.clone())),
         });
     }
 

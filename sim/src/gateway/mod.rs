@@ -55,7 +55,7 @@ mod timer;
 
 pub use config::GatewayConfig;
 pub use effect::{
-    Admission, ConnectionId, Effect, Input, Message, Mischief, Note, Peer, Presented, TerminateCause,
+    Admission, ConnectionId, Effect, Input, Message, Mischief, Note, Peer, Presented, Secret, TerminateCause,
 };
 pub use model::GatewayModel;
 pub use order::{HandshakeFault, Misbehave, Order, Rejection, RestartMode};

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer, SigningKey};
 use onesocket_sim::gateway::config::{GatewayConfig, Pairing};
-use onesocket_sim::gateway::{ConnectionId, Order, Peer};
+use onesocket_sim::gateway::{ConnectionId, Effect, Order, Peer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -201,6 +201,8 @@ fn a_device_keeps_its_token_and_can_use_it_alone_or_beside_a_wrong_one() {
     let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&scopes), json!({"token": TOKEN}));
     let issued = hello["payload"]["auth"].clone();
     let token = issued["deviceToken"].as_str().unwrap().to_owned();
+    let notes: Vec<&Effect> = rig.log.iter().filter(|effect| matches!(effect, Effect::Note(_))).collect();
+    assert!(!format!("{notes:?}").contains(&token), "a note never prints the token");
     for auth in [
         json!({"token": token}),
         json!({"deviceToken": token}),
