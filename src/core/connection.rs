@@ -316,10 +316,11 @@ impl Connection {
     }
 
     fn wake(&mut self, effects: &mut Vec<Effect>) {
-        if let Phase::Waiting { not_before, .. } = self.phase {
+        if let Phase::Waiting { until, not_before } = self.phase {
             self.backoff.reset();
             let earliest = self.last_dial.map_or(self.now, |last| last + self.options.backoff.initial);
-            let until = self.now.max(not_before).max(earliest);
+            // A wait that ends sooner than that, as after a config change, is not made longer.
+            let until = self.now.max(not_before).max(earliest).min(until);
             self.dial_at(until, not_before, effects);
         }
     }

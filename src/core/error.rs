@@ -199,7 +199,10 @@ pub enum PauseReason {
     )]
     Credentials(GatewayError),
     /// The device waits for approval on the gateway: approve it there, then resume.
-    #[error("the gateway wants this device approved ({error}): approve request {request_id:?}, then resume")]
+    #[error(
+        "the gateway wants this device approved ({error}): approve request {}, then resume",
+        request_id.as_deref().unwrap_or("of this device")
+    )]
     Pairing {
         /// The id of the pairing request, if the gateway named a well-formed one.
         request_id: Option<String>,

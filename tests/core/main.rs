@@ -5,6 +5,8 @@
 //! it (see `script.rs`); rules that hold for every history are in `laws.rs`.
 
 mod config_changes;
+mod pauses;
+mod reconnect;
 mod script;
 mod shared_attempt;
 mod shutdown;
