@@ -5,9 +5,11 @@
 //! it (see `script.rs`); rules that hold for every history are in `laws.rs`.
 
 mod config_changes;
+mod gaps;
 mod pauses;
 mod reconnect;
 mod script;
 mod shared_attempt;
 mod shutdown;
+mod snapshots;
 mod sockets;
