@@ -633,12 +633,9 @@ fn wire_id(prefix: u32, id: RequestId) -> String {
     format!("{prefix:08x}-{}", id.0)
 }
 
-/// Undoes [`wire_id`]; ids of any other form belong to nobody.
+/// Undoes [`wire_id`]; ids of any other form, also other spellings of the same, belong to nobody.
 fn request_id(prefix: u32, wire: &str) -> Option<RequestId> {
-    let (head, tail) = wire.split_once('-')?;
-    let ours = head.len() == 8 && u32::from_str_radix(head, 16) == Ok(prefix);
-    let canonical = !tail.is_empty()
-        && tail.bytes().all(|byte| byte.is_ascii_digit())
-        && !(tail.len() > 1 && tail.starts_with('0'));
-    if ours && canonical { tail.parse().ok().map(RequestId) } else { None }
+    let (_, tail) = wire.split_once('-')?;
+    let id = RequestId(tail.parse().ok()?);
+    (wire_id(prefix, id) == wire).then_some(id)
 }

@@ -159,7 +159,8 @@ pub enum Effect {
         /// How.
         close: Close,
     },
-    /// A two-phase request was accepted; its final answer is still to come.
+    /// A two-phase request was accepted; its final answer is still to come. Emitted at most once for
+    /// each, however often the gateway repeats it.
     Accepted {
         /// The request.
         id: RequestId,

@@ -36,6 +36,7 @@ struct Entry {
     pending: Pending,
     progress: Progress,
     deadline: Option<Instant>,
+    accepted: bool,
 }
 
 /// Bounded by what its owner lets in; every way out removes all traces of a request.
@@ -73,7 +74,7 @@ impl InFlight {
         }
         self.queued_bytes += pending.bytes();
         self.queued.insert(id);
-        let entry = Entry { pending, progress: Progress::Queued, deadline };
+        let entry = Entry { pending, progress: Progress::Queued, accepted: false, deadline };
         assert!(self.entries.insert(id, entry).is_none(), "request id {} is used twice", id.0);
     }
 
@@ -94,6 +95,11 @@ impl InFlight {
     }
 
     /// Removes a request that ended.
+    /// Notes that a request was acknowledged; true the first time.
+    pub(super) fn accept(&mut self, id: RequestId) -> bool {
+        self.entries.get_mut(&id).is_some_and(|entry| !std::mem::replace(&mut entry.accepted, true))
+    }
+
     pub(super) fn take(&mut self, id: RequestId) -> Option<(Pending, Progress)> {
         let entry = self.entries.remove(&id)?;
         if let Some(deadline) = entry.deadline {

@@ -139,7 +139,9 @@ impl Connection {
             let payload = payload.unwrap_or_else(Payload::null);
             let accepted = || text_member(&payload, "status").as_deref() == Some("accepted");
             if reply == Reply::Final && accepted() {
-                effects.push(Effect::Accepted { id, payload });
+                if self.requests.accept(id) {
+                    effects.push(Effect::Accepted { id, payload });
+                }
                 return;
             }
             Ok(Response { epoch, payload })

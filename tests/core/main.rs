@@ -8,6 +8,7 @@ mod config_changes;
 mod gaps;
 mod pauses;
 mod reconnect;
+mod requests;
 mod script;
 mod shared_attempt;
 mod shutdown;
