@@ -200,6 +200,7 @@ impl Connection {
         match command {
             Command::Connect => self.want(effects),
             Command::Request { id, method, params, timeout, reply } => {
+                let params = params.map(WireText);
                 self.request(id, Pending { method, params, timeout, reply }, effects);
             }
             Command::Cancel { id } => {
@@ -263,7 +264,8 @@ impl Connection {
             && self.requests.sent() < self.options.max_in_flight
             && let Some((id, method, params)) = self.requests.send_next()
         {
-            let text = encode_request(&wire_id(self.id_prefix, id), &method, params.as_deref());
+            let text =
+                encode_request(&wire_id(self.id_prefix, id), &method, params.as_ref().map(|text| &*text.0));
             if text.len() > session.max_payload {
                 let kind = RequestErrorKind::TooLarge { bytes: text.len(), limit: session.max_payload };
                 self.fail(id, kind, Delivery::NotSent, effects);

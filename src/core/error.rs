@@ -16,7 +16,7 @@ pub enum ConfigError {
     /// The url cannot be used.
     #[error("the gateway url {url:?} cannot be used: {why}")]
     Url {
-        /// The url, without user info.
+        /// The url, without user info and query.
         url: String,
         /// What is wrong with it.
         why: String,

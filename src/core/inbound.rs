@@ -27,6 +27,8 @@ impl Connection {
             Phase::AwaitingChallenge { .. } if frame.event == "connect.challenge" => {
                 self.challenged(&payload_of(text, frame), effects);
             }
+            // A repeated challenge is answered by nothing and concerns no consumer.
+            _ if frame.event == "connect.challenge" => {}
             Phase::AwaitingChallenge { .. } | Phase::AwaitingHello { .. } => self.early_event(text, frame),
             Phase::Ready { .. } => self.ready_event(text, frame, effects),
             Phase::Idle

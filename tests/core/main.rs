@@ -5,6 +5,8 @@
 //! it (see `script.rs`); rules that hold for every history are in `laws.rs`.
 
 mod config_changes;
+mod credentials;
+mod endpoint;
 mod gaps;
 mod pauses;
 mod reconnect;
