@@ -255,6 +255,7 @@ impl Endpoint {
     }
 }
 
+/// The url without its query, which may hold a token.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = self.url();
@@ -312,7 +313,7 @@ pub struct Options {
     pub max_in_flight: usize,
     /// Requests that may be queued at once; more are refused.
     pub max_queued: usize,
-    /// Bytes of parameters that may be queued at once; more are refused.
+    /// Bytes of methods and parameters that may be queued at once; more are refused.
     pub max_queued_bytes: usize,
     /// Frames handed to the transport but not yet written, at most; requests wait behind them.
     pub max_unwritten: usize,
@@ -353,6 +354,10 @@ impl Default for Options {
     }
 }
 
+/// The shortest time that makes sense. Below the resolution of [`Instant`](super::Instant) a wait
+/// would be over when it begins.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 impl Options {
     /// Checks that every time and limit makes sense.
     ///
@@ -378,9 +383,10 @@ impl Options {
             ("max_subscriptions", self.max_subscriptions),
             ("subscription_bytes", self.subscription_bytes),
         ];
-        let zero = durations.iter().filter(|(_, value)| value.is_zero()).map(|(name, _)| *name);
-        let none = counts.iter().filter(|(_, value)| *value == 0).map(|(name, _)| *name);
-        if let Some(name) = zero.chain(none).next() {
+        if let Some((name, _)) = durations.iter().find(|(_, value)| *value < SHORTEST) {
+            return Err(ConfigError::Option { name, why: "must be at least a millisecond" });
+        }
+        if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Option { name, why: "must be greater than zero" });
         }
         if self.subscription_items < 4 {

@@ -226,17 +226,18 @@ impl Connection {
     }
 
     fn request(&mut self, id: RequestId, pending: Pending, effects: &mut Vec<Effect>) {
-        let limit = self.options.max_queued;
-        let bytes =
-            self.requests.queued_bytes().saturating_add(pending.params.as_ref().map_or(0, |p| p.len()));
+        let bytes = pending.bytes();
+        let (most, most_bytes) = (self.options.max_queued, self.options.max_queued_bytes);
         let refusal = match &self.phase {
             Phase::Stopped | Phase::Closing { then: AfterClose::Stop, .. } => {
                 Some(RequestErrorKind::ShutDown)
             }
             Phase::Paused(reason) => Some(RequestErrorKind::Paused(Arc::clone(reason))),
             _ if self.config.is_none() => Some(RequestErrorKind::NotConfigured),
-            _ if self.requests.queued() >= limit || bytes > self.options.max_queued_bytes => {
-                Some(RequestErrorKind::Overloaded { limit })
+            _ if bytes > most_bytes => Some(RequestErrorKind::TooLarge { bytes, limit: most_bytes }),
+            _ if self.requests.queued() >= most => Some(RequestErrorKind::Overloaded { limit: most }),
+            _ if self.requests.queued_bytes().saturating_add(bytes) > most_bytes => {
+                Some(RequestErrorKind::Overloaded { limit: most_bytes })
             }
             Phase::Idle
             | Phase::Waiting { .. }

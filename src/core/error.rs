@@ -263,15 +263,15 @@ pub enum RequestErrorKind {
     #[error("no gateway is configured")]
     NotConfigured,
     /// Too many requests are queued: wait for some of them.
-    #[error("{limit} requests are queued already")]
+    #[error("too much is queued already: the limit is {limit}")]
     Overloaded {
-        /// The limit that was reached.
+        /// The limit that was reached, in requests or in bytes.
         limit: usize,
     },
-    /// The request is larger than the gateway accepts.
-    #[error("the request has {bytes} bytes and the gateway takes {limit}")]
+    /// The request is larger than the gateway accepts, or than the whole queue: it can never be sent.
+    #[error("the request has {bytes} bytes and the limit is {limit}")]
     TooLarge {
-        /// The size of the frame.
+        /// The size of the request.
         bytes: usize,
         /// The gateway's limit, or our own before hello.
         limit: usize,

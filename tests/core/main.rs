@@ -8,6 +8,7 @@ mod config_changes;
 mod credentials;
 mod endpoint;
 mod gaps;
+mod limits;
 mod pauses;
 mod reconnect;
 mod requests;
