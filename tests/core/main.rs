@@ -9,6 +9,7 @@ mod credentials;
 mod endpoint;
 mod gaps;
 mod limits;
+mod liveness;
 mod mailbox;
 mod pauses;
 mod reconnect;
