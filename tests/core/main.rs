@@ -8,6 +8,8 @@ mod config_changes;
 mod credentials;
 mod endpoint;
 mod gaps;
+mod judge;
+mod laws;
 mod limits;
 mod liveness;
 mod mailbox;
