@@ -1,3 +1,22 @@
-//! The `sim` command line.
+//! The `sim` command line: explore, replay, and prove the harness.
+//!
+//! Exit status: 0 clean, 1 a violation (the last line is the command that replays it), 2 wrong usage
+//! or input.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    match cli::run(arguments) {
+        Ok(cli::Verdict::Clean) => ExitCode::SUCCESS,
+        Ok(cli::Verdict::Violated) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("sim: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `cargo sim` and `cargo sim explore`.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use onesocket_sim::explore::{Exploration, Explored, Progress, explore as run_exploration};
+use onesocket_sim::marks::Mark;
+use onesocket_sim::plan::Fault;
+use onesocket_sim::run::Tier;
+use onesocket_sim::trace::StatusKind;
+
+use super::output::{is_stdout, say, write};
+use super::{CliError, Explore, Verdict};
+
+/// How long the main job stays on each tier.
+const MAIN_JOB: [(Tier, Duration); 3] = [
+    (Tier::Machine, Duration::from_secs(20)),
+    (Tier::Stream, Duration::from_secs(20)),
+    (Tier::Turmoil, Duration::from_secs(15)),
+];
+/// Violations after which an exploration stops: one needs only one to begin with.
+const VIOLATIONS_MAX: usize = 10;
+
+/// Explores fresh seeds on all tiers and reports.
+pub(super) fn main_job() -> Result<Verdict, CliError> {
+    let seeds = fresh_seeds();
+    say(false, &format!("Exploring seeds from {} on three tiers for about a minute.", seeds.start));
+    let mut all = Vec::new();
+    for (tier, time) in MAIN_JOB {
+        let exploration = Exploration {
+            tier,
+            seeds: seeds.clone(),
+            time: Some(time),
+            jobs: jobs(None),
+            violations_max: VIOLATIONS_MAX,
+        };
+        let explored = watched(&exploration);
+        say(false, &summary(&explored));
+        all.push(explored);
+    }
+    report_coverage(&all, false);
+    Ok(verdict(&all, false))
+}
+
+/// Explores one tier.
+pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
+    let json_on_stdout = is_stdout(arguments.json.as_deref());
+    let time = match (&arguments.seeds, arguments.time()) {
+        (None, None) => Some(Duration::from_secs(20)),
+        (_, time) => time,
+    };
+    let exploration = Exploration {
+        tier: arguments.tier,
+        seeds: arguments.seeds.clone().unwrap_or_else(fresh_seeds),
+        time,
+        jobs: jobs(arguments.jobs),
+        violations_max: VIOLATIONS_MAX,
+    };
+    let explored = watched(&exploration);
+    if let Some(path) = &arguments.json {
+        write(path, &explored.to_json())?;
+    }
+    say(json_on_stdout, &summary(&explored));
+    let all = [explored];
+    report_coverage(&all, json_on_stdout);
+    Ok(verdict(&all, json_on_stdout))
+}
+
+/// Seeds that nobody has tried, most likely.
+fn fresh_seeds() -> Range<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_secs() * 1_000_000..u64::MAX
+}
+
+fn jobs(wanted: Option<u32>) -> usize {
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    wanted.map_or_else(cores, |jobs| usize::try_from(jobs).unwrap_or(1))
+}
+
+/// Explores with a progress line on standard error and an orderly end on Ctrl-C.
+fn watched(exploration: &Exploration) -> Explored {
+    let progress = Arc::new(Progress::default());
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {prefix}: {msg} in {elapsed}")
+        .expect("the template is valid");
+    bar.set_style(style);
+    bar.set_prefix(exploration.tier.name());
+    let explored = thread::scope(|scope| {
+        let worker = scope.spawn(|| run_exploration(exploration, &progress));
+        let started = std::time::Instant::now();
+        while !worker.is_finished() {
+            if super::exploring::interrupted() {
+                progress.stop();
+            }
+            let runs = progress.runs();
+            let per_second = runs as f64 / started.elapsed().as_secs_f64().max(0.001);
+            bar.set_message(format!("{runs} runs, {per_second:.0}/s"));
+            bar.tick();
+            thread::sleep(Duration::from_millis(100));
+        }
+        worker.join().expect("the exploration does not panic")
+    });
+    bar.finish_and_clear();
+    explored
+}
+
+/// Whether Ctrl-C was pressed since the process began.
+fn interrupted() -> bool {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static PRESSED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    let pressed = PRESSED.get_or_init(|| {
+        let pressed = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&pressed);
+        // A handler that cannot be installed leaves Ctrl-C as it is: it ends the process at once.
+        let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+        pressed
+    });
+    pressed.load(Ordering::Relaxed)
+}
+
+fn summary(explored: &Explored) -> String {
+    let wall = explored.wall.as_secs_f64().max(0.001);
+    let simulated = explored.simulated.as_secs_f64();
+    format!(
+        "{:<8} {:>8} runs  {:>7.0} runs/s  {:>10} simulated  {:>7.0} sim:wall  {:>9} records  {} violations  digest {:016x}",
+        explored.tier.name(),
+        explored.runs,
+        explored.runs as f64 / wall,
+        hours(simulated),
+        simulated / wall,
+        explored.events,
+        explored.found.len(),
+        explored.digest,
+    )
+}
+
+fn hours(seconds: f64) -> String {
+    if seconds < 3_600.0 { format!("{seconds:.0} s") } else { format!("{:.1} h", seconds / 3_600.0) }
+}
+
+/// Faults × states, and marks, over all tiers that ran.
+fn report_coverage(all: &[Explored], json_on_stdout: bool) {
+    let mut coverage = onesocket_sim::marks::Coverage::default();
+    for explored in all {
+        coverage.merge(&explored.coverage);
+    }
+    let states = [
+        StatusKind::Idle,
+        StatusKind::Connecting,
+        StatusKind::Handshaking,
+        StatusKind::Ready,
+        StatusKind::Backoff,
+        StatusKind::Paused,
+        StatusKind::Closing,
+        StatusKind::Stopped,
+    ];
+    let head: Vec<String> = states.iter().map(|state| format!("{:>11}", format!("{state:?}"))).collect();
+    say(json_on_stdout, &format!("\nfault while the client is {}", head.concat()));
+    for fault in Fault::ALL {
+        let count = |state: &StatusKind| coverage.faults.get(&(fault, *state)).copied().unwrap_or(0);
+        let row: Vec<String> = states.iter().map(|state| format!("{:>11}", count(state))).collect();
+        say(json_on_stdout, &format!("{:<25} {}", fault.name(), row.concat()));
+    }
+    let missed: Vec<&str> = coverage.missed().map(Mark::name).collect();
+    let mut hit: Vec<(u64, &str)> =
+        coverage.marks.iter().map(|(mark, count)| (*count, mark.name())).collect();
+    hit.sort_unstable();
+    let rarest: Vec<String> = hit.iter().take(5).map(|(count, name)| format!("{name} ({count})")).collect();
+    let reached = Mark::ALL.len() - missed.len();
+    say(
+        json_on_stdout,
+        &format!("\nmarks: {reached} of {} reached; rarest: {}", Mark::ALL.len(), rarest.join(", ")),
+    );
+    if !missed.is_empty() {
+        say(json_on_stdout, &format!("marks missed: {}", missed.join(", ")));
+    }
+}
+
+/// Lists the violations; the last line replays the first.
+fn verdict(all: &[Explored], json_on_stdout: bool) -> Verdict {
+    let mut replay = None;
+    for explored in all {
+        for found in &explored.found {
+            say(
+                json_on_stdout,
+                &format!("{} seed {}: {}", explored.tier.name(), found.seed, found.violation),
+            );
+            replay.get_or_insert((found.seed, explored.tier));
+        }
+    }
+    match replay {
+        None => Verdict::Clean,
+        Some((seed, tier)) => {
+            say(json_on_stdout, &format!("cargo sim replay {seed} --tier {}", tier.name()));
+            Verdict::Violated
+        }
+    }
+}

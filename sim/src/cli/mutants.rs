@@ -1,0 +1,32 @@
+//! `cargo sim mutants`.
+
+use std::path::Path;
+
+use onesocket_sim::mutants::{self, Outcome};
+
+use super::output::{is_stdout, say, write};
+use super::{CliError, Mutants, Verdict};
+
+/// Tries every mutant and prints which oracle noticed it.
+pub(super) fn mutants(arguments: &Mutants) -> Result<Verdict, CliError> {
+    let json_on_stdout = is_stdout(arguments.json.as_deref());
+    // The command needs the sources it was built from, which the alias runs in.
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is a member of the workspace");
+    let chosen = mutants::load(workspace, &arguments.only)?;
+    let mut outcomes = Vec::new();
+    for mutant in &chosen {
+        let outcome = mutants::try_out(workspace, mutant)?;
+        say(json_on_stdout, &outcome.to_string());
+        outcomes.push(outcome);
+    }
+    if let Some(path) = &arguments.json {
+        write(path, &mutants::to_json(&outcomes))?;
+    }
+    let survivors = outcomes.iter().filter(|outcome| !outcome.found).count();
+    say(json_on_stdout, &format!("{} mutants, {survivors} survived", outcomes.len()));
+    if outcomes.iter().all(|outcome: &Outcome| outcome.found) {
+        Ok(Verdict::Clean)
+    } else {
+        Ok(Verdict::Violated)
+    }
+}

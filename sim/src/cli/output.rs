@@ -1,0 +1,38 @@
+//! Where results go.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::CliError;
+
+/// Writes `text` to a file, or to standard output for `-`.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    let error = |why| CliError::Output { path: path.display().to_string(), why };
+    if path == Path::new("-") {
+        return print(text).map_err(error);
+    }
+    fs::write(path, format!("{text}\n")).map_err(error)
+}
+
+/// Prints a line. A reader that has seen enough, like `head`, is no error.
+pub(super) fn print(line: &str) -> io::Result<()> {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Prints a line to standard output, or, when JSON goes there, to standard error.
+pub(super) fn say(json_on_stdout: bool, line: &str) {
+    if json_on_stdout {
+        eprintln!("{line}");
+    } else if let Err(error) = print(line) {
+        eprintln!("sim: standard output cannot be written: {error}");
+    }
+}
+
+/// Whether JSON goes to standard output.
+pub(super) fn is_stdout(json: Option<&Path>) -> bool {
+    json == Some(Path::new("-"))
+}

@@ -1,0 +1,252 @@
+//! Many seeds: run, judge, count.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::generate;
+use crate::marks::{Coverage, Mark};
+use crate::oracle::{Invariant, Violation};
+use crate::plan::Plan;
+use crate::run::{Finished, Tier};
+
+/// Every how many seeds a run is made twice and its digests are compared.
+const CHECK_EVERY: u64 = 64;
+
+/// What to explore.
+#[derive(Clone, Debug)]
+pub struct Exploration {
+    /// On which tier.
+    pub tier: Tier,
+    /// Which seeds; the end may be far away if `time` ends it.
+    pub seeds: Range<u64>,
+    /// When to stop, at the latest.
+    pub time: Option<Duration>,
+    /// How many threads.
+    pub jobs: usize,
+    /// After how many violations to stop.
+    pub violations_max: usize,
+}
+
+/// A seed that broke an invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The seed.
+    pub seed: u64,
+    /// What it broke.
+    pub violation: Violation,
+}
+
+/// What an exploration came to.
+#[derive(Clone, Debug)]
+pub struct Explored {
+    /// The tier.
+    pub tier: Tier,
+    /// Runs made.
+    pub runs: u64,
+    /// Simulated time of all of them.
+    pub simulated: Duration,
+    /// Time it took.
+    pub wall: Duration,
+    /// Records of all runs.
+    pub events: u64,
+    /// Seeds that broke something, lowest first.
+    pub found: Vec<Found>,
+    /// What was reached.
+    pub coverage: Coverage,
+    /// The digests of all runs in one number, whatever the order they were made in.
+    pub digest: u64,
+}
+
+/// Something to look at while an exploration goes on, and a way to stop it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    runs: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Progress {
+    /// Runs made so far.
+    #[must_use]
+    pub fn runs(&self) -> u64 {
+        self.runs.load(Ordering::Relaxed)
+    }
+
+    /// Stops the exploration after the runs that are going on.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs a plan and turns a panic into a violation: assertions of the core and the harness are
+/// oracles too.
+#[must_use]
+pub fn run_judged(tier: Tier, plan: &Plan) -> Finished {
+    catch_unwind(AssertUnwindSafe(|| tier.run(plan))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text");
+        let violation = Violation {
+            invariant: Invariant::NoPanic,
+            at: onesocket::core::Instant::ZERO,
+            what: text.lines().collect::<Vec<_>>().join(" "),
+        };
+        Finished { records: Vec::new(), digest: 0, simulated: violation.at, violation: Some(violation) }
+    })
+}
+
+/// Explores.
+#[must_use]
+pub fn explore(exploration: &Exploration, progress: &Progress) -> Explored {
+    let started = Instant::now();
+    let next = AtomicU64::new(exploration.seeds.start);
+    let total = Mutex::new(Explored::new(exploration.tier));
+    thread::scope(|scope| {
+        for _ in 0..exploration.jobs.max(1) {
+            scope.spawn(|| {
+                let part = work(exploration, progress, &next, started);
+                total.lock().expect("workers do not panic").merge(&part);
+                if part.found.len() >= exploration.violations_max {
+                    progress.stop();
+                }
+            });
+        }
+    });
+    let mut explored = total.into_inner().expect("workers do not panic");
+    explored.wall = started.elapsed();
+    explored.found.sort_by_key(|found| found.seed);
+    explored
+}
+
+fn work(exploration: &Exploration, progress: &Progress, next: &AtomicU64, started: Instant) -> Explored {
+    let mut explored = Explored::new(exploration.tier);
+    while !progress.stop.load(Ordering::Relaxed)
+        && exploration.time.is_none_or(|time| started.elapsed() < time)
+    {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if !exploration.seeds.contains(&seed) || explored.found.len() >= exploration.violations_max {
+            break;
+        }
+        explored.add(seed, exploration.tier);
+        progress.runs.fetch_add(1, Ordering::Relaxed);
+    }
+    explored
+}
+
+impl Explored {
+    fn new(tier: Tier) -> Self {
+        Self {
+            tier,
+            runs: 0,
+            simulated: Duration::ZERO,
+            wall: Duration::ZERO,
+            events: 0,
+            found: Vec::new(),
+            coverage: Coverage::default(),
+            digest: 0,
+        }
+    }
+
+    fn add(&mut self, seed: u64, tier: Tier) {
+        let plan = generate::plan(seed);
+        let finished = run_judged(tier, &plan);
+        self.runs += 1;
+        self.simulated += finished.simulated.elapsed();
+        self.events += finished.records.len() as u64;
+        self.coverage.add(&finished.records);
+        self.digest = self.digest.wrapping_add(seeded_digest(seed, finished.digest));
+        let violation = finished.violation.or_else(|| differs(tier, seed, &plan, finished.digest));
+        if let Some(violation) = violation {
+            self.found.push(Found { seed, violation });
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.simulated += other.simulated;
+        self.events += other.events;
+        self.found.extend(other.found.iter().cloned());
+        self.coverage.merge(&other.coverage);
+        self.digest = self.digest.wrapping_add(other.digest);
+    }
+
+    /// The contract's JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let names = |(fault, count): (crate::plan::Fault, u64)| (fault.name(), count);
+        let json = ExploredJson {
+            tier: self.tier.name(),
+            runs: self.runs,
+            sim_seconds: self.simulated.as_secs_f64(),
+            wall_seconds: self.wall.as_secs_f64(),
+            events: self.events,
+            violations: self.found.iter().map(FoundJson::from).collect(),
+            faults: self.coverage.fault_totals().into_iter().map(names).collect(),
+            marks: Mark::ALL
+                .into_iter()
+                .map(|mark| (mark.name(), self.coverage.marks.get(&mark).copied().unwrap_or(0)))
+                .collect(),
+            digest: format!("{:016x}", self.digest),
+        };
+        serde_json::to_string(&json).expect("a report is plain data")
+    }
+}
+
+/// Ties a run's digest to its seed, so that two runs cannot trade places unseen.
+fn seeded_digest(seed: u64, digest: u64) -> u64 {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..].copy_from_slice(&digest.to_le_bytes());
+    xxh3_64(&bytes)
+}
+
+/// Makes a sample of runs twice: the same plan must give the same digest.
+fn differs(tier: Tier, seed: u64, plan: &Plan, digest: u64) -> Option<Violation> {
+    if !seed.is_multiple_of(CHECK_EVERY) {
+        return None;
+    }
+    let again = run_judged(tier, plan);
+    (again.digest != digest).then(|| Violation {
+        invariant: Invariant::Deterministic,
+        at: again.simulated,
+        what: format!("the digest is {:016x} in a second run and {digest:016x} in the first", again.digest),
+    })
+}
+
+#[derive(Serialize)]
+struct ExploredJson {
+    tier: &'static str,
+    runs: u64,
+    sim_seconds: f64,
+    wall_seconds: f64,
+    events: u64,
+    violations: Vec<FoundJson>,
+    faults: BTreeMap<&'static str, u64>,
+    marks: BTreeMap<&'static str, u64>,
+    digest: String,
+}
+
+#[derive(Serialize)]
+struct FoundJson {
+    seed: u64,
+    invariant: &'static str,
+    at_ms: u64,
+    plan: String,
+}
+
+impl From<&Found> for FoundJson {
+    fn from(found: &Found) -> Self {
+        Self {
+            seed: found.seed,
+            invariant: found.violation.invariant.id(),
+            at_ms: found.violation.at.as_micros() / 1_000,
+            plan: generate::plan(found.seed).to_text(),
+        }
+    }
+}

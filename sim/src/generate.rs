@@ -1,0 +1,245 @@
+//! From a seed to a plan.
+//!
+//! A swarm mask comes first: each fault class is on or off for the whole run, because a uniform mix
+//! of everything averages out. Then come weighted steps that make sense at their time, then a heal,
+//! a last word of the app, and a quiet tail longer than the longest wait.
+
+use crate::plan::{Action, Fault, GATEWAYS, Params, Plan, Step, VERSION};
+use crate::random::Stream;
+
+/// Consumers of a run.
+const CONSUMERS: u64 = 3;
+/// The methods that requests call, with their weights.
+const METHODS: [(&str, u64); 5] =
+    [("test.echo", 60), ("health", 20), ("status", 10), ("test.never", 5), ("no.such.method", 5)];
+/// The events that gateways push.
+const EVENTS: [&str; 3] = ["chat", "agent", "presence"];
+/// Codes that gateways close with.
+const CLOSES: [(u16, &str); 5] = [
+    (1012, "service restart"),
+    (1008, "slow consumer"),
+    (1000, ""),
+    (1013, "gateway starting"),
+    (4001, "gateway auth changed"),
+];
+
+/// The plan of `seed`.
+#[must_use]
+pub fn plan(seed: u64) -> Plan {
+    let params = params(&mut Stream::new(seed, "params"));
+    let mut generator = Generator {
+        active_ms: params.end_ms,
+        params,
+        steps: Vec::new(),
+        tokens: vec![vec![(0, Plan::FIRST_TOKEN.to_owned())]; usize::from(GATEWAYS)],
+    };
+    generator.faults(&mut Stream::new(seed, "faults"));
+    generator.workload(&mut Stream::new(seed, "workload"));
+    generator.configs(&mut Stream::new(seed, "configs"));
+    generator.pounce(&mut Stream::new(seed, "pounce"));
+    generator.last_word(&mut Stream::new(seed, "last word"));
+    generator.steps.sort_by_key(|step| step.at_ms);
+    Plan { version: VERSION, seed, params: generator.params, steps: generator.steps }
+}
+
+fn params(draw: &mut Stream) -> Params {
+    let latency_max_us = draw.log_between(200, 60_000);
+    let backoff_ms = draw.log_between(250, 1_500);
+    Params {
+        latency_min_us: draw.between(50, latency_max_us),
+        latency_max_us,
+        tick_ms: draw.between(1, 5) * 1_000,
+        answer_ms: draw.log_between(1, 2_000),
+        backoff_ms,
+        backoff_cap_ms: backoff_ms * draw.between(2, 8),
+        stable_ms: draw.log_between(500, 10_000),
+        stage_ms: draw.between(1_000, 3_000),
+        close_grace_ms: draw.log_between(20, 1_000),
+        // The time in which things go wrong; the quiet tail is added later.
+        end_ms: draw.between(15_000, 35_000),
+    }
+}
+
+struct Generator {
+    params: Params,
+    active_ms: u64,
+    steps: Vec<Step>,
+    /// The tokens of each gateway, with the time each came into force.
+    tokens: Vec<Vec<(u64, String)>>,
+}
+
+impl Generator {
+    fn add(&mut self, at_ms: u64, action: Action) {
+        self.steps.push(Step { at_ms, action });
+    }
+
+    fn faults(&mut self, draw: &mut Stream) {
+        let mask: Vec<Fault> = Fault::ALL.into_iter().filter(|_| draw.chance(50)).collect();
+        if mask.is_empty() {
+            return;
+        }
+        for _ in 0..draw.log_between(1, 8) {
+            let at_ms = draw.between(0, self.active_ms);
+            // Most faults hit the gateway that most configs name.
+            let gateway = u8::from(draw.chance(25));
+            let fault = *draw.pick(&mask);
+            let action = self.fault(fault, gateway, at_ms, draw);
+            self.add(at_ms, action);
+        }
+    }
+
+    fn fault(&mut self, fault: Fault, gateway: u8, at_ms: u64, draw: &mut Stream) -> Action {
+        match fault {
+            Fault::Restart => Action::Restart { gateway, down_ms: draw.log_between(10, 8_000), crash: false },
+            Fault::Crash => Action::Restart { gateway, down_ms: draw.log_between(10, 8_000), crash: true },
+            Fault::Partition => Action::Partition { gateway, for_ms: draw.log_between(10, 12_000) },
+            Fault::Blip => Action::Blip { gateway, for_ms: draw.log_between(10, 12_000) },
+            Fault::TokenChange => {
+                let tokens = &mut self.tokens[usize::from(gateway)];
+                let token = format!("token-{}", tokens.len());
+                tokens.push((at_ms, token.clone()));
+                tokens.sort();
+                Action::ChangeToken { gateway, token }
+            }
+            Fault::Close => {
+                let (code, reason) = *draw.pick(&CLOSES);
+                Action::Close { gateway, code, reason: reason.to_owned() }
+            }
+            Fault::DropEvent => Action::DropEvent { gateway },
+        }
+    }
+
+    fn workload(&mut self, draw: &mut Stream) {
+        for consumer in 0..CONSUMERS {
+            let consumer = u8::try_from(consumer).expect("there are few consumers");
+            let requests = draw.log_between(2, 32);
+            for _ in 0..requests {
+                self.request(consumer, draw);
+            }
+            for _ in 0..draw.between(0, 2) {
+                let at_ms = draw.between(0, self.active_ms);
+                self.add(at_ms, Action::Subscribe { consumer });
+            }
+            if draw.chance(30) {
+                let at_ms = draw.between(0, self.active_ms);
+                self.add(at_ms, Action::Unsubscribe { consumer });
+            }
+            for _ in 0..draw.between(0, 3) {
+                let at_ms = draw.between(0, self.active_ms);
+                self.add(at_ms, Action::DropRequest { consumer });
+            }
+        }
+        for _ in 0..draw.log_between(1, 40) {
+            let at_ms = draw.between(0, self.active_ms);
+            let event = (*draw.pick(&EVENTS)).to_owned();
+            self.add(at_ms, Action::Emit { gateway: u8::from(draw.chance(25)), event });
+        }
+    }
+
+    /// Mostly spread out, sometimes a burst at one moment.
+    fn request(&mut self, consumer: u8, draw: &mut Stream) {
+        let at_ms = draw.between(0, self.active_ms);
+        let burst = if draw.chance(5) { draw.between(2, 20) } else { 1 };
+        for _ in 0..burst {
+            let mut ticket = draw.between(1, 100);
+            let method = METHODS.iter().find(|(_, weight)| {
+                let hit = ticket <= *weight;
+                ticket = ticket.saturating_sub(*weight);
+                hit
+            });
+            let method = method.map_or("health", |(method, _)| *method).to_owned();
+            let timeout_ms = draw.log_between(10, 20_000);
+            self.add(at_ms, Action::Request { consumer, method, timeout_ms });
+        }
+    }
+
+    /// The app applies configs: again and again the same one, as a poll does, and sometimes another.
+    fn configs(&mut self, draw: &mut Stream) {
+        if draw.chance(30) {
+            let poll_ms = draw.log_between(500, 8_000);
+            let first = draw.between(0, poll_ms);
+            for at_ms in (first..self.active_ms).step_by(usize::try_from(poll_ms).expect("a poll is short")) {
+                let token = self.token_at(0, at_ms);
+                self.add(at_ms, Action::Configure { gateway: 0, token });
+            }
+        }
+        if draw.chance(50) {
+            for _ in 0..draw.log_between(1, 6) {
+                let at_ms = draw.between(0, self.active_ms);
+                for _ in 0..draw.log_between(1, 3) {
+                    self.configure(at_ms, draw);
+                }
+            }
+        }
+        for _ in 0..draw.between(0, 2) {
+            let at_ms = draw.between(0, self.active_ms);
+            self.add(at_ms, if draw.chance(50) { Action::Wake {} } else { Action::Resume {} });
+        }
+        if draw.chance(10) {
+            let at_ms = draw.between(0, self.active_ms);
+            self.add(at_ms, Action::Shutdown {});
+        }
+    }
+
+    fn configure(&mut self, at_ms: u64, draw: &mut Stream) {
+        let gateway = u8::from(draw.chance(40));
+        let token = if draw.chance(80) { self.token_at(gateway, at_ms) } else { "token-wrong".to_owned() };
+        self.add(at_ms, Action::Configure { gateway, token });
+    }
+
+    /// Races need closeness: the app acts again a moment after something else happened.
+    fn pounce(&mut self, draw: &mut Stream) {
+        if self.steps.is_empty() || draw.chance(40) {
+            return;
+        }
+        for _ in 0..draw.log_between(1, 6) {
+            let at_ms = draw.pick(&self.steps).at_ms + draw.between(0, 40);
+            let consumer = u8::try_from(draw.between(0, CONSUMERS - 1)).expect("there are few consumers");
+            match draw.between(1, 100) {
+                1..=6 => self.add(at_ms, Action::Shutdown {}),
+                7..=40 => self.configure(at_ms, draw),
+                41..=60 => self.add(at_ms, Action::DropRequest { consumer }),
+                61..=75 => self.add(at_ms, Action::Subscribe { consumer }),
+                76..=85 => self.add(at_ms, Action::Unsubscribe { consumer }),
+                86..=93 => self.add(at_ms, Action::Wake {}),
+                _ => self.add(at_ms, Action::Resume {}),
+            }
+        }
+    }
+
+    /// The token that is right at that time.
+    fn token_at(&self, gateway: u8, at_ms: u64) -> String {
+        let tokens = &self.tokens[usize::from(gateway)];
+        let (_, token) =
+            tokens.iter().rev().find(|(since, _)| *since <= at_ms).expect("there is a first token");
+        token.clone()
+    }
+
+    /// When everything is healed the app applies what is right and asks for a connection; after that
+    /// there must be quiet, and a connection.
+    fn last_word(&mut self, draw: &mut Stream) {
+        let healed_ms = self.steps.iter().map(|step| step.at_ms + step.action.lasts_ms()).max().unwrap_or(0);
+        let at_ms = healed_ms.max(self.active_ms) + 1_000;
+        let gateway = u8::from(draw.chance(20));
+        let token = self.token_at(gateway, at_ms);
+        self.add(at_ms, Action::Configure { gateway, token });
+        self.add(at_ms, Action::Resume {});
+        self.add(at_ms, Action::Subscribe { consumer: 0 });
+        let convergence_ms = u64::try_from(self.params.convergence().as_millis()).expect("a bound is short");
+        self.params.end_ms = at_ms + convergence_ms + 2_000;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_generated_plan_is_valid_and_survives_its_text_form() {
+        for seed in 0..500 {
+            let plan = plan(seed);
+            plan.check().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            assert_eq!(Plan::parse(&plan.to_text()).as_ref(), Ok(&plan), "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Rare situations that an exploration must reach, and which fault met which state.
+//!
+//! Counting runs says nothing about what was tried. A mark is a situation seen in a trace; one that
+//! is never reached means that the generator does not go there, whatever the invariants say.
+
+use std::collections::BTreeMap;
+
+use onesocket::core::Delivery;
+
+use crate::plan::Fault;
+use crate::trace::{FailureKind, Item, Outcome, Record, Seen, StatusKind, What};
+
+/// A situation worth reaching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// A second connection became ready.
+    Reconnected,
+    /// A subscriber was told of a gap.
+    GapReported,
+    /// A subscriber got the snapshot of a second connection.
+    SnapshotAgain,
+    /// Somebody subscribed while the client was connected.
+    LateSubscriber,
+    /// A subscription was dropped while the client was connected.
+    LeftWhileReady,
+    /// Reconnecting was paused.
+    Paused,
+    /// The client recovered from a pause.
+    Resumed,
+    /// The config changed while the client was dialing.
+    ChangedWhileConnecting,
+    /// The config changed during the handshake.
+    ChangedWhileHandshaking,
+    /// The config changed while the client was ready.
+    ChangedWhileReady,
+    /// The config changed while the old socket was closing.
+    ChangedWhileClosing,
+    /// The config changed in a backoff.
+    ChangedInBackoff,
+    /// An equal config was applied while the client was ready.
+    SameConfig,
+    /// The shutdown came while the client was dialing.
+    StopWhileConnecting,
+    /// The shutdown came during the handshake.
+    StopWhileHandshaking,
+    /// The shutdown came in a backoff.
+    StopInBackoff,
+    /// The shutdown came while the old socket was closing.
+    StopWhileClosing,
+    /// The shutdown came in a pause.
+    StopInPause,
+    /// A request ended because its connection did.
+    RequestLost,
+    /// A request was not sent in time.
+    NeverSent,
+    /// A request was sent and not answered in time.
+    NeverAnswered,
+    /// A request was refused by the gateway.
+    Rejected,
+    /// A request was refused because of a pause.
+    RefusedInPause,
+    /// A request was dropped by its caller while the client was ready.
+    Dropped,
+    /// A request that waited for a connection was answered.
+    WaitedForConnection,
+    /// A backoff was cut short by the network's return.
+    Woken,
+    /// The client let go of a socket because the peer was silent or too slow.
+    GaveUp,
+}
+
+impl Mark {
+    /// All of them.
+    pub const ALL: [Self; 27] = [
+        Self::Reconnected,
+        Self::GapReported,
+        Self::SnapshotAgain,
+        Self::LateSubscriber,
+        Self::LeftWhileReady,
+        Self::Paused,
+        Self::Resumed,
+        Self::ChangedWhileConnecting,
+        Self::ChangedWhileHandshaking,
+        Self::ChangedWhileReady,
+        Self::ChangedWhileClosing,
+        Self::ChangedInBackoff,
+        Self::SameConfig,
+        Self::StopWhileConnecting,
+        Self::StopWhileHandshaking,
+        Self::StopInBackoff,
+        Self::StopWhileClosing,
+        Self::StopInPause,
+        Self::RequestLost,
+        Self::NeverSent,
+        Self::NeverAnswered,
+        Self::Rejected,
+        Self::RefusedInPause,
+        Self::Dropped,
+        Self::WaitedForConnection,
+        Self::Woken,
+        Self::GaveUp,
+    ];
+
+    /// The name used in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reconnected => "reconnected",
+            Self::GapReported => "gap-reported",
+            Self::SnapshotAgain => "snapshot-again",
+            Self::LateSubscriber => "late-subscriber",
+            Self::LeftWhileReady => "left-while-ready",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::ChangedWhileConnecting => "changed-while-connecting",
+            Self::ChangedWhileHandshaking => "changed-while-handshaking",
+            Self::ChangedWhileReady => "changed-while-ready",
+            Self::ChangedWhileClosing => "changed-while-closing",
+            Self::ChangedInBackoff => "changed-in-backoff",
+            Self::SameConfig => "same-config",
+            Self::StopWhileConnecting => "stop-while-connecting",
+            Self::StopWhileHandshaking => "stop-while-handshaking",
+            Self::StopInBackoff => "stop-in-backoff",
+            Self::StopWhileClosing => "stop-while-closing",
+            Self::StopInPause => "stop-in-pause",
+            Self::RequestLost => "request-lost",
+            Self::NeverSent => "never-sent",
+            Self::NeverAnswered => "never-answered",
+            Self::Rejected => "rejected",
+            Self::RefusedInPause => "refused-in-pause",
+            Self::Dropped => "dropped",
+            Self::WaitedForConnection => "waited-for-connection",
+            Self::Woken => "woken",
+            Self::GaveUp => "gave-up",
+        }
+    }
+}
+
+/// What runs reached: how often each mark, and each fault in each state of the client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// In how many runs each mark was reached.
+    pub marks: BTreeMap<Mark, u64>,
+    /// How often each fault began while the client was in each state.
+    pub faults: BTreeMap<(Fault, StatusKind), u64>,
+}
+
+impl Coverage {
+    /// Adds what one run reached.
+    pub fn add(&mut self, records: &[Record]) {
+        let mut walk = Walk::default();
+        for record in records {
+            walk.take(&record.what, &mut self.faults);
+        }
+        for (mark, reached) in walk.reached {
+            *self.marks.entry(mark).or_default() += u64::from(reached);
+        }
+    }
+
+    /// Adds what other runs reached.
+    pub fn merge(&mut self, other: &Self) {
+        for (mark, count) in &other.marks {
+            *self.marks.entry(*mark).or_default() += count;
+        }
+        for (pair, count) in &other.faults {
+            *self.faults.entry(*pair).or_default() += count;
+        }
+    }
+
+    /// The marks that no run reached.
+    pub fn missed(&self) -> impl Iterator<Item = Mark> + '_ {
+        Mark::ALL.into_iter().filter(|mark| self.marks.get(mark).copied().unwrap_or(0) == 0)
+    }
+
+    /// How often each fault class began.
+    #[must_use]
+    pub fn fault_totals(&self) -> BTreeMap<Fault, u64> {
+        let mut totals = BTreeMap::new();
+        for ((fault, _), count) in &self.faults {
+            *totals.entry(*fault).or_default() += count;
+        }
+        totals
+    }
+}
+
+/// One pass over a trace.
+struct Walk {
+    reached: BTreeMap<Mark, bool>,
+    status: StatusKind,
+    readies: u32,
+    paused: bool,
+    woken: bool,
+    closed_by_gateway: bool,
+    made_unready: BTreeMap<u32, bool>,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self {
+            reached: BTreeMap::new(),
+            status: StatusKind::Idle,
+            readies: 0,
+            paused: false,
+            woken: false,
+            closed_by_gateway: false,
+            made_unready: BTreeMap::new(),
+        }
+    }
+}
+
+impl Walk {
+    fn reach(&mut self, mark: Mark) {
+        self.reached.insert(mark, true);
+    }
+
+    fn take(&mut self, what: &What, faults: &mut BTreeMap<(Fault, StatusKind), u64>) {
+        match what {
+            What::Fault { fault, .. } => *faults.entry((*fault, self.status)).or_default() += 1,
+            What::Status(status) => self.status_changed(*status),
+            What::Configured { changed, .. } => self.configured(*changed),
+            What::ShutdownCalled => self.stopping(),
+            What::RequestMade { request, .. } => {
+                self.made_unready.insert(*request, self.status != StatusKind::Ready);
+            }
+            What::RequestSettled { request, outcome } => self.settled(*request, *outcome),
+            What::RequestDropped { .. } if self.status == StatusKind::Ready => self.reach(Mark::Dropped),
+            What::Subscribed { .. } if self.status == StatusKind::Ready => self.reach(Mark::LateSubscriber),
+            What::Unsubscribed { .. } if self.status == StatusKind::Ready => self.reach(Mark::LeftWhileReady),
+            What::Pushed { item: Item::Gap { .. }, .. } => self.reach(Mark::GapReported),
+            What::Pushed { item: Item::Snapshot { .. }, .. }
+                if self.readies > 0 && self.status != StatusKind::Ready =>
+            {
+                self.reach(Mark::SnapshotAgain);
+            }
+            What::Woken if self.status == StatusKind::Backoff => self.woken = true,
+            What::Dialed { .. } => {
+                if self.woken {
+                    self.reach(Mark::Woken);
+                }
+                self.woken = false;
+                self.closed_by_gateway = false;
+            }
+            What::Gateway {
+                seen: Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Refused { .. }, ..
+            } => {
+                self.closed_by_gateway = true;
+            }
+            What::Released { .. } if self.status == StatusKind::Ready && !self.closed_by_gateway => {
+                self.reach(Mark::GaveUp);
+            }
+            _ => {}
+        }
+    }
+
+    fn status_changed(&mut self, status: StatusKind) {
+        self.status = status;
+        match status {
+            StatusKind::Ready => {
+                self.readies += 1;
+                if self.readies > 1 {
+                    self.reach(Mark::Reconnected);
+                }
+                if self.paused {
+                    self.reach(Mark::Resumed);
+                }
+                self.paused = false;
+            }
+            StatusKind::Paused => {
+                self.reach(Mark::Paused);
+                self.paused = true;
+            }
+            StatusKind::Idle
+            | StatusKind::NotConfigured
+            | StatusKind::Connecting
+            | StatusKind::Handshaking
+            | StatusKind::Backoff
+            | StatusKind::Closing
+            | StatusKind::Stopped => {}
+        }
+    }
+
+    fn configured(&mut self, changed: bool) {
+        match (self.status, changed) {
+            (StatusKind::Connecting, true) => self.reach(Mark::ChangedWhileConnecting),
+            (StatusKind::Handshaking, true) => self.reach(Mark::ChangedWhileHandshaking),
+            (StatusKind::Ready, true) => self.reach(Mark::ChangedWhileReady),
+            (StatusKind::Closing, true) => self.reach(Mark::ChangedWhileClosing),
+            (StatusKind::Backoff, true) => self.reach(Mark::ChangedInBackoff),
+            (StatusKind::Ready, false) => self.reach(Mark::SameConfig),
+            (
+                StatusKind::Idle
+                | StatusKind::NotConfigured
+                | StatusKind::Connecting
+                | StatusKind::Handshaking
+                | StatusKind::Backoff
+                | StatusKind::Paused
+                | StatusKind::Closing
+                | StatusKind::Stopped,
+                true | false,
+            ) => {}
+        }
+    }
+
+    fn stopping(&mut self) {
+        match self.status {
+            StatusKind::Connecting => self.reach(Mark::StopWhileConnecting),
+            StatusKind::Handshaking => self.reach(Mark::StopWhileHandshaking),
+            StatusKind::Backoff => self.reach(Mark::StopInBackoff),
+            StatusKind::Closing => self.reach(Mark::StopWhileClosing),
+            StatusKind::Paused => self.reach(Mark::StopInPause),
+            StatusKind::Idle | StatusKind::NotConfigured | StatusKind::Ready | StatusKind::Stopped => {}
+        }
+    }
+
+    fn settled(&mut self, request: u32, outcome: Outcome) {
+        let waited = self.made_unready.remove(&request).unwrap_or(false);
+        match outcome {
+            Outcome::Answered { .. } if waited => self.reach(Mark::WaitedForConnection),
+            Outcome::Answered { .. } => {}
+            Outcome::Failed { kind: FailureKind::Disconnected, delivery: Delivery::Unknown } => {
+                self.reach(Mark::RequestLost);
+            }
+            Outcome::Failed { kind: FailureKind::TimedOut, delivery: Delivery::NotSent } => {
+                self.reach(Mark::NeverSent);
+            }
+            Outcome::Failed { kind: FailureKind::TimedOut, .. } => self.reach(Mark::NeverAnswered),
+            Outcome::Failed { kind: FailureKind::Rejected, .. } => self.reach(Mark::Rejected),
+            Outcome::Failed { kind: FailureKind::Paused, .. } => self.reach(Mark::RefusedInPause),
+            Outcome::Failed {
+                kind:
+                    FailureKind::Disconnected | FailureKind::ShutDown | FailureKind::Limit | FailureKind::Other,
+                ..
+            } => {}
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `snapshot_first` and `gap_before_event`: the grammar of every subscription.
+//!
+//! ```text
+//!   subscription = ( Snapshot(e) ( Status | Lagged | Event(e) | Gap(e) Event(e) )* )* Closed
+//! ```
+
+use std::collections::BTreeMap;
+
+use super::{Invariant, Oracle};
+use crate::trace::{Item, Record, What};
+
+/// The first item is a snapshot, each connection begins with one, and a newcomer gets the latest.
+#[derive(Default)]
+pub(super) struct SnapshotFirst {
+    /// The epoch of the latest snapshot of each subscription; `None` before the first.
+    epochs: BTreeMap<u32, Option<u64>>,
+    /// What a newcomer must get at least, from the time it subscribed.
+    least: BTreeMap<u32, u64>,
+    latest: u64,
+}
+
+impl SnapshotFirst {
+    fn pushed(&mut self, subscription: u32, item: Item) -> Result<(), String> {
+        let least = self.least.get(&subscription).copied().unwrap_or(0);
+        let epoch = self.epochs.entry(subscription).or_default();
+        match (item, *epoch) {
+            (Item::Snapshot { epoch: new }, old) => {
+                if new < least || old.is_some_and(|old| new <= old) {
+                    return Err(format!("subscription {subscription} gets the old snapshot of epoch {new}"));
+                }
+                *epoch = Some(new);
+                self.latest = self.latest.max(new);
+                Ok(())
+            }
+            (Item::Closed, _) => Ok(()),
+            (_, None) => Err(format!("subscription {subscription} gets {item} before any snapshot")),
+            (Item::Event { epoch: of, .. } | Item::Gap { epoch: of, .. }, Some(current)) if of != current => {
+                Err(format!("subscription {subscription} gets {item} after the snapshot of epoch {current}"))
+            }
+            (Item::Event { .. } | Item::Gap { .. } | Item::Status(_) | Item::Lagged { .. }, Some(_)) => {
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Oracle for SnapshotFirst {
+    fn invariant(&self) -> Invariant {
+        Invariant::SnapshotFirst
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        match &record.what {
+            What::Subscribed { subscription, .. } => {
+                self.least.insert(*subscription, self.latest);
+            }
+            // A new config has no snapshot until its own first hello, so the old one is no measure.
+            What::Configured { changed: true, .. } => self.latest = 0,
+            What::Pushed { subscription, item } => return self.pushed(*subscription, *item),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Numbers rise by one, or a gap says by how much more just before. A gap is never false.
+#[derive(Default)]
+pub(super) struct GapBeforeEvent {
+    subscriptions: BTreeMap<u32, Numbers>,
+}
+
+#[derive(Default)]
+struct Numbers {
+    epoch: u64,
+    highest: Option<u64>,
+    gap: Option<(u64, u64)>,
+}
+
+impl Numbers {
+    fn take(&mut self, item: Item) -> Result<(), String> {
+        if let (Some((_, received)), false) = (self.gap, matches!(item, Item::Event { .. })) {
+            return Err(format!("a gap up to {received} is followed by {item}"));
+        }
+        match item {
+            Item::Snapshot { epoch } => *self = Self { epoch, ..Self::default() },
+            // What was lost is told; the next number begins anew.
+            Item::Lagged { .. } => self.highest = None,
+            Item::Gap { expected, received, .. } => {
+                let wanted = self.highest.map_or(expected, |highest| highest + 1);
+                if expected != wanted || received <= expected {
+                    return Err(format!("{item} is reported where {wanted} is expected"));
+                }
+                self.gap = Some((expected, received));
+            }
+            Item::Event { seq, .. } => return self.event(seq),
+            Item::Status(_) | Item::Closed => {}
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, seq: Option<u64>) -> Result<(), String> {
+        match (self.gap.take(), seq) {
+            (Some((_, received)), seq) if seq != Some(received) => {
+                return Err(format!("a gap up to {received} is followed by event {seq:?}"));
+            }
+            (None, Some(seq)) if self.highest.is_some_and(|highest| seq > highest + 1) => {
+                return Err(format!(
+                    "event {seq} of epoch {} reveals a gap that was not reported",
+                    self.epoch
+                ));
+            }
+            (Some(_) | None, Some(_) | None) => {}
+        }
+        self.highest = self.highest.max(seq);
+        Ok(())
+    }
+}
+
+impl Oracle for GapBeforeEvent {
+    fn invariant(&self) -> Invariant {
+        Invariant::GapBeforeEvent
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        if let What::Pushed { subscription, item } = &record.what {
+            let numbers = self.subscriptions.entry(*subscription).or_default();
+            return numbers.take(*item).map_err(|what| format!("subscription {subscription}: {what}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! `no_storm` and `no_wedge`: never too many dials, and in the end always a connection.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use onesocket::core::Instant;
+
+use super::{Invariant, Oracle};
+use crate::plan::{Fault, Plan};
+use crate::trace::{Record, StatusKind, What};
+
+/// Two dials without a reason in between are at least the first wait apart, and nothing is dialed
+/// in a pause.
+pub(super) struct NoStorm {
+    first_wait: Duration,
+    last_dial: Option<Instant>,
+    excused: bool,
+    paused: bool,
+}
+
+impl NoStorm {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let first_wait = Duration::from_millis(plan.params.backoff_ms);
+        Self { first_wait, last_dial: None, excused: false, paused: false }
+    }
+
+    fn dialed(&mut self, socket: u32, at: Instant) -> Result<(), String> {
+        if self.paused {
+            return Err(format!("socket {socket} is dialed in a pause"));
+        }
+        let too_soon = self.last_dial.is_some_and(|last| at.since(last) < self.first_wait);
+        if too_soon && !self.excused {
+            return Err(format!(
+                "socket {socket} is dialed less than {:?} after the one before",
+                self.first_wait
+            ));
+        }
+        self.last_dial = Some(at);
+        self.excused = false;
+        Ok(())
+    }
+}
+
+impl Oracle for NoStorm {
+    fn invariant(&self) -> Invariant {
+        Invariant::NoStorm
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        match &record.what {
+            What::Dialed { socket, .. } => return self.dialed(*socket, record.at),
+            What::Configured { changed: true, .. } | What::Resumed => {
+                self.excused = true;
+                self.paused = false;
+            }
+            What::Status(status) => self.paused = *status == StatusKind::Paused,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A computed time after the last trouble, a connection that is wanted is ready, and stays so.
+pub(super) struct NoWedge {
+    bound: Duration,
+    healed_at: Instant,
+    wanted: bool,
+    stopping: bool,
+    status: StatusKind,
+    lasting: BTreeMap<(Fault, u8), u32>,
+}
+
+impl NoWedge {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            bound: plan.params.convergence(),
+            healed_at: Instant::ZERO,
+            wanted: false,
+            stopping: false,
+            status: StatusKind::Idle,
+            lasting: BTreeMap::new(),
+        }
+    }
+
+    fn settled(&self) -> bool {
+        match self.status {
+            // A pause is a promise to wait for a person; `no_storm` and the plan's end judge it.
+            StatusKind::Ready | StatusKind::Paused | StatusKind::Stopped => true,
+            StatusKind::Idle
+            | StatusKind::NotConfigured
+            | StatusKind::Connecting
+            | StatusKind::Handshaking
+            | StatusKind::Backoff
+            | StatusKind::Closing => false,
+        }
+    }
+}
+
+impl Oracle for NoWedge {
+    fn invariant(&self) -> Invariant {
+        Invariant::NoWedge
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        let calm = self.wanted && !self.stopping && self.lasting.values().all(|count| *count == 0);
+        if calm && record.at > self.healed_at + self.bound && !self.settled() {
+            let since = self.healed_at;
+            return Err(format!("the client is {:?} although nothing is wrong since {since}", self.status));
+        }
+        match &record.what {
+            What::RequestMade { .. } | What::Subscribed { .. } | What::Wanted if !self.wanted => {
+                self.wanted = true;
+                self.healed_at = self.healed_at.max(record.at);
+            }
+            What::Configured { changed: true, .. } | What::Resumed => self.healed_at = record.at,
+            What::Fault { fault, gateway } => {
+                self.healed_at = record.at;
+                if fault.lasts() {
+                    *self.lasting.entry((*fault, *gateway)).or_default() += 1;
+                }
+            }
+            What::Healed { fault, gateway } => {
+                self.healed_at = record.at;
+                *self.lasting.entry((*fault, *gateway)).or_default() -= 1;
+            }
+            What::ShutdownCalled => self.stopping = true,
+            What::Status(status) => self.status = *status,
+            _ => {}
+        }
+        Ok(())
+    }
+}

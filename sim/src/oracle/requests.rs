@@ -1,0 +1,94 @@
+//! `settles_once`: every request ends once, in time, and with the truth about its delivery.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use onesocket::core::Instant;
+
+use super::{Invariant, Oracle};
+use crate::observe::may_have_arrived;
+use crate::trace::{FailureKind, Outcome, Record, Seen, What};
+
+/// Timers of the async tiers count whole milliseconds, and turmoil's clock has ticks.
+const LATE: Duration = Duration::from_millis(20);
+
+/// Looks at every request from its making to the end of the run.
+#[derive(Default)]
+pub(super) struct SettlesOnce {
+    open: BTreeMap<u32, Instant>,
+    arrived: BTreeSet<u32>,
+    /// Ended as not sent: must never arrive.
+    not_sent: BTreeSet<u32>,
+}
+
+impl SettlesOnce {
+    fn settled(&mut self, request: u32, outcome: Outcome, at: Instant) -> Result<(), String> {
+        let Some(deadline) = self.open.remove(&request) else {
+            return Err(format!("request {request} ends twice, or was never made"));
+        };
+        if at > deadline + LATE {
+            return Err(format!("request {request} ends after its deadline at {deadline}"));
+        }
+        match outcome {
+            Outcome::Answered { own: false } => Err(format!("request {request} gets the answer to another")),
+            Outcome::Answered { own: true } | Outcome::Failed { kind: FailureKind::Rejected, .. } => {
+                if self.arrived.contains(&request) {
+                    Ok(())
+                } else {
+                    Err(format!("request {request} is answered and never arrived"))
+                }
+            }
+            Outcome::Failed { delivery, .. } if may_have_arrived(delivery) => Ok(()),
+            Outcome::Failed { .. } => {
+                self.not_sent.insert(request);
+                if self.arrived.contains(&request) {
+                    Err(format!("request {request} is reported as not sent and arrived"))
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    fn arrived(&mut self, request: u32) -> Result<(), String> {
+        if self.not_sent.contains(&request) {
+            return Err(format!("request {request} was reported as not sent and arrives"));
+        }
+        if !self.arrived.insert(request) {
+            return Err(format!("request {request} arrives twice"));
+        }
+        Ok(())
+    }
+}
+
+impl Oracle for SettlesOnce {
+    fn invariant(&self) -> Invariant {
+        Invariant::SettlesOnce
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        if let Some((request, deadline)) =
+            self.open.iter().find(|(_, deadline)| record.at > **deadline + LATE)
+        {
+            return Err(format!("request {request} is still open after its deadline at {deadline}"));
+        }
+        match &record.what {
+            What::RequestMade { request, timeout_ms, .. } => {
+                self.open.insert(*request, record.at + Duration::from_millis(*timeout_ms));
+            }
+            What::RequestSettled { request, outcome } => return self.settled(*request, *outcome, record.at),
+            What::RequestDropped { request } => {
+                self.open.remove(request);
+            }
+            What::Gateway { seen: Seen::Request { request, .. }, .. } => return self.arrived(*request),
+            What::Remaining { requests, .. } if *requests > 0 => {
+                return Err(format!("{requests} requests are left"));
+            }
+            What::ShutdownReturned if !self.open.is_empty() => {
+                return Err(format!("{} requests are open after the shutdown", self.open.len()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

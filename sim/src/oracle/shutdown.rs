@@ -1,0 +1,71 @@
+//! `stop_is_final`: a shutdown returns promptly and leaves nothing.
+
+use std::time::Duration;
+
+use onesocket::core::Instant;
+
+use super::{Invariant, Oracle};
+use crate::plan::Plan;
+use crate::trace::{Outcome, Record, StatusKind, What};
+
+/// Where the shutdown stands.
+enum Stage {
+    Running,
+    Called(Instant),
+    Returned,
+}
+
+/// Looks at what happens once a shutdown began.
+pub(super) struct StopIsFinal {
+    stage: Stage,
+    bound: Duration,
+}
+
+impl StopIsFinal {
+    pub(super) fn new(plan: &Plan) -> Self {
+        // Timers of the async tiers count whole milliseconds, and turmoil's clock has ticks.
+        Self { stage: Stage::Running, bound: Duration::from_millis(plan.params.close_grace_ms + 20) }
+    }
+
+    fn after_return(record: &Record) -> Result<(), String> {
+        match &record.what {
+            What::Dialed { socket, .. } => Err(format!("socket {socket} is dialed after the shutdown")),
+            What::Remaining { sockets, timers, .. } if sockets + timers > 0 => {
+                Err(format!("{sockets} sockets and {timers} timers are left after the shutdown"))
+            }
+            What::Status(status) if *status != StatusKind::Stopped => {
+                Err(format!("the status becomes {status:?} after the shutdown"))
+            }
+            What::RequestSettled { request, outcome: Outcome::Answered { .. } } => {
+                Err(format!("request {request} is answered after the shutdown"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Oracle for StopIsFinal {
+    fn invariant(&self) -> Invariant {
+        Invariant::StopIsFinal
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        match (&self.stage, &record.what) {
+            (Stage::Running, What::ShutdownCalled) => self.stage = Stage::Called(record.at),
+            (Stage::Running, _) => {}
+            (Stage::Called(called), what) => {
+                if record.at > *called + self.bound {
+                    return Err(format!("the shutdown takes longer than {:?}", self.bound));
+                }
+                if let What::Dialed { socket, .. } = what {
+                    return Err(format!("socket {socket} is dialed while the client shuts down"));
+                }
+                if *what == What::ShutdownReturned {
+                    self.stage = Stage::Returned;
+                }
+            }
+            (Stage::Returned, _) => return Self::after_return(record),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! `one_socket` and `shared_attempt`: how many sockets there are, and why they end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onesocket::core::Instant;
+
+use super::{Invariant, Oracle};
+use crate::plan::{Fault, Plan};
+use crate::trace::{Record, Seen, What};
+
+/// No dial while any other socket is dialing, open or closing. The invariant allows a closing one
+/// beside a live one; onesocket waits for it, so nothing less is asked here.
+#[derive(Default)]
+pub(super) struct OneSocket {
+    held: BTreeSet<u32>,
+}
+
+impl Oracle for OneSocket {
+    fn invariant(&self) -> Invariant {
+        Invariant::OneSocket
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        match &record.what {
+            What::Dialed { socket, .. } => {
+                if let Some(other) = self.held.first() {
+                    return Err(format!("socket {socket} is dialed while socket {other} is held"));
+                }
+                self.held.insert(*socket);
+            }
+            What::Released { socket } if !self.held.remove(socket) => {
+                return Err(format!("socket {socket} is released twice"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A socket ends for a reason that has nothing to do with callers: the gateway or the network
+/// ended or troubled it, the config changed, the client was shut down, or a deadline of the
+/// connection passed. Without one, some caller ended it for all the others, or something stale did.
+pub(super) struct SharedAttempt {
+    stage_ms: u64,
+    dialed: BTreeMap<u32, Dialed>,
+    troubled: BTreeMap<u8, Instant>,
+    lasting: BTreeMap<u8, u32>,
+    /// Gateways that are going down or are down.
+    down: BTreeSet<u8>,
+    changed: Option<Instant>,
+}
+
+struct Dialed {
+    gateway: u8,
+    at: Instant,
+}
+
+impl SharedAttempt {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            stage_ms: plan.params.stage_ms,
+            dialed: BTreeMap::new(),
+            troubled: BTreeMap::new(),
+            lasting: BTreeMap::new(),
+            down: BTreeSet::new(),
+            changed: None,
+        }
+    }
+
+    fn released(&mut self, socket: u32, now: Instant) -> Result<(), String> {
+        let Some(Dialed { gateway, at }) = self.dialed.remove(&socket) else { return Ok(()) };
+        let excused = self.down.contains(&gateway)
+            || self.lasting.get(&gateway).is_some_and(|count| *count > 0)
+            || self.troubled.get(&gateway).is_some_and(|trouble| *trouble >= at)
+            || self.changed.is_some_and(|changed| changed >= at)
+            // An attempt may run out of time in any of its stages without a fault, if it is slow.
+            || now.since(at).as_millis() >= u128::from(self.stage_ms);
+        if excused { Ok(()) } else { Err(format!("socket {socket} ends although nothing was wrong with it")) }
+    }
+}
+
+impl Oracle for SharedAttempt {
+    fn invariant(&self) -> Invariant {
+        Invariant::SharedAttempt
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        match &record.what {
+            What::Dialed { socket, gateway } => {
+                self.dialed.insert(*socket, Dialed { gateway: *gateway, at: record.at });
+            }
+            What::Released { socket } => return self.released(*socket, record.at),
+            What::Configured { changed: true, .. } | What::ShutdownCalled => self.changed = Some(record.at),
+            What::Fault { fault: Fault::Partition | Fault::Blip, gateway } => {
+                *self.lasting.entry(*gateway).or_default() += 1;
+            }
+            What::Healed { fault: Fault::Partition | Fault::Blip, gateway } => {
+                *self.lasting.entry(*gateway).or_default() -= 1;
+                self.troubled.insert(*gateway, record.at);
+            }
+            What::Fault { fault: Fault::Restart | Fault::Crash, gateway }
+            | What::Gateway { gateway, seen: Seen::Down } => {
+                self.down.insert(*gateway);
+            }
+            What::Gateway { gateway, seen: Seen::Booted } => {
+                self.down.remove(gateway);
+                self.troubled.insert(*gateway, record.at);
+            }
+            // A gateway that loses all it says is silent, and may be taken for dead.
+            What::Gateway {
+                gateway,
+                seen:
+                    Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Refused { .. } | Seen::EventLost { .. },
+            }
+            | What::Fault { gateway, .. } => {
+                self.troubled.insert(*gateway, record.at);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
