@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -14,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::generate;
 use crate::marks::{Coverage, Mark};
 use crate::oracle::{Invariant, Violation};
+use crate::panics;
 use crate::plan::Plan;
 use crate::run::{Finished, Tier};
 
@@ -89,16 +89,18 @@ impl Progress {
 /// oracles too.
 #[must_use]
 pub fn run_judged(tier: Tier, plan: &Plan) -> Finished {
-    catch_unwind(AssertUnwindSafe(|| tier.run(plan))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text");
-        let violation = Violation {
-            invariant: Invariant::NoPanic,
-            at: onesocket::core::Instant::ZERO,
-            what: text.lines().collect::<Vec<_>>().join(" "),
-        };
-        Finished { records: Vec::new(), digest: 0, simulated: violation.at, violation: Some(violation) }
-    })
+    let (finished, panic) = panics::watch(|| tier.run(plan));
+    let mut finished = finished.unwrap_or_else(|| Finished {
+        records: Vec::new(),
+        digest: 0,
+        simulated: onesocket::core::Instant::ZERO,
+        violation: None,
+    });
+    if let Some(what) = panic {
+        // An assertion says more than what followed from its failure.
+        finished.violation = Some(Violation { invariant: Invariant::NoPanic, at: finished.simulated, what });
+    }
+    finished
 }
 
 /// Explores.

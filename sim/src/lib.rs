@@ -1,5 +1,7 @@
 //! Deterministic simulation testing harness for the onesocket client core.
 
+pub mod book;
+mod director;
 pub mod explore;
 pub mod gateway;
 pub mod generate;
@@ -9,8 +11,12 @@ pub mod marks;
 pub mod mutants;
 pub mod observe;
 pub mod oracle;
+pub mod panics;
 pub mod pipe;
 pub mod plan;
 pub mod random;
 pub mod run;
+pub mod stream;
 pub mod trace;
+mod tracked;
+pub mod turmoil_tier;

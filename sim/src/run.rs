@@ -45,7 +45,8 @@ impl Tier {
     pub fn run(self, plan: &Plan) -> Finished {
         match self {
             Self::Machine => crate::machine::run(plan),
-            Self::Stream | Self::Turmoil => crate::machine::run(plan),
+            Self::Stream => crate::stream::run(plan),
+            Self::Turmoil => crate::turmoil_tier::run(plan),
         }
     }
 }

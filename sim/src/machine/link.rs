@@ -178,7 +178,12 @@ impl Network {
     }
 
     /// Sends a parcel; its arrival, unless it is lost or a second close frame.
-    pub(super) fn send_to_gateway(&mut self, now: Instant, epoch: Epoch, parcel: ToGateway) -> Option<Instant> {
+    pub(super) fn send_to_gateway(
+        &mut self,
+        now: Instant,
+        epoch: Epoch,
+        parcel: ToGateway,
+    ) -> Option<Instant> {
         let arrival = now + self.draw_latency();
         let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.dead)?;
         let closes = matches!(parcel, ToGateway::Close);

@@ -32,8 +32,8 @@ impl OneReconnectPerChange {
         let accepted = self.accepted.get(&(gateway, connection)).copied().unwrap_or_default();
         // A connect frame may be on its way while the config changes, so every config that was in
         // force since the socket was accepted will do.
-        let mut configs = self.history.iter().rev();
-        while let Some((since, config_gateway, config_token)) = configs.next() {
+        let configs = self.history.iter().rev();
+        for (since, config_gateway, config_token) in configs {
             if *config_gateway == gateway && Some(config_token) == token {
                 return Ok(());
             }

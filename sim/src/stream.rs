@@ -1,0 +1,118 @@
+//! The `stream` tier: the real driver over in-memory byte streams, on one paused runtime.
+//!
+//! Everything runs on one thread whose clock jumps to the next timer when all tasks are idle, so a
+//! run is a function of its plan. Bytes are chopped and coalesced: the frames of both ends meet every
+//! boundary there is.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use onesocket::core::{Endpoint, Instant};
+use onesocket::network::Network;
+
+use crate::book::Book;
+use crate::director::{Links, play};
+use crate::gateway::{Admission, Peer};
+use crate::host::Host;
+use crate::pipe::{Link, PipeStream, Profile};
+use crate::plan::{GATEWAYS, Plan};
+use crate::random::Stream;
+use crate::run::{Finished, gateway, gateway_of};
+use crate::tracked::{Sockets, Tracked};
+
+/// Runs `plan` on this tier.
+#[must_use]
+pub fn run(plan: &Plan) -> Finished {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing from the system");
+    let book = runtime.block_on(async {
+        let started = tokio::time::Instant::now();
+        let book = Book::new(plan, move || Instant::from(started.elapsed()));
+        let network = SimNetwork::new(plan, &book);
+        let hosts = network.hosts.clone();
+        for host in &hosts {
+            let host = host.clone();
+            tokio::spawn(async move { host.run_clock().await });
+        }
+        play(plan, book.clone(), network.clone(), hosts, network).await;
+        book
+    });
+    // What the tasks hold goes with the runtime, and is no longer part of the run.
+    let finished = book.finish();
+    drop(runtime);
+    finished
+}
+
+/// Gateways at the far ends of links.
+#[derive(Clone)]
+struct SimNetwork {
+    links: Vec<Arc<Link>>,
+    hosts: Vec<Host>,
+    sockets: Sockets,
+}
+
+impl SimNetwork {
+    fn new(plan: &Plan, book: &Book) -> Self {
+        let mut draw = Stream::new(plan.seed, "bytes");
+        let profile = Profile {
+            latency_min_us: plan.params.latency_min_us,
+            latency_max_us: plan.params.latency_max_us,
+            // Half of the runs cut everything into small pieces.
+            chop_read_bytes: chop(&mut draw),
+            chop_write_bytes: chop(&mut draw),
+            ..Profile::default()
+        };
+        let links = (0..GATEWAYS).map(|_| Link::new(profile.clone(), draw.any())).collect();
+        let hosts =
+            (0..GATEWAYS).map(|index| Host::new(gateway(plan, index), book.observer(index))).collect();
+        Self { links, hosts, sockets: Sockets::new(book.clone()) }
+    }
+}
+
+fn chop(draw: &mut Stream) -> Option<NonZeroU32> {
+    let bytes = u32::try_from(draw.log_between(64, 16_384)).ok().and_then(NonZeroU32::new);
+    if draw.chance(50) { bytes } else { None }
+}
+
+impl Network for SimNetwork {
+    type Stream = Tracked<PipeStream>;
+
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Stream> {
+        let gateway = gateway_of(endpoint.host()).expect("only simulated gateways are configured");
+        let held = self.sockets.dial(gateway);
+        let (link, host) = (&self.links[usize::from(gateway)], &self.hosts[usize::from(gateway)]);
+        link.dial().await?;
+        if host.admission() == Admission::Refused {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let (client_end, gateway_end) = PipeStream::pair(link);
+        tokio::spawn(host.serve(gateway_end, Peer::LOCAL));
+        Ok(held.carry(client_end))
+    }
+}
+
+impl Links for SimNetwork {
+    fn partition(&self, gateway: u8) {
+        self.links[usize::from(gateway)].partition();
+    }
+
+    fn heal(&self, gateway: u8) {
+        self.links[usize::from(gateway)].heal();
+    }
+
+    fn hold(&self, gateway: u8) {
+        self.links[usize::from(gateway)].hold();
+    }
+
+    fn release(&self, gateway: u8) {
+        self.links[usize::from(gateway)].release();
+    }
+
+    fn held(&self) -> u32 {
+        self.sockets.held()
+    }
+}

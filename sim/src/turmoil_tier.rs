@@ -1,0 +1,146 @@
+//! The `turmoil` tier: the real driver on turmoil's hosts and links.
+//!
+//! An independent network with other strengths, and with traps that shape this file:
+//!
+//! - It never retransmits: a partition wedges the connections it strikes for ever, so a blip is a
+//!   hold and a release.
+//! - A dial into a partition is refused at once, where the real one hangs; only the other tiers test
+//!   a hanging dial.
+//! - Panics of spawned tasks are swallowed; [`panics`](crate::panics) sees them.
+//! - A failed dial leaks a port, and 64 waiting dials panic: runs are short, and the capacity is
+//!   raised.
+//! - A write is never split, so only the `stream` tier tests partial frames.
+//! - Idle time costs as much as busy time, tick by tick: few seeds, to confirm what the others say.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use onesocket::core::{Endpoint, Instant};
+use onesocket::network::Network;
+use turmoil::net::{TcpListener, TcpStream};
+
+use crate::book::Book;
+use crate::director::{Links, play};
+use crate::gateway::Peer;
+use crate::host::Host;
+use crate::plan::{GATEWAYS, Plan};
+use crate::random::Stream;
+use crate::run::{Finished, GATEWAY_PORT, gateway, gateway_host, gateway_of};
+use crate::tracked::{Sockets, Tracked};
+
+/// Shorter ticks cost more and find no more; much longer ones quantise every latency.
+const TICK: Duration = Duration::from_millis(5);
+/// The name of the client's host.
+const CLIENT: &str = "client.local";
+
+/// Runs `plan` on this tier.
+#[must_use]
+pub fn run(plan: &Plan) -> Finished {
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(Stream::new(plan.seed, "turmoil").any())
+        .epoch(UNIX_EPOCH)
+        .tick_duration(TICK)
+        .simulation_duration(Duration::from_secs(100_000))
+        .min_message_latency(Duration::from_micros(plan.params.latency_min_us))
+        .max_message_latency(Duration::from_micros(plan.params.latency_max_us.max(1_000)))
+        .tcp_capacity(4_096)
+        .build();
+    let clock = Clock::default();
+    let book_clock = clock.clone();
+    let book = Book::new(plan, move || Instant::from(book_clock.now()));
+    let hosts: Vec<Host> = (0..GATEWAYS)
+        .map(|index| {
+            let clock = clock.clone();
+            Host::with_clock(gateway(plan, index), book.observer(index), move || clock.now())
+        })
+        .collect();
+    for (index, host) in (0..GATEWAYS).zip(&hosts) {
+        let host = host.clone();
+        sim.host(gateway_host(index), move || serve(host.clone()));
+    }
+    let network = TurmoilNetwork { sockets: Sockets::new(book.clone()) };
+    let (played, client_book) = (plan.clone(), book.clone());
+    sim.client(CLIENT, async move {
+        play(&played, client_book, network.clone(), hosts, network).await;
+        Ok(())
+    });
+    sim.run().expect("neither the director nor a gateway returns an error");
+    book.finish()
+}
+
+/// Simulated time, also where no host is running.
+#[derive(Clone, Default)]
+struct Clock {
+    last_us: Arc<AtomicU64>,
+}
+
+impl Clock {
+    fn now(&self) -> Duration {
+        let now = turmoil::sim_elapsed().and_then(|now| u64::try_from(now.as_micros()).ok());
+        // Hosts run one after the other within a tick; time must not go back between them.
+        let now = now.unwrap_or(0);
+        Duration::from_micros(self.last_us.fetch_max(now, Ordering::Relaxed).max(now))
+    }
+}
+
+/// A gateway's host: listens while the gateway does, and serves what it accepts.
+async fn serve(host: Host) -> Result<(), Box<dyn std::error::Error>> {
+    let clock = host.clone();
+    tokio::spawn(async move { clock.run_clock().await });
+    loop {
+        host.listening(true).await;
+        let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), GATEWAY_PORT)).await?;
+        loop {
+            tokio::select! {
+                biased;
+                () = host.listening(false) => break,
+                accepted = listener.accept() => {
+                    let (stream, _) = accepted?;
+                    tokio::spawn(host.serve(stream, Peer::LOCAL));
+                }
+            }
+        }
+    }
+}
+
+/// TCP between turmoil's hosts.
+#[derive(Clone)]
+struct TurmoilNetwork {
+    sockets: Sockets,
+}
+
+impl Network for TurmoilNetwork {
+    type Stream = Tracked<TcpStream>;
+
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Stream> {
+        let gateway = gateway_of(endpoint.host()).expect("only simulated gateways are configured");
+        let held = self.sockets.dial(gateway);
+        let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await?;
+        Ok(held.carry(stream))
+    }
+}
+
+impl Links for TurmoilNetwork {
+    fn partition(&self, gateway: u8) {
+        turmoil::partition(CLIENT, gateway_host(gateway));
+    }
+
+    fn heal(&self, gateway: u8) {
+        turmoil::repair(CLIENT, gateway_host(gateway));
+    }
+
+    fn hold(&self, gateway: u8) {
+        turmoil::hold(CLIENT, gateway_host(gateway));
+    }
+
+    fn release(&self, gateway: u8) {
+        turmoil::release(CLIENT, gateway_host(gateway));
+    }
+
+    fn held(&self) -> u32 {
+        self.sockets.held()
+    }
+}
