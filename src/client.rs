@@ -23,15 +23,17 @@ use crate::driver::notice::{Notice, NoticeReader};
 use crate::driver::order::{Inbox, Order, Postbox, Standing, Waiter};
 use crate::driver::{Driver, OrderSender, ShutdownReport};
 use crate::network::Network;
+use crate::token_store::TokenStore;
 
 /// Config changes that may wait for the driver at once; further callers wait for their turn.
 const CONFIGURES_WAITING: usize = 16;
 
 /// Makes a client. Nothing is dialed until something is wanted of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct Builder {
     config: Option<Arc<Config>>,
+    token_store: Option<Arc<dyn TokenStore>>,
     options: Options,
     seed: Option<u64>,
 }
@@ -49,6 +51,12 @@ impl Builder {
         self
     }
 
+    /// Keeps the device tokens that gateways issue, for configs that name a device.
+    pub fn token_store(mut self, store: impl TokenStore) -> Self {
+        self.token_store = Some(Arc::new(store));
+        self
+    }
+
     /// Fixes the randomness (jitter and the prefix of request ids), for a repeatable run. By default
     /// it differs with every client.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -63,14 +71,17 @@ impl Builder {
     /// [`ConfigError::Option`] when an option is out of range.
     pub fn build<N: Network>(self, network: N) -> Result<(Client, Driver<N>), ConfigError> {
         let seed = self.seed.unwrap_or_else(fresh_seed);
-        let core = Connection::new(self.config, self.options.clone(), seed)?;
+        let mut core = Connection::new(self.config, self.options.clone(), seed)?;
+        if self.token_store.is_some() {
+            core = core.with_token_store();
+        }
         let (orders, receiver) = mpsc::unbounded_channel();
         let (status_notice, status) = Notice::new(Status::Idle);
         let (stopped_notice, stopped) = Notice::new(None);
         let standing = Arc::new(Standing::default());
         let inbox = Inbox::new(receiver, Arc::clone(&standing), stopped_notice);
         let options = &self.options;
-        let driver = Driver::new(core, options, network, inbox, status_notice);
+        let driver = Driver::new(core, options, network, self.token_store, inbox, status_notice);
         let shared = Shared {
             orders,
             standing,

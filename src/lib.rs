@@ -50,6 +50,8 @@ mod driver;
 pub mod net;
 #[cfg(feature = "driver")]
 pub mod network;
+#[cfg(feature = "driver")]
+pub mod token_store;
 
 #[cfg(feature = "driver")]
 pub use client::{Builder, Client, NotReady, RequestBuilder, RequestFuture, SubscribeError, Subscription};

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod random;
 pub mod run;
 pub mod stream;
+mod token_store;
 pub mod trace;
 mod tracked;
 pub mod turmoil_tier;
