@@ -57,6 +57,8 @@ pub struct Driver<N: Network> {
     waiters: BTreeMap<RequestId, Waiter>,
     subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
     status: Notice<Status>,
+    /// Whether the log has been told of the outage that lasts now.
+    outage_told: bool,
     started: TokioInstant,
     timer: Pin<Box<Sleep>>,
     /// Reused between steps.
@@ -87,6 +89,7 @@ impl<N: Network> Driver<N> {
             waiters: BTreeMap::new(),
             subscribers: BTreeMap::new(),
             status,
+            outage_told: false,
             started,
             timer: Box::pin(tokio::time::sleep_until(started)),
             effects: Vec::new(),
@@ -269,7 +272,7 @@ impl<N: Network> Driver<N> {
             }
             Effect::Deliver { to, push } => self.deliver(to, push),
             Effect::Status(status) => {
-                log_status(&status);
+                self.log_status(&status);
                 self.status.post(status);
             }
             Effect::Stopped => self.stopped = true,
@@ -285,6 +288,37 @@ impl<N: Network> Driver<N> {
             self.subscribers.remove(&to);
         }
     }
+
+    /// One line for each change that matters, at the level of whoever must act: nobody for a
+    /// reconnect (info), a person for a pause (warn). An outage is told once, when it begins; the
+    /// failed attempts in it are debug, so that a gateway restart cannot flood a log.
+    fn log_status(&mut self, status: &Status) {
+        match status {
+            Status::Ready { epoch } => tracing::info!(epoch = epoch.0, "connected to the gateway"),
+            Status::Backoff { cause, .. } if !self.outage_told => {
+                tracing::info!(%cause, "the connection to the gateway ended; reconnecting");
+            }
+            Status::Backoff { attempt, cause, .. } => tracing::debug!(attempt, %cause, "still not connected"),
+            Status::Paused(reason) => tracing::warn!(%reason, "reconnecting is paused"),
+            Status::Connecting { epoch, attempt } => tracing::debug!(epoch = epoch.0, attempt, "dialing"),
+            Status::Handshaking { epoch } => tracing::debug!(epoch = epoch.0, "handshaking"),
+            Status::Closing => tracing::debug!("closing the socket"),
+            Status::Idle => tracing::debug!("idle"),
+            Status::NotConfigured => tracing::debug!("no gateway is configured"),
+            Status::Stopped => tracing::debug!("stopped"),
+        }
+        match status {
+            Status::Backoff { .. } => self.outage_told = true,
+            // A part of the next attempt: the outage goes on.
+            Status::Connecting { .. } | Status::Handshaking { .. } => {}
+            Status::Ready { .. }
+            | Status::Paused(_)
+            | Status::Closing
+            | Status::Idle
+            | Status::NotConfigured
+            | Status::Stopped => self.outage_told = false,
+        }
+    }
 }
 
 /// Without a shutdown subscribers are told all the same; requests notice by themselves.
@@ -293,26 +327,6 @@ impl<N: Network> Drop for Driver<N> {
         for postbox in self.subscribers.values() {
             postbox.post(Push::Closed);
         }
-    }
-}
-
-/// One line for each change that matters, at the level of whoever must act: nobody for a reconnect
-/// (info), a person for a pause (warn). Failed attempts in between are debug, so that a gateway
-/// restart cannot flood a log.
-fn log_status(status: &Status) {
-    match status {
-        Status::Ready { epoch } => tracing::info!(epoch = epoch.0, "connected to the gateway"),
-        Status::Backoff { attempt: 1, cause, .. } => {
-            tracing::info!(%cause, "the connection to the gateway ended; reconnecting");
-        }
-        Status::Backoff { attempt, cause, .. } => tracing::debug!(attempt, %cause, "still not connected"),
-        Status::Paused(reason) => tracing::warn!(%reason, "reconnecting is paused"),
-        Status::Connecting { epoch, attempt } => tracing::debug!(epoch = epoch.0, attempt, "dialing"),
-        Status::Handshaking { epoch } => tracing::debug!(epoch = epoch.0, "handshaking"),
-        Status::Closing => tracing::debug!("closing the socket"),
-        Status::Idle => tracing::debug!("idle"),
-        Status::NotConfigured => tracing::debug!("no gateway is configured"),
-        Status::Stopped => tracing::debug!("stopped"),
     }
 }
 
