@@ -16,6 +16,7 @@ pub mod pipe;
 pub mod plan;
 pub mod random;
 pub mod run;
+pub mod standin;
 pub mod stream;
 mod token_store;
 pub mod trace;
