@@ -6,12 +6,18 @@ pub mod core;
 mod client;
 #[cfg(feature = "driver")]
 mod driver;
+#[cfg(feature = "driver")]
+pub mod hub;
 #[cfg(feature = "net")]
 pub mod net;
 #[cfg(feature = "driver")]
 pub mod network;
 
 #[cfg(feature = "driver")]
-pub use client::{Builder, Client, NotReady, RequestBuilder, RequestFuture, SubscribeError, Subscription};
+pub use client::{
+    Builder, Client, ConfigureError, NotReady, RequestBuilder, RequestFuture, SubscribeError, Subscription,
+};
 #[cfg(feature = "driver")]
 pub use driver::{Driver, ShutdownReport};
+#[cfg(feature = "driver")]
+pub use hub::Hub;

@@ -17,6 +17,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
+use crate::client::Ticket;
 use crate::core::{
     Command, Connection, Effect, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
 };
@@ -52,6 +53,8 @@ pub struct Driver<N: Network> {
     inbox: Inbox,
     waiters: BTreeMap<RequestId, Waiter>,
     subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
+    /// Whose config is in force; nobody's before the first change.
+    config_from: Option<Ticket>,
     status: Notice<Status>,
     started: TokioInstant,
     timer: Pin<Box<Sleep>>,
@@ -80,6 +83,7 @@ impl<N: Network> Driver<N> {
             inbox,
             waiters: BTreeMap::new(),
             subscribers: BTreeMap::new(),
+            config_from: None,
             status,
             started,
             timer: Box::pin(tokio::time::sleep_until(started)),
@@ -156,8 +160,12 @@ impl<N: Network> Driver<N> {
                 self.subscribers.remove(&id);
                 self.step(Input::Command(Command::Unsubscribe { id }));
             }
-            Order::Configure { config, permit, applied } => {
-                self.step(Input::Command(Command::Configure(config)));
+            Order::Configure { ticket, config, permit, applied } => {
+                // Whoever set out earlier comes too late, also with the answer of a slow lookup (B24).
+                if self.config_from < Some(ticket) {
+                    self.config_from = Some(ticket);
+                    self.step(Input::Command(Command::Configure(config)));
+                }
                 drop(permit);
                 // The caller may have stopped waiting for the word.
                 let _ = applied.send(());
