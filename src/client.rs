@@ -269,6 +269,8 @@ impl Client {
     /// An equal config changes nothing. A different one fails what is pending as superseded,
     /// retires the socket and connects once, if a connection is wanted. Of several changes in quick
     /// succession the latest wins: the one whose call was first polled last.
+    /// What [`follow`](crate::config_source::follow) brings counts from the moment in which its source
+    /// was asked.
     ///
     /// Cancel safe: a config whose future was polled may be applied even if the future is dropped.
     ///
@@ -301,6 +303,11 @@ impl Client {
         self.shared.orders.send(order).map_err(|_| ConfigureError::ShutDown)?;
         // A driver that stops drops what it has not taken.
         done.await.map_err(|_| ConfigureError::ShutDown)
+    }
+
+    /// Whether the config can never change.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.shared.fixed_config.is_some()
     }
 
     /// The same client, without keeping it alive.

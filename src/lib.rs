@@ -5,6 +5,8 @@ pub mod core;
 #[cfg(feature = "driver")]
 mod client;
 #[cfg(feature = "driver")]
+pub mod config_source;
+#[cfg(feature = "driver")]
 mod driver;
 #[cfg(feature = "driver")]
 pub mod hub;

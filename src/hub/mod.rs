@@ -13,7 +13,8 @@
 //!
 //! The config of a client that a hub gave out never changes: [`Client::configure`] refuses, because
 //! others share the client for the config it has. Whoever wants another config takes another client
-//! and drops the first. An app whose one gateway moves about shares a client of its own instead.
+//! and drops the first. An app whose one gateway moves about shares a client of its own instead,
+//! and lets it [follow](crate::config_source::follow) a source.
 
 mod fingerprint;
 mod slot;
