@@ -9,6 +9,8 @@ pub mod config_source;
 #[cfg(feature = "driver")]
 mod driver;
 #[cfg(feature = "driver")]
+pub mod endpoint_store;
+#[cfg(feature = "driver")]
 pub mod hub;
 #[cfg(feature = "net")]
 pub mod net;
