@@ -18,6 +18,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
+use crate::client::Ticket;
 use crate::core::{
     Command, Connection, Effect, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
 };
@@ -56,6 +57,8 @@ pub struct Driver<N: Network> {
     token_work: TokenWork,
     waiters: BTreeMap<RequestId, Waiter>,
     subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
+    /// Whose config is in force; nobody's before the first change.
+    config_from: Option<Ticket>,
     status: Notice<Status>,
     /// Whether the log has been told of the outage that lasts now.
     outage_told: bool,
@@ -88,6 +91,7 @@ impl<N: Network> Driver<N> {
             token_work: TokenWork::new(token_store),
             waiters: BTreeMap::new(),
             subscribers: BTreeMap::new(),
+            config_from: None,
             status,
             outage_told: false,
             started,
@@ -166,8 +170,12 @@ impl<N: Network> Driver<N> {
                 self.subscribers.remove(&id);
                 self.step(Input::Command(Command::Unsubscribe { id }));
             }
-            Order::Configure { config, permit, applied } => {
-                self.step(Input::Command(Command::Configure(config)));
+            Order::Configure { ticket, config, permit, applied } => {
+                // Whoever set out earlier comes too late, also with the answer of a slow lookup (B24).
+                if self.config_from < Some(ticket) {
+                    self.config_from = Some(ticket);
+                    self.step(Input::Command(Command::Configure(config)));
+                }
                 drop(permit);
                 // The caller may have stopped waiting for the word.
                 let _ = applied.send(());
