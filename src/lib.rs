@@ -16,6 +16,8 @@ pub mod hub;
 pub mod net;
 #[cfg(feature = "driver")]
 pub mod network;
+#[cfg(feature = "driver")]
+pub mod statistics;
 
 #[cfg(feature = "driver")]
 pub use client::{
@@ -25,3 +27,5 @@ pub use client::{
 pub use driver::{Driver, ShutdownReport};
 #[cfg(feature = "driver")]
 pub use hub::Hub;
+#[cfg(feature = "driver")]
+pub use statistics::Statistics;
