@@ -41,10 +41,10 @@ impl Backoff {
         let spread = 1.0 + self.options.jitter;
         let low = top.div_f64(spread);
         let drawn = low + (top - low).mul_f64(unit(rng));
-        match floor {
+        // What is believed of a wish is decided first, or a low limit would shorten the wait.
+        match floor.map(|floor| floor.min(self.options.retry_after_max)) {
             Some(floor) if floor > drawn => {
-                let floor = floor.min(self.options.retry_after_max);
-                floor + floor.mul_f64(self.options.jitter * unit(rng)).min(self.options.cap)
+                floor.saturating_add(floor.mul_f64(self.options.jitter * unit(rng)).min(self.options.cap))
             }
             Some(_) | None => drawn,
         }
@@ -61,7 +61,8 @@ impl Backoff {
             }
             seconds *= self.options.growth;
         }
-        Duration::from_secs_f64(seconds.min(cap))
+        // The longest durations are no exact `f64`; what does not fit is at the cap anyway.
+        Duration::try_from_secs_f64(seconds.min(cap)).unwrap_or(self.options.cap)
     }
 }
 

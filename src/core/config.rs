@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -178,9 +179,9 @@ impl Endpoint {
     /// When the url is malformed, its scheme is another one, it carries user info, or it is
     /// plaintext to a host that is neither loopback nor private (protocol 18.1).
     pub fn parse(url: &str) -> Result<Self, ConfigError> {
-        let malformed = |why: &str| ConfigError::Url { url: redact_user_info(url), why: why.to_owned() };
+        let malformed = |why: &str| ConfigError::Url { url: redact(url), why: why.to_owned() };
         let uri: http::Uri = url.trim().parse().map_err(|_| malformed("it cannot be parsed"))?;
-        let secure = match uri.scheme_str() {
+        let secure = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
             Some("ws" | "http") => false,
             Some("wss" | "https") => true,
             Some(_) | None => return Err(malformed("it must begin with ws:// or wss://")),
@@ -193,10 +194,16 @@ impl Endpoint {
         if host.is_empty() || host == "[]" {
             return Err(malformed("it names no host"));
         }
-        if authority.port().is_some() && authority.port_u16().is_none_or(|port| port == 0) {
-            return Err(malformed("its port is not a number from 1 to 65535"));
-        }
-        let port = authority.port_u16().unwrap_or(if secure { 443 } else { DEFAULT_PORT });
+        // `Authority::port` takes a port it cannot read for none at all, and a mistyped port must not
+        // become the default one.
+        let port = match authority.as_str()[host.len()..].strip_prefix(':') {
+            None if secure => 443,
+            None => DEFAULT_PORT,
+            Some(port) => match port.parse::<NonZeroU16>() {
+                Ok(number) if port.bytes().all(|byte| byte.is_ascii_digit()) => number.get(),
+                Ok(_) | Err(_) => return Err(malformed("its port is not a number from 1 to 65535")),
+            },
+        };
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
         let endpoint = Self { secure, host: host.to_ascii_lowercase(), port, path };
         if !secure && !endpoint.may_be_plaintext() {
@@ -248,9 +255,14 @@ impl Endpoint {
     }
 }
 
+/// The url without its query, which may hold a token.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url())
+        let url = self.url();
+        match url.split_once('?') {
+            Some((url, _)) => write!(f, "{url}?…"),
+            None => f.write_str(&url),
+        }
     }
 }
 
@@ -260,11 +272,21 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// The url for an error message, without what stands before an `@`.
-fn redact_user_info(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => format!("{}://…@{}", &url[..scheme], &url[at + 1..]),
-        (Some(_) | None, Some(_) | None) => url.to_owned(),
+/// The url for an error message, without what stands before an `@` or behind a `?` or `#`: the places
+/// where people put secrets.
+fn redact(url: &str) -> String {
+    let start = match url.split_once("://") {
+        Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => scheme.len() + 3,
+        Some(_) | None => 0,
+    };
+    let (scheme, rest) = url.split_at(start);
+    match (rest.rfind('@'), rest.find(['?', '#'])) {
+        (None, None) => url.to_owned(),
+        (None, Some(tail)) => format!("{scheme}{}…", &rest[..=tail]),
+        (Some(at), None) => format!("{scheme}…{}", &rest[at..]),
+        (Some(at), Some(tail)) if at < tail => format!("{scheme}…{}…", &rest[at..=tail]),
+        // An `@` behind a `?` may end a password as well as be part of a query.
+        (Some(_), Some(_)) => format!("{scheme}…"),
     }
 }
 
@@ -291,7 +313,7 @@ pub struct Options {
     pub max_in_flight: usize,
     /// Requests that may be queued at once; more are refused.
     pub max_queued: usize,
-    /// Bytes of parameters that may be queued at once; more are refused.
+    /// Bytes of methods and parameters that may be queued at once; more are refused.
     pub max_queued_bytes: usize,
     /// Frames handed to the transport but not yet written, at most; requests wait behind them.
     pub max_unwritten: usize,
@@ -332,6 +354,10 @@ impl Default for Options {
     }
 }
 
+/// The shortest time that makes sense. Below the resolution of [`Instant`](super::Instant) a wait
+/// would be over when it begins.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 impl Options {
     /// Checks that every time and limit makes sense.
     ///
@@ -357,9 +383,10 @@ impl Options {
             ("max_subscriptions", self.max_subscriptions),
             ("subscription_bytes", self.subscription_bytes),
         ];
-        let zero = durations.iter().filter(|(_, value)| value.is_zero()).map(|(name, _)| *name);
-        let none = counts.iter().filter(|(_, value)| *value == 0).map(|(name, _)| *name);
-        if let Some(name) = zero.chain(none).next() {
+        if let Some((name, _)) = durations.iter().find(|(_, value)| *value < SHORTEST) {
+            return Err(ConfigError::Option { name, why: "must be at least a millisecond" });
+        }
+        if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Option { name, why: "must be greater than zero" });
         }
         if self.subscription_items < 4 {

@@ -200,6 +200,7 @@ impl Connection {
         match command {
             Command::Connect => self.want(effects),
             Command::Request { id, method, params, timeout, reply } => {
+                let params = params.map(WireText);
                 self.request(id, Pending { method, params, timeout, reply }, effects);
             }
             Command::Cancel { id } => {
@@ -225,17 +226,18 @@ impl Connection {
     }
 
     fn request(&mut self, id: RequestId, pending: Pending, effects: &mut Vec<Effect>) {
-        let limit = self.options.max_queued;
-        let bytes =
-            self.requests.queued_bytes().saturating_add(pending.params.as_ref().map_or(0, |p| p.len()));
+        let bytes = pending.bytes();
+        let (most, most_bytes) = (self.options.max_queued, self.options.max_queued_bytes);
         let refusal = match &self.phase {
             Phase::Stopped | Phase::Closing { then: AfterClose::Stop, .. } => {
                 Some(RequestErrorKind::ShutDown)
             }
             Phase::Paused(reason) => Some(RequestErrorKind::Paused(Arc::clone(reason))),
             _ if self.config.is_none() => Some(RequestErrorKind::NotConfigured),
-            _ if self.requests.queued() >= limit || bytes > self.options.max_queued_bytes => {
-                Some(RequestErrorKind::Overloaded { limit })
+            _ if bytes > most_bytes => Some(RequestErrorKind::TooLarge { bytes, limit: most_bytes }),
+            _ if self.requests.queued() >= most => Some(RequestErrorKind::Overloaded { limit: most }),
+            _ if self.requests.queued_bytes().saturating_add(bytes) > most_bytes => {
+                Some(RequestErrorKind::Overloaded { limit: most_bytes })
             }
             Phase::Idle
             | Phase::Waiting { .. }
@@ -263,7 +265,8 @@ impl Connection {
             && self.requests.sent() < self.options.max_in_flight
             && let Some((id, method, params)) = self.requests.send_next()
         {
-            let text = encode_request(&wire_id(self.id_prefix, id), &method, params.as_deref());
+            let text =
+                encode_request(&wire_id(self.id_prefix, id), &method, params.as_ref().map(|text| &*text.0));
             if text.len() > session.max_payload {
                 let kind = RequestErrorKind::TooLarge { bytes: text.len(), limit: session.max_payload };
                 self.fail(id, kind, Delivery::NotSent, effects);
@@ -316,10 +319,11 @@ impl Connection {
     }
 
     fn wake(&mut self, effects: &mut Vec<Effect>) {
-        if let Phase::Waiting { not_before, .. } = self.phase {
+        if let Phase::Waiting { until, not_before } = self.phase {
             self.backoff.reset();
             let earliest = self.last_dial.map_or(self.now, |last| last + self.options.backoff.initial);
-            let until = self.now.max(not_before).max(earliest);
+            // A wait that ends sooner than that, as after a config change, is not made longer.
+            let until = self.now.max(not_before).max(earliest).min(until);
             self.dial_at(until, not_before, effects);
         }
     }
@@ -632,12 +636,9 @@ fn wire_id(prefix: u32, id: RequestId) -> String {
     format!("{prefix:08x}-{}", id.0)
 }
 
-/// Undoes [`wire_id`]; ids of any other form belong to nobody.
+/// Undoes [`wire_id`]; ids of any other form, also other spellings of the same, belong to nobody.
 fn request_id(prefix: u32, wire: &str) -> Option<RequestId> {
-    let (head, tail) = wire.split_once('-')?;
-    let ours = head.len() == 8 && u32::from_str_radix(head, 16) == Ok(prefix);
-    let canonical = !tail.is_empty()
-        && tail.bytes().all(|byte| byte.is_ascii_digit())
-        && !(tail.len() > 1 && tail.starts_with('0'));
-    if ours && canonical { tail.parse().ok().map(RequestId) } else { None }
+    let (_, tail) = wire.split_once('-')?;
+    let id = RequestId(tail.parse().ok()?);
+    (wire_id(prefix, id) == wire).then_some(id)
 }

@@ -81,8 +81,8 @@ pub enum Input {
     Timeout,
 }
 
-/// What consumers can want.
-#[derive(Clone, Debug)]
+/// What consumers can want. `Debug` shows the length of parameters only: they may hold secrets.
+#[derive(Clone)]
 pub enum Command {
     /// Connect, and stay connected.
     Connect,
@@ -124,6 +124,29 @@ pub enum Command {
     ShutDown,
 }
 
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("Connect"),
+            Self::Request { id, method, params, timeout, reply } => f
+                .debug_struct("Request")
+                .field("id", id)
+                .field("method", method)
+                .field("params", &params.clone().map(WireText))
+                .field("timeout", timeout)
+                .field("reply", reply)
+                .finish(),
+            Self::Cancel { id } => f.debug_struct("Cancel").field("id", id).finish(),
+            Self::Subscribe { id } => f.debug_struct("Subscribe").field("id", id).finish(),
+            Self::Unsubscribe { id } => f.debug_struct("Unsubscribe").field("id", id).finish(),
+            Self::Configure(config) => f.debug_tuple("Configure").field(config).finish(),
+            Self::Wake => f.write_str("Wake"),
+            Self::Resume => f.write_str("Resume"),
+            Self::ShutDown => f.write_str("ShutDown"),
+        }
+    }
+}
+
 /// Which answer ends a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reply {
@@ -159,7 +182,8 @@ pub enum Effect {
         /// How.
         close: Close,
     },
-    /// A two-phase request was accepted; its final answer is still to come.
+    /// A two-phase request was accepted; its final answer is still to come. Emitted at most once for
+    /// each, however often the gateway repeats it.
     Accepted {
         /// The request.
         id: RequestId,
@@ -186,7 +210,7 @@ pub enum Effect {
     Stopped,
 }
 
-/// A frame as it is on the wire. `Debug` shows its length only: `connect` holds our credentials,
+/// A frame, or a part of one, as it is on the wire. `Debug` shows its length only: `connect` holds our credentials,
 /// and hello may hold a device token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WireText(pub Arc<str>);

@@ -16,7 +16,7 @@ pub enum ConfigError {
     /// The url cannot be used.
     #[error("the gateway url {url:?} cannot be used: {why}")]
     Url {
-        /// The url, without user info.
+        /// The url, without user info and query.
         url: String,
         /// What is wrong with it.
         why: String,
@@ -199,7 +199,10 @@ pub enum PauseReason {
     )]
     Credentials(GatewayError),
     /// The device waits for approval on the gateway: approve it there, then resume.
-    #[error("the gateway wants this device approved ({error}): approve request {request_id:?}, then resume")]
+    #[error(
+        "the gateway wants this device approved ({error}): approve request {}, then resume",
+        request_id.as_deref().unwrap_or("of this device")
+    )]
     Pairing {
         /// The id of the pairing request, if the gateway named a well-formed one.
         request_id: Option<String>,
@@ -260,15 +263,15 @@ pub enum RequestErrorKind {
     #[error("no gateway is configured")]
     NotConfigured,
     /// Too many requests are queued: wait for some of them.
-    #[error("{limit} requests are queued already")]
+    #[error("too much is queued already: the limit is {limit}")]
     Overloaded {
-        /// The limit that was reached.
+        /// The limit that was reached, in requests or in bytes.
         limit: usize,
     },
-    /// The request is larger than the gateway accepts.
-    #[error("the request has {bytes} bytes and the gateway takes {limit}")]
+    /// The request is larger than the gateway accepts, or than the whole queue: it can never be sent.
+    #[error("the request has {bytes} bytes and the limit is {limit}")]
     TooLarge {
-        /// The size of the frame.
+        /// The size of the request.
         bytes: usize,
         /// The gateway's limit, or our own before hello.
         limit: usize,

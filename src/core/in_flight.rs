@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::effect::{Reply, RequestId};
+use super::effect::{Reply, RequestId, WireText};
 use super::time::Instant;
 
 /// A request that has not ended yet.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Pending {
     pub(super) method: Arc<str>,
-    pub(super) params: Option<Arc<str>>,
+    pub(super) params: Option<WireText>,
     pub(super) timeout: Option<Duration>,
     pub(super) reply: Reply,
 }
 
 impl Pending {
-    fn bytes(&self) -> usize {
-        self.method.len() + self.params.as_ref().map_or(0, |params| params.len())
+    /// What it takes in the queue.
+    pub(super) fn bytes(&self) -> usize {
+        self.method.len() + self.params.as_ref().map_or(0, |params| params.0.len())
     }
 }
 
@@ -35,6 +36,7 @@ pub(super) enum Progress {
 struct Entry {
     pending: Pending,
     progress: Progress,
+    accepted: bool,
     deadline: Option<Instant>,
 }
 
@@ -73,12 +75,12 @@ impl InFlight {
         }
         self.queued_bytes += pending.bytes();
         self.queued.insert(id);
-        let entry = Entry { pending, progress: Progress::Queued, deadline };
+        let entry = Entry { pending, progress: Progress::Queued, accepted: false, deadline };
         assert!(self.entries.insert(id, entry).is_none(), "request id {} is used twice", id.0);
     }
 
     /// The oldest queued request, now counted as sent. Its parameters are handed over.
-    pub(super) fn send_next(&mut self) -> Option<(RequestId, Arc<str>, Option<Arc<str>>)> {
+    pub(super) fn send_next(&mut self) -> Option<(RequestId, Arc<str>, Option<WireText>)> {
         let id = self.queued.pop_first()?;
         let entry = self.entries.get_mut(&id).expect("queued requests have an entry");
         self.queued_bytes -= entry.pending.bytes();
@@ -91,6 +93,11 @@ impl InFlight {
             .get(&id)
             .filter(|entry| entry.progress == Progress::Sent)
             .map(|entry| entry.pending.reply)
+    }
+
+    /// Notes that a request was acknowledged; true the first time.
+    pub(super) fn accept(&mut self, id: RequestId) -> bool {
+        self.entries.get_mut(&id).is_some_and(|entry| !std::mem::replace(&mut entry.accepted, true))
     }
 
     /// Removes a request that ended.

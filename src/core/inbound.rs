@@ -27,6 +27,8 @@ impl Connection {
             Phase::AwaitingChallenge { .. } if frame.event == "connect.challenge" => {
                 self.challenged(&payload_of(text, frame), effects);
             }
+            // A repeated challenge is answered by nothing and concerns no consumer.
+            _ if frame.event == "connect.challenge" => {}
             Phase::AwaitingChallenge { .. } | Phase::AwaitingHello { .. } => self.early_event(text, frame),
             Phase::Ready { .. } => self.ready_event(text, frame, effects),
             Phase::Idle
@@ -139,7 +141,9 @@ impl Connection {
             let payload = payload.unwrap_or_else(Payload::null);
             let accepted = || text_member(&payload, "status").as_deref() == Some("accepted");
             if reply == Reply::Final && accepted() {
-                effects.push(Effect::Accepted { id, payload });
+                if self.requests.accept(id) {
+                    effects.push(Effect::Accepted { id, payload });
+                }
                 return;
             }
             Ok(Response { epoch, payload })

@@ -103,11 +103,11 @@ fn missed(push: &Push) -> u64 {
     }
 }
 
-/// The bytes that an item keeps alive.
+/// The bytes that an item keeps alive: those of the whole frame, of which a payload may be the least.
 fn weight(push: &Push) -> usize {
     match push {
-        Push::Snapshot(snapshot) => snapshot.hello.raw.get().len(),
-        Push::Event(event) => event.payload.get().len(),
+        Push::Snapshot(snapshot) => snapshot.hello.raw.frame_len(),
+        Push::Event(event) => event.payload.frame_len(),
         Push::Gap(_) | Push::Status(_) | Push::Lagged { .. } | Push::Closed => 0,
     }
 }

@@ -61,6 +61,11 @@ impl Payload {
         members.get(key).map(|raw| self.slice(raw))
     }
 
+    /// The size of the frame whose text this payload shares and keeps alive.
+    pub(super) fn frame_len(&self) -> usize {
+        self.frame.len()
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn get(&self) -> &str {

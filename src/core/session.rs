@@ -50,15 +50,17 @@ impl Session {
         Some(Gap { epoch: self.epoch, expected: missing.expected, received: missing.received })
     }
 
-    /// Keeps an item until hello. Beyond `limit` the oldest event gives way to a gap, so that its
-    /// loss is told.
+    /// Keeps an item until hello. Beyond `limit` the oldest items give way to one gap that covers them
+    /// all, so that their loss is told. An event without a number leaves no trace: no gap can name it,
+    /// and the snapshot that comes first is newer than it.
     pub(super) fn keep_early(&mut self, item: Early, limit: usize) {
         self.early.push(item);
         while self.early.len() > limit.max(1) {
-            let numbers: Vec<u64> = self.early.drain(..2).filter_map(|item| item.number()).collect();
-            if let (Some(first), Some(last)) = (numbers.first(), numbers.last()) {
-                let gap = Gap { epoch: self.epoch, expected: *first, received: last.saturating_add(1) };
-                self.early.insert(0, Early::Gap(gap));
+            let dropped: Vec<(u64, u64)> = self.early.drain(..2).filter_map(|item| item.numbers()).collect();
+            let expected = dropped.iter().map(|(first, _)| *first).min();
+            let received = dropped.iter().map(|(_, next)| *next).max();
+            if let (Some(expected), Some(received)) = (expected, received) {
+                self.early.insert(0, Early::Gap(Gap { epoch: self.epoch, expected, received }));
             }
         }
     }
@@ -74,10 +76,11 @@ impl Session {
 }
 
 impl Early {
-    fn number(&self) -> Option<u64> {
+    /// The first number this item stands for, and the first one behind it.
+    fn numbers(&self) -> Option<(u64, u64)> {
         match self {
-            Self::Gap(gap) => Some(gap.expected),
-            Self::Event(event) => event.seq,
+            Self::Gap(gap) => Some((gap.expected, gap.received)),
+            Self::Event(event) => event.seq.map(|seq| (seq, seq.saturating_add(1))),
         }
     }
 }

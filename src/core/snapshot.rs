@@ -1,5 +1,6 @@
 //! What the gateway says in hello, and the state that subscribers start from.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,7 +99,8 @@ pub(super) fn read_hello(epoch: Epoch, payload: &Payload, default_tick: Duration
     }
     let policy = wire.policy.unwrap_or_default();
     let auth = wire.auth.unwrap_or_default();
-    let tick_interval = policy.tick_interval_ms.map_or(default_tick, Duration::from_millis);
+    let tick_interval =
+        policy.tick_interval_ms.and_then(|wish| milliseconds(wish.get())).unwrap_or(default_tick);
     let hello = Hello {
         epoch,
         protocol: wire.protocol,
@@ -111,7 +113,7 @@ pub(super) fn read_hello(epoch: Epoch, payload: &Payload, default_tick: Duration
             tick_interval: tick_interval.clamp(TICK_INTERVAL_MIN, TICK_INTERVAL_MAX),
             max_payload: policy
                 .max_payload
-                .and_then(|bytes| usize::try_from(bytes).ok())
+                .and_then(|bytes| serde_json::from_str(bytes.get()).ok())
                 .unwrap_or(usize::MAX),
         },
         raw: payload.clone(),
@@ -124,18 +126,26 @@ pub(super) fn read_hello(epoch: Epoch, payload: &Payload, default_tick: Duration
     })
 }
 
+/// A time that JSON gives in milliseconds, whole or not. `None` if it is none.
+fn milliseconds(json: &str) -> Option<Duration> {
+    let milliseconds: f64 = serde_json::from_str(json).ok()?;
+    let is_time = milliseconds >= 0.0;
+    is_time.then(|| Duration::try_from_secs_f64(milliseconds / 1_000.0).unwrap_or(Duration::MAX))
+}
+
 #[derive(Deserialize)]
 struct WireHello<'a> {
     #[serde(rename = "type")]
-    kind: &'a str,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
     protocol: u32,
     server: WireServer,
     #[serde(borrow)]
     snapshot: WireSnapshot<'a>,
     #[serde(default)]
     auth: Option<WireAuth>,
-    #[serde(default)]
-    policy: Option<WirePolicy>,
+    #[serde(borrow, default)]
+    policy: Option<WirePolicy<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -165,11 +175,12 @@ struct WireAuth {
     scopes: Vec<String>,
 }
 
+/// Kept raw, because a number that makes no sense is no reason to refuse the whole gateway.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WirePolicy {
-    #[serde(default)]
-    tick_interval_ms: Option<u64>,
-    #[serde(default)]
-    max_payload: Option<u64>,
+struct WirePolicy<'a> {
+    #[serde(borrow, default)]
+    tick_interval_ms: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    max_payload: Option<&'a RawValue>,
 }

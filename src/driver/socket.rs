@@ -19,6 +19,9 @@ use crate::network::Network;
 
 /// Messages read in one turn, so that a busy gateway cannot starve commands and timers.
 const READS_PER_TURN: usize = 64;
+/// What the websocket layer reads at once. It clears all of it before every read, so its default of
+/// 128 KiB would cost more than the rest of a small message.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// The part of a refused upgrade's body that is kept (protocol 1.5).
 const REFUSAL_BODY_BYTES: usize = 2_048;
 
@@ -59,6 +62,7 @@ where
         max_message_bytes: usize,
     ) -> Self {
         let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
             .max_message_size(Some(max_message_bytes))
             .max_frame_size(Some(max_message_bytes));
         let dial = async move {

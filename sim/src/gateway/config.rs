@@ -220,7 +220,7 @@ pub struct Timing {
     /// From open until the socket must have said hello (protocol 3.1).
     #[serde(with = "duration_ms")]
     pub handshake_timeout: Duration,
-    /// Of the global tick (protocol 14.1).
+    /// Of the global tick (protocol 14.1); zero sends none.
     #[serde(with = "duration_ms")]
     pub tick_interval: Duration,
     /// `policy.tickIntervalMs`, when it is to differ from the interval really kept.
@@ -228,7 +228,7 @@ pub struct Timing {
     /// How much earlier than one interval after boot the first tick comes.
     #[serde(with = "duration_ms")]
     pub tick_phase: Duration,
-    /// Of WebSocket pings after hello (protocol 1.9).
+    /// Of WebSocket pings after hello (protocol 1.9); zero sends none.
     #[serde(with = "duration_ms")]
     pub ping_interval: Duration,
     /// Of the public health refresh (protocol 10.4).

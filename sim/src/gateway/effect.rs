@@ -177,6 +177,16 @@ impl std::fmt::Debug for Presented {
     }
 }
 
+/// A secret that can be compared but is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Arc<str>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 /// Why a socket was dropped without a close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TerminateCause {
@@ -287,8 +297,8 @@ pub enum Note {
         presence_version: u64,
         /// `snapshot.stateVersion.health` in the payload.
         health_version: u64,
-        /// Digest-free copy of the device token in the payload, if one was issued.
-        device_token: Option<Arc<str>>,
+        /// The device token in the payload, if one was issued.
+        device_token: Option<Secret>,
     },
     /// A connect was refused.
     Refused {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::auth::Door;
 use super::connect::{CONNECT, Connect};
-use super::effect::{ConnectionId, Effect, Message, Mischief, Note, TerminateCause};
+use super::effect::{ConnectionId, Effect, Message, Mischief, Note, Secret, TerminateCause};
 use super::frame::{self, ErrorShape, Frame, Request};
 use super::model::{GatewayModel, Turn};
 use super::order::{HandshakeFault, Rejection};
@@ -210,6 +210,9 @@ impl GatewayModel {
         match verdict {
             Verdict::Refuse { id, refusal } => self.refuse(turn, connection, &id, refusal),
             Verdict::Admit(grant) => {
+                if self.process.is_draining() {
+                    return self.refuse(turn, connection, &grant.id, draining());
+                }
                 let outdated = grant.shared_generation.is_some_and(|used| used != self.generation);
                 if outdated {
                     // The secret changed while the connect was being decided (protocol 3.8).
@@ -313,7 +316,7 @@ impl GatewayModel {
             conn_id,
             presence_version: self.presence.version,
             health_version: self.health.version,
-            device_token: grant.device_token.as_ref().map(|(token, _)| token.clone()),
+            device_token: grant.device_token.as_ref().map(|(token, _)| Secret(token.clone())),
         });
     }
 
@@ -332,7 +335,9 @@ impl GatewayModel {
 
     fn after_hello(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, fault: Option<HandshakeFault>) {
         let timing = &self.config.timing;
-        self.timers.insert(turn.now + timing.ping_interval, Timer::Ping(connection));
+        if !timing.ping_interval.is_zero() {
+            self.timers.insert(turn.now + timing.ping_interval, Timer::Ping(connection));
+        }
         let delay = timing.health_refresh_delay;
         self.schedule_refresh(turn.now, delay);
         if let Some(HandshakeFault::KickAfterHello { after, code, reason }) = fault {

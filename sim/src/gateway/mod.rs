@@ -15,23 +15,16 @@
 //! listener. It has no clock, no sockets and no randomness but its seed, and it shares no code with the client core: two
 //! ends that share a parser cannot disagree.
 //!
-//! Inside, one socket is a [`session`], whose life before hello is in [`handshake`] and [`auth`], and after it in
-//! [`requests`], [`methods`] and [`runs`]. What belongs to the whole gateway is in [`process`] (boots, clocks, restarts),
-//! [`broadcast`] and [`presence`]. Everything that happens later is one queue in [`timer`].
+//! Inside, one socket is a `session`, whose life before hello is in `handshake`, `auth`, `device` and `pairing`, and after
+//! it in `requests`, `methods` and `runs`. What belongs to the whole gateway is in `process` (boots, clocks, restarts),
+//! `broadcast` and `presence`. Everything that happens later is one queue in `timer`.
 //!
-//! Rules cite the protocol notes they come from, such as "protocol 2.4". Where a faithful gateway would differ from the
-//! model, the documentation of the item says so. Deviations on purpose are [orders](Misbehave) only.
+//! Rules cite the notes on the protocol they come from, such as "protocol 2.4", and are checked against recordings of a
+//! real gateway in `tests/recordings.rs`. Deviations on purpose are [orders](Misbehave) only.
 //!
-//! [`session`]: self
-//! [`handshake`]: self
-//! [`auth`]: self
-//! [`requests`]: self
-//! [`methods`]: self
-//! [`runs`]: self
-//! [`process`]: self
-//! [`broadcast`]: self
-//! [`presence`]: self
-//! [`timer`]: self
+//! Not modelled: plain HTTP, trusted proxies and Tailscale identities, bootstrap tokens, suspension, node commands, the
+//! byte limit of waiting requests and the separate budget of control-plane writes (protocol 8.5), and JSON that only
+//! JavaScript accepts (lone surrogates, more than 128 levels).
 
 mod answers;
 mod auth;
@@ -62,7 +55,7 @@ mod timer;
 
 pub use config::GatewayConfig;
 pub use effect::{
-    Admission, ConnectionId, Effect, Input, Message, Mischief, Note, Peer, Presented, TerminateCause,
+    Admission, ConnectionId, Effect, Input, Message, Mischief, Note, Peer, Presented, Secret, TerminateCause,
 };
 pub use model::GatewayModel;
 pub use order::{HandshakeFault, Misbehave, Order, Rejection, RestartMode};

@@ -243,16 +243,23 @@ impl GatewayModel {
             return;
         }
         self.process.clocks_run = true;
-        let interval = self.config.timing.health_interval;
-        while let Some(due) =
-            after(self.process.booted_at, interval, self.health.settled).filter(|due| *due <= now)
-        {
-            let unix_ms = self.unix_ms(due);
-            self.health.refresh(unix_ms);
-            self.health.settled = due;
-        }
+        self.settle_health(now);
         self.schedule_tick(now);
         self.schedule_health(now);
+    }
+
+    /// Counts the periodic refreshes up to `now`; only the last one's snapshot is still of interest.
+    fn settle_health(&mut self, now: Duration) {
+        let (booted_at, interval) = (self.process.booted_at, self.config.timing.health_interval);
+        let periods_by =
+            |time: Duration| time.saturating_sub(booted_at).as_nanos().checked_div(interval.as_nanos());
+        let (Some(counted), Some(due)) = (periods_by(self.health.settled), periods_by(now)) else { return };
+        if due > counted {
+            let last = booted_at + interval * u32::try_from(due).unwrap_or(u32::MAX);
+            self.health.version += (due - counted - 1) as u64;
+            self.health.refresh(self.config.epoch_ms + last.as_millis() as u64);
+        }
+        self.health.settled = now;
     }
 
     /// Ticks fall on one global clock, whatever the connections do (protocol 14.1).

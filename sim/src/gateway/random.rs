@@ -41,7 +41,7 @@ impl Random {
         text
     }
 
-    /// A random string in the form of the gateway's secrets: base64url of `4 * quads` symbols.
+    /// A random string in the form of the gateway's secrets: so many base64url symbols.
     pub(super) fn secret(&mut self, symbols: usize) -> String {
         let mut text = String::with_capacity(symbols);
         while text.len() < symbols {

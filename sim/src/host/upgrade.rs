@@ -16,7 +16,8 @@ use super::conversation::Metered;
 
 /// The longest request head, as in Node.js.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// What the websocket layer reads at once. Its default is so large that allocating it dominates short connections.
+/// What the websocket layer reads at once. It clears all of it before every read, so its default of 128 KiB would
+/// take half the time of a run.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 
 /// A stream that has become a websocket.

@@ -190,6 +190,23 @@ impl Rig {
         self.connect_with(connection, &params)
     }
 
+    /// The payload of the challenge a socket was sent.
+    pub(crate) fn challenge(&mut self, connection: ConnectionId) -> Value {
+        let frames = &self.seen.entry(connection).or_default().frames;
+        let challenge = frames.iter().find(|frame| frame["event"] == "connect.challenge");
+        challenge.map(|frame| frame["payload"].clone()).unwrap_or_default()
+    }
+
+    /// Sends the connect of a device-less backend without waiting for the answer.
+    pub(crate) fn send_connect(&mut self, connection: ConnectionId, token: &str) {
+        let mut params = backend();
+        params["auth"] = json!({"token": token});
+        self.send(
+            connection,
+            &json!({"type": "req", "id": "connect", "method": "connect", "params": params}),
+        );
+    }
+
     /// Connects with these params and returns the answer, waiting up to ten seconds for it.
     pub(crate) fn connect_with(&mut self, connection: ConnectionId, params: &Value) -> Value {
         if let Some(answer) = self.request(connection, "connect", "connect", params) {

@@ -1,0 +1,446 @@
+//! `one_reconnect_per_change`: a change of config connects once, and an equal config changes nothing.
+
+use insta::assert_snapshot;
+use onesocket::core::Config;
+
+use crate::script::{check, config, script};
+
+const MISMATCH: &str =
+    r#"{"code":"INVALID_REQUEST","message":"unauthorized","details":{"code":"AUTH_TOKEN_MISMATCH"}}"#;
+
+#[test]
+fn one_reconnect_per_change_an_equal_config_is_a_noop() {
+    let script = script()
+        .configure("a")
+        .connect()
+        .configure("a")
+        .at(10)
+        .configure("a")
+        .opened(1)
+        .configure("a")
+        .challenge(1)
+        .configure("a")
+        .hello(1, crate::script::HELLO)
+        .request(1)
+        .configure("a")
+        .at(100)
+        .reply(1, 1, "{}");
+    assert_snapshot!(check(script), @r#"
+    0.000s configure a
+    0.000s connect
+    0.000s configure a
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.010s configure a
+    0.010s opened 1
+      status: handshaking 1
+    0.010s configure a
+    0.010s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.010s configure a
+    0.010s hello on 1
+      status: ready 1
+    0.010s request #1
+      transmit on 1: #1
+    0.010s configure a
+    0.100s answer to #1 on 1
+      complete #1 over 1: {}
+    end: next deadline 60.100s, 0 pending
+    "#);
+}
+
+#[test]
+fn one_reconnect_per_change_an_equal_config_does_not_cut_a_backoff_short() {
+    let script =
+        script().connect().at(10).refused(1).at(20).configure("a").at(30).configure("a").until(1_100);
+    assert_snapshot!(check(script), @r"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.010s dial 1 refused
+      status: backoff after attempt 1 until 1.010s: dial failed: the connection was refused
+    0.020s configure a
+    0.030s configure a
+    1.010s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    end: next deadline 11.010s, 0 pending
+    ");
+}
+
+#[test]
+fn one_reconnect_per_change_an_equal_config_does_not_end_a_pause() {
+    let script = script().connect().opened(1).challenge(1).refuse(1, MISMATCH).at(10).configure("a");
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s refusal {"code":"INVALID_REQUEST","message":"unauthorized","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 1
+      hang up 1 now: 1008 "connect failed"
+      status: paused: the gateway refused the credentials (INVALID_REQUEST: unauthorized): configure others, or resume once the gateway takes these
+    0.010s configure a
+    end: next deadline none, 0 pending
+    "#);
+}
+
+/// Peer behaviour 5: a new token is a new config.
+#[test]
+fn one_reconnect_per_change_a_new_token_retires_the_old_socket() {
+    let changed = Config::new("ws://a.local").unwrap().token("token-new");
+    let script = script()
+        .connect()
+        .ready(1)
+        .at(100)
+        .configure_with("a with a new token", changed)
+        .at(120)
+        .closed(1, 1000, "")
+        .at(130)
+        .ready(2);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.100s configure a with a new token
+      hang up 1 gracefully: 1000 "configuration changed"
+      status: closing
+    0.120s closed 1 with 1000 ""
+    0.120s due
+      dial 2 to a
+      status: connecting 2, attempt 1
+    0.130s handshake on 2
+      status: ready 2
+    end: next deadline 60.130s, 0 pending
+    "#);
+}
+
+/// B22: of several changes in quick succession only the last is dialed.
+#[test]
+fn one_reconnect_per_change_a_b_c_quickly_never_dials_b() {
+    let script = script()
+        .connect()
+        .ready(1)
+        .at(100)
+        .configure("b")
+        .configure("c")
+        .at(120)
+        .closed(1, 1000, "")
+        .until(200);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.100s configure b
+      hang up 1 gracefully: 1000 "configuration changed"
+      status: closing
+    0.100s configure c
+    0.120s closed 1 with 1000 ""
+    0.120s due
+      dial 2 to c
+      status: connecting 2, attempt 1
+    end: next deadline 10.120s, 0 pending
+    "#);
+}
+
+/// B21: the change that comes while the old socket is closing wins as well.
+#[test]
+fn one_reconnect_per_change_b_then_c_while_the_old_socket_closes_never_dials_b() {
+    let script =
+        script().connect().ready(1).at(100).configure("b").at(300).configure("c").at(400).closed(1, 1000, "");
+    assert_snapshot!(check(script.until(500)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.100s configure b
+      hang up 1 gracefully: 1000 "configuration changed"
+      status: closing
+    0.300s configure c
+    0.400s closed 1 with 1000 ""
+    0.400s due
+      dial 2 to c
+      status: connecting 2, attempt 1
+    end: next deadline 10.400s, 0 pending
+    "#);
+}
+
+#[test]
+fn one_reconnect_per_change_b_then_c_at_the_moment_of_the_close_never_dials_b() {
+    let script = script()
+        .connect()
+        .ready(1)
+        .at(100)
+        .configure("b")
+        .at(300)
+        .closed(1, 1000, "")
+        .configure("c")
+        .until(400);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.100s configure b
+      hang up 1 gracefully: 1000 "configuration changed"
+      status: closing
+    0.300s closed 1 with 1000 ""
+    0.300s configure c
+    0.300s due
+      dial 2 to c
+      status: connecting 2, attempt 1
+    end: next deadline 10.300s, 0 pending
+    "#);
+}
+
+#[test]
+fn one_reconnect_per_change_while_dialing_drops_the_dial() {
+    let script = script().connect().at(100).configure("b").configure("c").until(200);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.100s configure b
+      hang up 1 now: 1000 "configuration changed"
+    0.100s configure c
+    0.100s due
+      dial 2 to c
+      status: connecting 2, attempt 1
+    end: next deadline 10.100s, 0 pending
+    "#);
+}
+
+/// B26: away and back within one moment is still a change, and still one reconnect.
+#[test]
+fn one_reconnect_per_change_there_and_back_connects_once() {
+    let script = script()
+        .connect()
+        .ready(1)
+        .at(100)
+        .configure("b")
+        .configure("a")
+        .at(120)
+        .closed(1, 1000, "")
+        .until(200);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.100s configure b
+      hang up 1 gracefully: 1000 "configuration changed"
+      status: closing
+    0.100s configure a
+    0.120s closed 1 with 1000 ""
+    0.120s due
+      dial 2 to a
+      status: connecting 2, attempt 1
+    end: next deadline 10.120s, 0 pending
+    "#);
+}
+
+#[test]
+fn one_reconnect_per_change_no_config_rests_until_there_is_one() {
+    let script = script()
+        .subscribe(1)
+        .ready(1)
+        .at(100)
+        .configure_none()
+        .request(1)
+        .at(120)
+        .closed(1, 1000, "")
+        .at(130)
+        .request(2)
+        .at(60_000)
+        .configure("b")
+        .until(60_000);
+    assert_snapshot!(check(script), @r#"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+    0.100s configure nothing
+      hang up 1 gracefully: 1000 "configuration changed"
+      status: closing
+      to 1: status closing
+    0.100s request #1
+      fail #1 (NotSent): no gateway is configured
+    0.120s closed 1 with 1000 ""
+      status: not configured
+      to 1: status not configured
+    0.130s request #2
+      fail #2 (NotSent): no gateway is configured
+    60.000s configure b
+    60.000s due
+      dial 2 to b
+      status: connecting 2, attempt 1
+      to 1: status connecting 2, attempt 1
+    end: next deadline 70.000s, 0 pending
+    "#);
+}
+
+#[test]
+fn one_reconnect_per_change_without_a_wish_to_connect_nothing_is_dialed() {
+    assert_snapshot!(check(script().configure("b").configure_none().configure("c").until(60_000)), @r"
+    0.000s configure b
+    0.000s configure nothing
+    0.000s configure c
+    end: next deadline none, 0 pending
+    ");
+}
+
+#[test]
+fn one_reconnect_per_change_a_first_config_after_the_wish() {
+    let script = script().without_config().connect().at(100).configure("b").until(100);
+    assert_snapshot!(check(script), @r"
+    0.000s connect
+      status: not configured
+    0.100s configure b
+    0.100s due
+      dial 1 to b
+      status: connecting 1, attempt 1
+    end: next deadline 10.100s, 0 pending
+    ");
+}
+
+/// B10, peer behaviour 83: what the old gateway refused says nothing about the new one.
+#[test]
+fn one_reconnect_per_change_ends_a_pause() {
+    let script =
+        script().connect().opened(1).challenge(1).refuse(1, MISMATCH).at(10).configure("b").until(10);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s refusal {"code":"INVALID_REQUEST","message":"unauthorized","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 1
+      hang up 1 now: 1008 "connect failed"
+      status: paused: the gateway refused the credentials (INVALID_REQUEST: unauthorized): configure others, or resume once the gateway takes these
+    0.010s configure b
+    0.010s due
+      dial 2 to b
+      status: connecting 2, attempt 1
+    end: next deadline 10.010s, 0 pending
+    "#);
+}
+
+/// A new config has done nothing wrong yet: it does not inherit the waits of the old one.
+#[test]
+fn one_reconnect_per_change_ends_the_backoff_and_starts_it_anew() {
+    let script = script()
+        .connect()
+        .refused(1)
+        .at(1_001)
+        .refused(2)
+        .at(2_000)
+        .configure("b")
+        .at(2_001)
+        .refused(3)
+        .until(3_001);
+    assert_snapshot!(check(script), @r"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s dial 1 refused
+      status: backoff after attempt 1 until 1.000s: dial failed: the connection was refused
+    1.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    1.001s dial 2 refused
+      status: backoff after attempt 2 until 3.001s: dial failed: the connection was refused
+    2.000s configure b
+    2.000s due
+      dial 3 to b
+      status: connecting 3, attempt 1
+    2.001s dial 3 refused
+      status: backoff after attempt 1 until 3.001s: dial failed: the connection was refused
+    3.001s due
+      dial 4 to b
+      status: connecting 4, attempt 2
+    end: next deadline 13.001s, 0 pending
+    ");
+}
+
+/// B41: what is pending belongs to the old config and ends with it, at once.
+#[test]
+fn one_reconnect_per_change_fails_what_is_pending_at_once() {
+    let script = script()
+        .options(|options| options.max_in_flight = 1)
+        .connect()
+        .ready(1)
+        .request(1)
+        .request(2)
+        .at(100)
+        .configure("b")
+        .request(3)
+        .at(120)
+        .closed(1, 1000, "")
+        .at(130)
+        .ready(2);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    0.000s request #2
+    0.100s configure b
+      fail #1 (Unknown): a new configuration replaced this connection
+      fail #2 (NotSent): a new configuration replaced this connection
+      hang up 1 gracefully: 1000 "configuration changed"
+      status: closing
+    0.100s request #3
+    0.120s closed 1 with 1000 ""
+    0.120s due
+      dial 2 to b
+      status: connecting 2, attempt 1
+    0.130s handshake on 2
+      status: ready 2
+      transmit on 2: #3
+    end: next deadline 30.100s, 1 pending
+    "#);
+}
+
+#[test]
+fn configs_are_equal_by_value() {
+    assert_eq!(config("a"), config("a"));
+    assert_ne!(config("a"), config("b"));
+    assert_eq!(
+        Config::new("ws://a.local").unwrap().token(" t \n"),
+        Config::new("ws://A.local:18789/").unwrap().token("t"),
+    );
+    assert_eq!(
+        Config::new("ws://a.local").unwrap().token("  "),
+        Config::new("ws://a.local").unwrap().password("")
+    );
+}

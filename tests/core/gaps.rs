@@ -1,0 +1,309 @@
+//! `gap_before_event`: what is missing is told before the event that reveals it.
+
+use insta::assert_snapshot;
+
+use crate::script::{HELLO, Script, check, script};
+
+fn events(script: Script, numbers: &[Option<u64>]) -> Script {
+    numbers.iter().fold(script, |script, seq| script.event(1, "e", *seq))
+}
+
+/// B36, peer behaviour 133.
+#[test]
+fn gap_before_event_a_dropped_event_is_told_just_before_the_next() {
+    let script = events(script().subscribe(1).ready(1).at(10), &[Some(1), Some(3), Some(4)]);
+    assert_snapshot!(check(script), @r"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+    0.010s event e 1 on 1
+      to 1: event e 1 of 1
+    0.010s event e 3 on 1
+      to 1: gap of 1: expected 2, received 3
+      to 1: event e 3 of 1
+    0.010s event e 4 on 1
+      to 1: event e 4 of 1
+    end: next deadline 60.010s, 0 pending
+    ");
+}
+
+/// B39, peer behaviour 134: unnumbered, repeated and older events are delivered and move nothing.
+#[test]
+fn gap_before_event_duplicates_older_and_unnumbered_events_cause_no_false_gap() {
+    let numbers = [Some(41), None, Some(42), Some(42), Some(41), Some(42), Some(44)];
+    assert_snapshot!(check(events(script().subscribe(1).ready(1).at(10), &numbers)), @r"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+    0.010s event e 41 on 1
+      to 1: event e 41 of 1
+    0.010s event e on 1
+      to 1: event e without number of 1
+    0.010s event e 42 on 1
+      to 1: event e 42 of 1
+    0.010s event e 42 on 1
+      to 1: event e 42 of 1
+    0.010s event e 41 on 1
+      to 1: event e 41 of 1
+    0.010s event e 42 on 1
+      to 1: event e 42 of 1
+    0.010s event e 44 on 1
+      to 1: gap of 1: expected 43, received 44
+      to 1: event e 44 of 1
+    end: next deadline 60.010s, 0 pending
+    ");
+}
+
+/// B34, peer behaviour 137: the numbering belongs to its connection.
+#[test]
+fn gap_before_event_numbers_start_anew_with_every_connection() {
+    let script = script()
+        .subscribe(1)
+        .ready(1)
+        .event(1, "e", 41)
+        .at(10)
+        .lost(1)
+        .at(2_000)
+        .ready(2)
+        .event(2, "e", 100)
+        .event(2, "e", 102)
+        .at(2_010)
+        .lost(2)
+        .at(5_000)
+        .ready(3)
+        .event(3, "e", 1)
+        .event(3, "e", 3);
+    assert_snapshot!(check(script), @r"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+    0.000s event e 41 on 1
+      to 1: event e 41 of 1
+    0.010s lost 1
+      status: backoff after attempt 1 until 1.010s: the connection was lost: reset
+      to 1: status backoff after attempt 1 until 1.010s: the connection was lost: reset
+    1.010s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+      to 1: status connecting 2, attempt 2
+    2.000s handshake on 2
+      to 1: snapshot of 2 (presence 1 [], health 1 {})
+      status: ready 2
+      to 1: status ready 2
+    2.000s event e 100 on 2
+      to 1: event e 100 of 2
+    2.000s event e 102 on 2
+      to 1: gap of 2: expected 101, received 102
+      to 1: event e 102 of 2
+    2.010s lost 2
+      status: backoff after attempt 2 until 4.010s: the connection was lost: reset
+      to 1: status backoff after attempt 2 until 4.010s: the connection was lost: reset
+    4.010s due
+      dial 3 to a
+      status: connecting 3, attempt 3
+      to 1: status connecting 3, attempt 3
+    5.000s handshake on 3
+      to 1: snapshot of 3 (presence 1 [], health 1 {})
+      status: ready 3
+      to 1: status ready 3
+    5.000s event e 1 on 3
+      to 1: event e 1 of 3
+    5.000s event e 3 on 3
+      to 1: gap of 3: expected 2, received 3
+      to 1: event e 3 of 3
+    end: next deadline 65.000s, 0 pending
+    ");
+}
+
+/// B37: no number tells of a lost last event, but the next connection begins with a snapshot.
+#[test]
+fn gap_before_event_a_lost_tail_is_covered_by_the_next_snapshot() {
+    let script = script()
+        .subscribe(1)
+        .ready(1)
+        .event(1, "e", 1)
+        .at(10)
+        .closed(1, 1008, "slow consumer")
+        .at(2_000)
+        .ready(2);
+    assert_snapshot!(check(script), @r#"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+    0.000s event e 1 on 1
+      to 1: event e 1 of 1
+    0.010s closed 1 with 1008 "slow consumer"
+      status: backoff after attempt 1 until 1.010s: the gateway closed the connection: 1008 "slow consumer"
+      to 1: status backoff after attempt 1 until 1.010s: the gateway closed the connection: 1008 "slow consumer"
+    1.010s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+      to 1: status connecting 2, attempt 2
+    2.000s handshake on 2
+      to 1: snapshot of 2 (presence 1 [], health 1 {})
+      status: ready 2
+      to 1: status ready 2
+    end: next deadline 62.000s, 0 pending
+    "#);
+}
+
+#[test]
+fn gap_before_event_a_gap_before_hello_follows_the_snapshot() {
+    let script = script()
+        .subscribe(1)
+        .opened(1)
+        .challenge(1)
+        .event(1, "e", 1)
+        .event(1, "e", 4)
+        .hello(1, HELLO)
+        .event(1, "e", 5)
+        .event(1, "e", 7);
+    assert_snapshot!(check(script), @r#"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s event e 1 on 1
+    0.000s event e 4 on 1
+    0.000s hello on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+      to 1: event e 1 of 1
+      to 1: gap of 1: expected 2, received 4
+      to 1: event e 4 of 1
+    0.000s event e 5 on 1
+      to 1: event e 5 of 1
+    0.000s event e 7 on 1
+      to 1: gap of 1: expected 6, received 7
+      to 1: event e 7 of 1
+    end: next deadline 60.000s, 0 pending
+    "#);
+}
+
+/// A gateway that floods an attempt before its hello costs bounded memory, and what did not fit is
+/// told.
+#[test]
+fn gap_before_event_early_overflow_becomes_a_gap() {
+    let script = script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1);
+    let script = events(script, &[Some(1), Some(2), Some(3), Some(4), Some(5)]);
+    assert_snapshot!(check(script.hello(1, HELLO).event(1, "e", 6)), @r#"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s event e 1 on 1
+    0.000s event e 2 on 1
+    0.000s event e 3 on 1
+    0.000s event e 4 on 1
+    0.000s event e 5 on 1
+    0.000s hello on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+      to 1: gap of 1: expected 1, received 4
+      to 1: event e 4 of 1
+      to 1: event e 5 of 1
+    0.000s event e 6 on 1
+      to 1: event e 6 of 1
+    end: next deadline 60.000s, 0 pending
+    "#);
+}
+
+/// What is told of an overflow covers all that was dropped, whatever was among it.
+#[test]
+fn gap_before_event_early_overflow_with_holes_repeats_and_unnumbered_events() {
+    let numbers = [Some(7), Some(12), None, Some(12), Some(3), Some(13), Some(14), Some(15)];
+    let script = script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1);
+    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 16)), @r#"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s event e 7 on 1
+    0.000s event e 12 on 1
+    0.000s event e on 1
+    0.000s event e 12 on 1
+    0.000s event e 3 on 1
+    0.000s event e 13 on 1
+    0.000s event e 14 on 1
+    0.000s event e 15 on 1
+    0.000s hello on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+      to 1: gap of 1: expected 3, received 14
+      to 1: event e 14 of 1
+      to 1: event e 15 of 1
+    0.000s event e 16 on 1
+      to 1: event e 16 of 1
+    end: next deadline 60.000s, 0 pending
+    "#);
+}
+
+/// An event is delivered whatever its state version looks like; a `seq` that is none makes it no
+/// event at all.
+#[test]
+fn gap_before_event_a_malformed_number_is_no_number() {
+    let event = |seq: &str| format!(r#"{{"type":"event","event":"e","seq":{seq}}}"#);
+    let script = script()
+        .subscribe(1)
+        .ready(1)
+        .event(1, "e", 1)
+        .frame(1, "negative", &event("-1"))
+        .frame(1, "fraction", &event("2.5"))
+        .frame(1, "text", &event("\"2\""))
+        .frame(1, "huge", &event("9007199254740992"))
+        .event(1, "e", 2);
+    assert_snapshot!(check(script), @r"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+    0.000s event e 1 on 1
+      to 1: event e 1 of 1
+    0.000s negative on 1
+    0.000s fraction on 1
+    0.000s text on 1
+    0.000s huge on 1
+    0.000s event e 2 on 1
+      to 1: event e 2 of 1
+    end: next deadline 60.000s, 0 pending
+    ");
+}

@@ -1,0 +1,366 @@
+//! `no_wedge` and `dead_is_detected`: no stage waits for ever, and no living peer is given up.
+
+use insta::assert_snapshot;
+
+use crate::script::{HELLO, check, script};
+
+/// B57: TCP is up and nobody answers the upgrade.
+#[test]
+fn no_wedge_a_dial_that_never_ends_is_retried() {
+    assert_snapshot!(check(script().connect().until(11_000)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    10.000s due
+      hang up 1 now: 1000 "dial timeout"
+      status: backoff after attempt 1 until 11.000s: the gateway did not finish the Dial stage in time
+    11.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    end: next deadline 21.000s, 0 pending
+    "#);
+}
+
+#[test]
+fn no_wedge_a_challenge_that_never_comes_is_retried() {
+    assert_snapshot!(check(script().connect().at(100).opened(1).until(16_100)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.100s opened 1
+      status: handshaking 1
+    15.100s due
+      hang up 1 now: 1008 "connect challenge timeout"
+      status: backoff after attempt 1 until 16.100s: the gateway did not finish the Challenge stage in time
+    16.100s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    end: next deadline 26.100s, 0 pending
+    "#);
+}
+
+/// Peer behaviour 28; the events in between do not lengthen the wait.
+#[test]
+fn no_wedge_a_hello_that_never_comes_is_retried() {
+    let script = script()
+        .connect()
+        .opened(1)
+        .at(1_000)
+        .challenge(1)
+        .at(14_000)
+        .event(1, "health", 1)
+        .challenge(1)
+        .at(16_500)
+        .hello(1, HELLO)
+        .until(17_000);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    1.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    14.000s event health 1 on 1
+    14.000s challenge on 1
+    16.000s due
+      hang up 1 now: 4000 "connect timeout"
+      status: backoff after attempt 1 until 17.000s: the gateway did not finish the Hello stage in time
+    16.500s hello on 1
+    17.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    end: next deadline 27.000s, 0 pending
+    "#);
+}
+
+/// B65: a slow challenge is waited for, and nothing is sent before it.
+#[test]
+fn no_wedge_a_late_challenge_is_in_time() {
+    let script = script()
+        .connect()
+        .opened(1)
+        .at(1_000)
+        .event(1, "other", None)
+        .hello(1, HELLO)
+        .at(14_999)
+        .challenge(1)
+        .at(29_998)
+        .hello(1, HELLO);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    1.000s event other on 1
+    1.000s hello on 1
+    14.999s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    29.998s hello on 1
+      status: ready 1
+    end: next deadline 89.998s, 0 pending
+    "#);
+}
+
+#[test]
+fn no_wedge_a_challenge_without_a_nonce_ends_the_attempt() {
+    for payload in ["{}", r#"{"nonce":""}"#, r#"{"nonce":"  "}"#, r#"{"nonce":7}"#, "null"] {
+        let text = format!(r#"{{"type":"event","event":"connect.challenge","payload":{payload}}}"#);
+        let history = check(script().connect().opened(1).frame(1, "a challenge", &text));
+        assert!(history.contains(r#"hang up 1 now: 1008 "connect challenge missing nonce""#), "{history}");
+        assert!(history.ends_with("end: next deadline 1.000s, 0 pending\n"), "{history}");
+    }
+}
+
+/// An answer to `connect` that is no hello is a failed attempt like any other.
+#[test]
+fn no_wedge_an_unusable_hello_is_retried() {
+    let hellos = [
+        "{}".to_owned(),
+        "null".to_owned(),
+        "[]".to_owned(),
+        HELLO.replace("hello-ok", "hello-no"),
+        HELLO.replace(r#""protocol":4"#, r#""protocol":3"#),
+        HELLO.replace(r#""snapshot""#, r#""snap""#),
+        HELLO.replace(r#""server""#, r#""servant""#),
+    ];
+    for hello in hellos {
+        let history = check(script().subscribe(1).opened(1).challenge(1).hello(1, &hello));
+        assert!(history.contains("the answer to connect is no hello"), "{hello}\n{history}");
+        assert!(!history.contains("snapshot"), "{history}");
+        assert!(history.ends_with("end: next deadline 1.000s, 0 pending\n"), "{history}");
+    }
+}
+
+/// What a newer gateway adds, and what an older one leaves out, is no reason to fail.
+#[test]
+fn no_wedge_a_hello_may_have_more_and_less() {
+    let hellos = [
+        HELLO.replace(r#""type""#, r#""new":{"a":[1]},"type""#),
+        HELLO.replace(r#""policy""#, r#""police""#),
+        HELLO.replace(r#""auth""#, r#""oath""#),
+        HELLO.replace("30000", "3e4"),
+        HELLO.replace("30000", "-1"),
+        HELLO.replace("30000", "null"),
+        HELLO.replace("hello-ok", r"hello\u002dok"),
+    ];
+    for hello in hellos {
+        let history = check(script().connect().opened(1).challenge(1).hello(1, &hello));
+        assert!(history.contains("status: ready 1"), "{hello}\n{history}");
+        assert!(history.ends_with("end: next deadline 60.000s, 0 pending\n"), "{hello}\n{history}");
+    }
+}
+
+/// Protocol 9: the gateway's own handshake timer and unreadable frames end in a clean close.
+#[test]
+fn no_wedge_a_clean_close_before_hello_is_retried() {
+    let script = script().connect().opened(1).challenge(1).at(100).closed(1, 1000, "").until(1_100);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.100s closed 1 with 1000 ""
+      status: backoff after attempt 1 until 1.100s: the gateway closed the connection: 1000 ""
+    1.100s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    end: next deadline 11.100s, 0 pending
+    "#);
+}
+
+/// Garbage is neither an answer nor a reason to hang up (protocol 2.5).
+#[test]
+fn no_wedge_garbage_during_the_handshake_is_ignored() {
+    let script = script()
+        .connect()
+        .opened(1)
+        .frame(1, "garbage", "\u{0}not json")
+        .challenge(1)
+        .frame(1, "garbage", "[]")
+        .frame(1, "a foreign answer", r#"{"type":"res","id":"1","ok":true,"payload":{}}"#)
+        .frame(1, "a foreign refusal", r#"{"type":"res","id":7,"ok":false}"#)
+        .at(100)
+        .hello(1, HELLO);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s garbage on 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s garbage on 1
+    0.000s a foreign answer on 1
+    0.000s a foreign refusal on 1
+    0.100s hello on 1
+      status: ready 1
+    end: next deadline 60.100s, 0 pending
+    "#);
+}
+
+/// B60, B61: however a connection ended, also by our own close, a wanted one comes back.
+#[test]
+fn no_wedge_every_end_of_a_connection_leads_to_the_next() {
+    for (code, reason) in [
+        (1000, ""),
+        (1001, "bye"),
+        (1002, "protocol error"),
+        (1005, ""),
+        (1006, ""),
+        (1008, "slow consumer"),
+        (1009, ""),
+        (1011, "internal"),
+        (1012, "service restart"),
+        (1013, "gateway starting"),
+        (4000, "tick timeout"),
+        (4001, "gateway auth changed"),
+        (4999, "new"),
+    ] {
+        let script = script().connect().ready(1).at(100).closed(1, code, reason).at(1_200).ready(2);
+        let history = check(script);
+        assert!(history.contains("status: ready 2"), "{code}\n{history}");
+    }
+}
+
+/// B63: exactly two tick intervals after the last sign of life, and then a new attempt (B61).
+#[test]
+fn dead_is_detected_after_exactly_twice_the_tick_interval() {
+    let script = script().connect().ready(1).at(10_000).event(1, "tick", 1).until(71_000);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    10.000s event tick 1 on 1
+    70.000s due
+      hang up 1 now: 4000 "tick timeout"
+      status: backoff after attempt 1 until 71.000s: nothing arrived for 60s
+    71.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    end: next deadline 81.000s, 0 pending
+    "#);
+}
+
+/// B64: whatever arrives shows that the peer lives, be it a ping or nonsense.
+#[test]
+fn dead_is_detected_by_silence_only_any_traffic_keeps_alive() {
+    let script = script()
+        .connect()
+        .ready(1)
+        .at(59_000)
+        .activity(1)
+        .at(118_000)
+        .frame(1, "garbage", "nonsense")
+        .at(177_000)
+        .event(1, "chat", None)
+        .at(236_000)
+        .frame(1, "a foreign answer", r#"{"type":"res","id":"1","ok":true}"#)
+        .until(295_999);
+    assert_snapshot!(check(script), @r"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    59.000s activity on 1
+    118.000s garbage on 1
+    177.000s event chat on 1
+    236.000s a foreign answer on 1
+    end: next deadline 296.000s, 0 pending
+    ");
+}
+
+/// What we write says nothing about the peer: a half-open connection takes writes for a long time.
+#[test]
+fn dead_is_detected_although_writes_succeed() {
+    let script = script()
+        .connect()
+        .ready(1)
+        .at(30_000)
+        .request_for(1, None)
+        .written(1, 2)
+        .at(59_000)
+        .request_for(2, None)
+        .written(1, 1)
+        .until(60_000);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    30.000s request #1
+      transmit on 1: #1
+    30.000s written 2 on 1
+    59.000s request #2
+      transmit on 1: #2
+    59.000s written 1 on 1
+    60.000s due
+      hang up 1 now: 4000 "tick timeout"
+      fail #1 (Unknown): nothing arrived for 60s
+      fail #2 (Unknown): nothing arrived for 60s
+      status: backoff after attempt 1 until 61.000s: nothing arrived for 60s
+    end: next deadline 61.000s, 0 pending
+    "#);
+}
+
+/// B53: the new connection starts with a clean slate.
+#[test]
+fn dead_is_detected_on_each_connection_by_its_own_silence() {
+    let script = script().connect().ready(1).at(61_500).ready(2).until(121_499);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    60.000s due
+      hang up 1 now: 4000 "tick timeout"
+      status: backoff after attempt 1 until 61.000s: nothing arrived for 60s
+    61.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    61.500s handshake on 2
+      status: ready 2
+    end: next deadline 121.500s, 0 pending
+    "#);
+}
+
+/// Peer behaviour 130: no tick interval is too absurd to work with.
+#[test]
+fn dead_is_detected_with_absurd_tick_intervals_clamped() {
+    let mut ends = String::new();
+    for interval in ["0", "1", "999", "30000", "600000", "600001", "18446744073709551615", "1e300"] {
+        let hello = HELLO.replace("30000", interval);
+        let history = check(script().connect().opened(1).challenge(1).hello(1, &hello));
+        ends.push_str(&format!("{interval} ms: {}\n", history.lines().last().unwrap()));
+    }
+    assert_snapshot!(ends, @r"
+    0 ms: end: next deadline 2.000s, 0 pending
+    1 ms: end: next deadline 2.000s, 0 pending
+    999 ms: end: next deadline 2.000s, 0 pending
+    30000 ms: end: next deadline 60.000s, 0 pending
+    600000 ms: end: next deadline 1200.000s, 0 pending
+    600001 ms: end: next deadline 1200.000s, 0 pending
+    18446744073709551615 ms: end: next deadline 1200.000s, 0 pending
+    1e300 ms: end: next deadline 1200.000s, 0 pending
+    ");
+}

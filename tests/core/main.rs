@@ -1,0 +1,23 @@
+//! The rules of the sans-IO core, through its public API.
+//!
+//! A test is named for the invariant it belongs to and for its situation; numbers like B04 refer to
+//! bugs that real clients of this kind had. Most tests are a script and the history that follows from
+//! it (see `script.rs`); rules that hold for every history are in `laws.rs`.
+
+mod config_changes;
+mod credentials;
+mod endpoint;
+mod gaps;
+mod judge;
+mod laws;
+mod limits;
+mod liveness;
+mod mailbox;
+mod pauses;
+mod reconnect;
+mod requests;
+mod script;
+mod shared_attempt;
+mod shutdown;
+mod snapshots;
+mod sockets;

@@ -1,0 +1,418 @@
+//! `no_storm`: dials keep their distance.
+
+use insta::assert_snapshot;
+use onesocket::core::{Config, Connection, Effect, Input, Instant, Status};
+use proptest::prelude::*;
+
+use crate::script::{STARTING, Script, check, config, script};
+
+/// B56: the first attempt is like any other.
+#[test]
+fn no_storm_refused_dials_wait_longer_and_longer() {
+    let script = script()
+        .connect()
+        .refused(1)
+        .at(2_000)
+        .refused(2)
+        .at(5_000)
+        .refused(3)
+        .at(10_000)
+        .refused(4)
+        .at(20_000)
+        .refused(5)
+        .at(40_000)
+        .refused(6)
+        .at(80_000)
+        .refused(7);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s dial 1 refused
+      status: backoff after attempt 1 until 1.000s: dial failed: the connection was refused
+    1.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    2.000s dial 2 refused
+      status: backoff after attempt 2 until 4.000s: dial failed: the connection was refused
+    4.000s due
+      dial 3 to a
+      status: connecting 3, attempt 3
+    5.000s dial 3 refused
+      status: backoff after attempt 3 until 9.000s: dial failed: the connection was refused
+    9.000s due
+      dial 4 to a
+      status: connecting 4, attempt 4
+    10.000s dial 4 refused
+      status: backoff after attempt 4 until 18.000s: dial failed: the connection was refused
+    18.000s due
+      dial 5 to a
+      status: connecting 5, attempt 5
+    20.000s dial 5 refused
+      status: backoff after attempt 5 until 36.000s: dial failed: the connection was refused
+    36.000s due
+      dial 6 to a
+      status: connecting 6, attempt 6
+    40.000s dial 6 refused
+      status: backoff after attempt 6 until 70.000s: dial failed: the connection was refused
+    70.000s due
+      dial 7 to a
+      status: connecting 7, attempt 7
+    80.000s due
+      hang up 7 now: 1000 "dial timeout"
+      status: backoff after attempt 7 until 110.000s: the gateway did not finish the Dial stage in time
+    80.000s dial 7 refused
+    end: next deadline 110.000s, 0 pending
+    "#);
+}
+
+/// B48: a socket that opens proves nothing; a gateway that opens and rejects is waited for longer
+/// and longer.
+#[test]
+fn no_storm_open_then_reject_grows() {
+    let reject = |script: Script, epoch| {
+        script.opened(epoch).challenge(epoch).refuse(epoch, r#"{"code":"UNAVAILABLE","message":"busy"}"#)
+    };
+    let script = reject(script().connect(), 1);
+    let script = reject(script.at(1_500), 2);
+    let script = reject(script.at(4_000), 3);
+    let script = reject(script.at(9_000), 4);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s refusal {"code":"UNAVAILABLE","message":"busy"} on 1
+      hang up 1 now: 1008 "connect failed"
+      status: backoff after attempt 1 until 1.000s: the gateway refused to connect: UNAVAILABLE: busy
+    1.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    1.500s opened 2
+      status: handshaking 2
+    1.500s challenge on 2
+      transmit on 2: connect {"token":"token-a"}
+    1.500s refusal {"code":"UNAVAILABLE","message":"busy"} on 2
+      hang up 2 now: 1008 "connect failed"
+      status: backoff after attempt 2 until 3.500s: the gateway refused to connect: UNAVAILABLE: busy
+    3.500s due
+      dial 3 to a
+      status: connecting 3, attempt 3
+    4.000s opened 3
+      status: handshaking 3
+    4.000s challenge on 3
+      transmit on 3: connect {"token":"token-a"}
+    4.000s refusal {"code":"UNAVAILABLE","message":"busy"} on 3
+      hang up 3 now: 1008 "connect failed"
+      status: backoff after attempt 3 until 8.000s: the gateway refused to connect: UNAVAILABLE: busy
+    8.000s due
+      dial 4 to a
+      status: connecting 4, attempt 4
+    9.000s opened 4
+      status: handshaking 4
+    9.000s challenge on 4
+      transmit on 4: connect {"token":"token-a"}
+    9.000s refusal {"code":"UNAVAILABLE","message":"busy"} on 4
+      hang up 4 now: 1008 "connect failed"
+      status: backoff after attempt 4 until 17.000s: the gateway refused to connect: UNAVAILABLE: busy
+    end: next deadline 17.000s, 0 pending
+    "#);
+}
+
+/// B48: nor does a hello that is followed by a kick.
+#[test]
+fn no_storm_hello_then_kick_grows() {
+    let kick = |script: Script, epoch| script.ready(epoch).closed(epoch, 4001, "gateway auth changed");
+    let script = kick(script().connect(), 1);
+    let script = kick(script.at(1_500), 2);
+    let script = kick(script.at(4_000), 3);
+    let script = kick(script.at(9_000), 4);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s closed 1 with 4001 "gateway auth changed"
+      status: backoff after attempt 1 until 1.000s: the gateway closed the connection: 4001 "gateway auth changed"
+    1.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    1.500s handshake on 2
+      status: ready 2
+    1.500s closed 2 with 4001 "gateway auth changed"
+      status: backoff after attempt 2 until 3.500s: the gateway closed the connection: 4001 "gateway auth changed"
+    3.500s due
+      dial 3 to a
+      status: connecting 3, attempt 3
+    4.000s handshake on 3
+      status: ready 3
+    4.000s closed 3 with 4001 "gateway auth changed"
+      status: backoff after attempt 3 until 8.000s: the gateway closed the connection: 4001 "gateway auth changed"
+    8.000s due
+      dial 4 to a
+      status: connecting 4, attempt 4
+    9.000s handshake on 4
+      status: ready 4
+    9.000s closed 4 with 4001 "gateway auth changed"
+      status: backoff after attempt 4 until 17.000s: the gateway closed the connection: 4001 "gateway auth changed"
+    end: next deadline 17.000s, 0 pending
+    "#);
+}
+
+#[test]
+fn no_storm_a_stable_connection_resets_the_waits() {
+    let script = script()
+        .connect()
+        .refused(1)
+        .at(1_500)
+        .refused(2)
+        .at(4_000)
+        .ready(3)
+        .at(33_999)
+        .lost(3)
+        .at(40_000)
+        .ready(4)
+        .at(70_000)
+        .lost(4);
+    assert_snapshot!(check(script), @r"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s dial 1 refused
+      status: backoff after attempt 1 until 1.000s: dial failed: the connection was refused
+    1.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    1.500s dial 2 refused
+      status: backoff after attempt 2 until 3.500s: dial failed: the connection was refused
+    3.500s due
+      dial 3 to a
+      status: connecting 3, attempt 3
+    4.000s handshake on 3
+      status: ready 3
+    33.999s lost 3
+      status: backoff after attempt 3 until 37.999s: the connection was lost: reset
+    37.999s due
+      dial 4 to a
+      status: connecting 4, attempt 4
+    40.000s handshake on 4
+      status: ready 4
+    70.000s lost 4
+      status: backoff after attempt 1 until 71.000s: the connection was lost: reset
+    end: next deadline 71.000s, 0 pending
+    ");
+}
+
+/// B55, peer behaviours 51 and 52: the gateway's wish lengthens one wait, and the next one is back on
+/// schedule; a wish shorter than the wait changes nothing.
+#[test]
+fn no_storm_retry_after_is_a_floor() {
+    let busy = |ms: u64| {
+        format!(r#"{{"code":"UNAVAILABLE","message":"busy","retryable":true,"retryAfterMs":{ms}}}"#)
+    };
+    let script = script().connect().opened(1).challenge(1).refuse(1, &busy(90_000));
+    let script = script.at(90_100).opened(2).challenge(2).refuse(2, &busy(1));
+    let script = script.at(93_000).opened(3).challenge(3).refuse(3, &busy(0));
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s refusal {"code":"UNAVAILABLE","message":"busy","retryable":true,"retryAfterMs":90000} on 1
+      hang up 1 now: 1008 "connect failed"
+      status: backoff after attempt 1 until 90.000s: the gateway refused to connect: UNAVAILABLE: busy
+    90.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    90.100s opened 2
+      status: handshaking 2
+    90.100s challenge on 2
+      transmit on 2: connect {"token":"token-a"}
+    90.100s refusal {"code":"UNAVAILABLE","message":"busy","retryable":true,"retryAfterMs":1} on 2
+      hang up 2 now: 1008 "connect failed"
+      status: backoff after attempt 2 until 92.100s: the gateway refused to connect: UNAVAILABLE: busy
+    92.100s due
+      dial 3 to a
+      status: connecting 3, attempt 3
+    93.000s opened 3
+      status: handshaking 3
+    93.000s challenge on 3
+      transmit on 3: connect {"token":"token-a"}
+    93.000s refusal {"code":"UNAVAILABLE","message":"busy","retryable":true,"retryAfterMs":0} on 3
+      hang up 3 now: 1008 "connect failed"
+      status: backoff after attempt 3 until 97.000s: the gateway refused to connect: UNAVAILABLE: busy
+    end: next deadline 97.000s, 0 pending
+    "#);
+}
+
+/// Peer behaviour 53: a gateway cannot send its clients away for ever.
+#[test]
+fn no_storm_an_absurd_retry_after_is_capped() {
+    let absurd = r#"{"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":9007199254740991}"#;
+    assert_snapshot!(check(script().connect().opened(1).challenge(1).refuse(1, absurd)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s refusal {"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":9007199254740991} on 1
+      hang up 1 now: 1008 "connect failed"
+      status: backoff after attempt 1 until 600.000s: the gateway refused to connect: UNAVAILABLE: m
+    end: next deadline 600.000s, 0 pending
+    "#);
+}
+
+/// Options may forbid to believe any wish; the wait is then the backoff's own, not none.
+#[test]
+fn no_storm_a_low_retry_after_max_does_not_shorten_a_wait() {
+    let busy = r#"{"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":90000}"#;
+    let script = script().options(|options| options.backoff.retry_after_max = std::time::Duration::ZERO);
+    assert_snapshot!(check(script.connect().opened(1).challenge(1).refuse(1, busy)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s refusal {"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":90000} on 1
+      hang up 1 now: 1008 "connect failed"
+      status: backoff after attempt 1 until 1.000s: the gateway refused to connect: UNAVAILABLE: m
+    end: next deadline 1.000s, 0 pending
+    "#);
+}
+
+/// Protocol 17.2: a gateway that is starting is asked again soon, and the attempt does not count.
+#[test]
+fn no_storm_a_starting_gateway_is_asked_again_soon() {
+    let script = script()
+        .connect()
+        .refused(1)
+        .at(1_100)
+        .opened(2)
+        .challenge(2)
+        .refuse(2, STARTING)
+        .at(1_700)
+        .opened(3)
+        .challenge(3)
+        .refuse(3, STARTING)
+        .at(2_300)
+        .refused(4);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s dial 1 refused
+      status: backoff after attempt 1 until 1.000s: dial failed: the connection was refused
+    1.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    1.100s opened 2
+      status: handshaking 2
+    1.100s challenge on 2
+      transmit on 2: connect {"token":"token-a"}
+    1.100s refusal {"code":"UNAVAILABLE","message":"gateway starting","retryable":true,"retryAfterMs":500,"details":{"reason":"startup-sidecars"}} on 2
+      hang up 2 now: 1008 "connect failed"
+      status: backoff after attempt 1 until 1.600s: the gateway refused to connect: UNAVAILABLE: gateway starting
+    1.600s due
+      dial 3 to a
+      status: connecting 3, attempt 2
+    1.700s opened 3
+      status: handshaking 3
+    1.700s challenge on 3
+      transmit on 3: connect {"token":"token-a"}
+    1.700s refusal {"code":"UNAVAILABLE","message":"gateway starting","retryable":true,"retryAfterMs":500,"details":{"reason":"startup-sidecars"}} on 3
+      hang up 3 now: 1008 "connect failed"
+      status: backoff after attempt 1 until 2.200s: the gateway refused to connect: UNAVAILABLE: gateway starting
+    2.200s due
+      dial 4 to a
+      status: connecting 4, attempt 2
+    2.300s dial 4 refused
+      status: backoff after attempt 2 until 4.300s: dial failed: the connection was refused
+    end: next deadline 4.300s, 0 pending
+    "#);
+}
+
+/// A gateway that never finishes starting is not asked twice a second for ever.
+#[test]
+fn no_storm_a_gateway_that_never_finishes_starting_meets_the_backoff() {
+    let mut script = script().connect();
+    for attempt in 1..=20 {
+        script = script.at(attempt * 600).opened(attempt).challenge(attempt).refuse(attempt, STARTING);
+    }
+    for (attempt, at) in [(21, 13_000), (22, 15_000), (23, 18_000), (24, 23_000)] {
+        script = script.at(at).opened(attempt).challenge(attempt).refuse(attempt, STARTING);
+    }
+    let history = check(script);
+    let waits: Vec<&str> = history.lines().filter(|line| line.contains("status: backoff")).collect();
+    assert_snapshot!(waits[18..].join("\n"), @r"
+    status: backoff after attempt 0 until 11.900s: the gateway refused to connect: UNAVAILABLE: gateway starting
+    status: backoff after attempt 0 until 12.500s: the gateway refused to connect: UNAVAILABLE: gateway starting
+    status: backoff after attempt 1 until 14.000s: the gateway refused to connect: UNAVAILABLE: gateway starting
+    status: backoff after attempt 2 until 17.000s: the gateway refused to connect: UNAVAILABLE: gateway starting
+    status: backoff after attempt 3 until 22.000s: the gateway refused to connect: UNAVAILABLE: gateway starting
+    status: backoff after attempt 4 until 31.000s: the gateway refused to connect: UNAVAILABLE: gateway starting
+    ");
+}
+
+/// The waits of `attempts` refused dials in a row, in seconds.
+fn waits(seed: u64, attempts: usize) -> Vec<f64> {
+    let config: std::sync::Arc<Config> = config("a");
+    let mut core = Connection::new(Some(config), onesocket::core::Options::default(), seed).unwrap();
+    let mut now = Instant::ZERO;
+    let mut waits = Vec::new();
+    let mut effects = Vec::new();
+    core.step(now, Input::Command(onesocket::core::Command::Connect), &mut effects);
+    while waits.len() < attempts {
+        core.step(now, Input::Timeout, &mut effects);
+        let Some(Effect::Dial { epoch, .. }) =
+            effects.drain(..).find(|effect| matches!(effect, Effect::Dial { .. }))
+        else {
+            panic!("a wait ends with a dial")
+        };
+        let error = onesocket::core::DialError::Refused;
+        core.step(now, Input::DialFailed { epoch, error }, &mut effects);
+        let Status::Backoff { until, .. } = core.status() else { panic!("a refused dial is retried") };
+        waits.push(until.since(now).as_secs_f64());
+        now = *until;
+    }
+    waits
+}
+
+proptest! {
+    /// A21, A23: the waits lie in their envelope, whatever the seed.
+    #[test]
+    fn no_storm_waits_are_jittered_within_their_envelope(seed: u64) {
+        for (index, wait) in waits(seed, 10).into_iter().enumerate() {
+            let top = (1.2 * f64::from(1 << index)).min(30.0);
+            prop_assert!(wait <= top && wait >= top / 1.2 - 1e-5, "wait {index} was {wait}");
+        }
+    }
+}
+
+/// A21: clients that lost the same gateway do not return in step.
+#[test]
+fn no_storm_a_fleet_spreads() {
+    let mut firsts: Vec<f64> = (0..100).map(|seed| waits(seed, 1)[0]).collect();
+    firsts.sort_by(f64::total_cmp);
+    let together = firsts.windows(20).filter(|window| window[19] - window[0] < 0.01).count();
+    assert_eq!(together, 0, "20 of 100 clients return within 10 ms");
+    assert!(firsts[99] - firsts[0] > 0.15, "the spread is used");
+}

@@ -1,0 +1,671 @@
+//! `settles_once`: every request ends exactly once, and says truly whether it can have been seen.
+
+use insta::assert_snapshot;
+use onesocket::core::{Command, Connection, Effect, Epoch, Input, Instant, Reply, RequestId, WireText};
+
+use crate::script::{HELLO, answer, challenge, check, config, options, refusal, script};
+
+const NO: &str = r#"{"code":"INVALID_REQUEST","message":"no"}"#;
+
+#[test]
+fn settles_once_answers_may_come_in_any_order() {
+    let script = script()
+        .connect()
+        .ready(1)
+        .request(1)
+        .request(2)
+        .request(3)
+        .at(10)
+        .reply(1, 3, r#"{"who":3}"#)
+        .reply(1, 1, r#"{"who":1}"#)
+        .reject(1, 2, NO);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    0.000s request #2
+      transmit on 1: #2
+    0.000s request #3
+      transmit on 1: #3
+    0.010s answer to #3 on 1
+      complete #3 over 1: {"who":3}
+    0.010s answer to #1 on 1
+      complete #1 over 1: {"who":1}
+    0.010s error for #2 on 1
+      fail #2 (Rejected): INVALID_REQUEST: no
+    end: next deadline 60.010s, 0 pending
+    "#);
+}
+
+/// B43: late and repeated answers, also those of a request that timed out or was cancelled.
+#[test]
+fn settles_once_late_and_repeated_answers_are_inert() {
+    let script = script()
+        .connect()
+        .ready(1)
+        .request_for(1, Some(100))
+        .request(2)
+        .request(3)
+        .cancel(2)
+        .at(200)
+        .reply(1, 1, r#"{"late":1}"#)
+        .reply(1, 2, r#"{"cancelled":2}"#)
+        .reply(1, 3, "{}")
+        .reply(1, 3, r#"{"again":3}"#)
+        .reject(1, 3, NO)
+        .request(4)
+        .reply(1, 1, "{}")
+        .reply(1, 4, "{}");
+    assert_snapshot!(check(script), @r"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    0.000s request #2
+      transmit on 1: #2
+    0.000s request #3
+      transmit on 1: #3
+    0.000s cancel #2
+    0.100s due
+      fail #1 (Unknown): no answer within 100ms
+    0.200s answer to #1 on 1
+    0.200s answer to #2 on 1
+    0.200s answer to #3 on 1
+      complete #3 over 1: {}
+    0.200s answer to #3 on 1
+    0.200s error for #3 on 1
+    0.200s request #4
+      transmit on 1: #4
+    0.200s answer to #1 on 1
+    0.200s answer to #4 on 1
+      complete #4 over 1: {}
+    end: next deadline 60.200s, 0 pending
+    ");
+}
+
+/// Answers that were never asked for: the gateway echoes ids as they are, also numbers (2.3).
+#[test]
+fn settles_once_foreign_ids_are_inert() {
+    let mut script = script().connect().ready(1).request(1).at(10);
+    for id in
+        ["7", "\"\"", "null", "\"invalid\"", "\"1\"", "\"00000000-1\"", "[\"$1\"]", "\"$1 \"", "\"$11\""]
+    {
+        let text = format!(r#"{{"type":"res","id":{id},"ok":true,"payload":{{}}}}"#);
+        script = script.frame(1, &format!("id {id}"), &text);
+    }
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    0.010s id 7 on 1
+    0.010s id "" on 1
+    0.010s id null on 1
+    0.010s id "invalid" on 1
+    0.010s id "1" on 1
+    0.010s id "00000000-1" on 1
+    0.010s id ["$1"] on 1
+    0.010s id "$1 " on 1
+    0.010s id "$11" on 1
+    end: next deadline 30.000s, 1 pending
+    "#);
+}
+
+/// An id is compared as text: another spelling of the same numbers is another id.
+#[test]
+fn settles_once_another_spelling_of_an_id_is_foreign() {
+    for seed in 0..20 {
+        let mut core = Connection::new(Some(config("a")), options(), seed).unwrap();
+        let epoch = Epoch(1);
+        let mut feed = |input| {
+            let mut effects = Vec::new();
+            core.step(Instant::ZERO, input, &mut effects);
+            effects.into_iter().find_map(|effect| match effect {
+                Effect::Transmit { text, .. } => {
+                    let frame: serde_json::Value = serde_json::from_str(&text.0).unwrap();
+                    Some(frame["id"].as_str().unwrap().to_owned())
+                }
+                Effect::Complete { outcome, .. } => Some(format!("{outcome:?}")),
+                _ => None,
+            })
+        };
+        let received = |text: String| Input::Received { epoch, text: WireText::from(text.as_str()) };
+        feed(Input::Command(Command::Connect));
+        feed(Input::Timeout);
+        feed(Input::Opened { epoch });
+        let id = feed(received(challenge())).expect("connect is sent");
+        feed(received(answer(&id, HELLO)));
+        let request = Command::Request {
+            id: RequestId(5),
+            method: "m".into(),
+            params: None,
+            timeout: None,
+            reply: Reply::First,
+        };
+        let id = feed(Input::Command(request)).expect("a request is sent");
+        let (prefix, number) = id.split_once('-').unwrap();
+        let shorter = prefix.trim_start_matches('0');
+        for spelling in [
+            id.to_uppercase(),
+            format!("{prefix}-0{number}"),
+            format!("{prefix}-+{number}"),
+            format!("+{}-{number}", &prefix[1..]),
+            format!("{shorter}-{number}"),
+            format!("0{prefix}-{number}"),
+        ] {
+            let outcome = (spelling != id).then(|| feed(received(answer(&spelling, "{}")))).flatten();
+            assert_eq!(outcome, None, "{spelling} is not {id}");
+        }
+        assert!(feed(received(answer(&id, "{}"))).is_some());
+    }
+}
+
+/// The id of `connect` answers nothing once hello is there, and the id of a request is no hello.
+#[test]
+fn settles_once_a_second_hello_is_inert() {
+    let script = script().connect().ready(1).request(1).at(10).hello(1, "{}").refuse(1, NO).reply(1, 1, "{}");
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    0.010s hello on 1
+    0.010s refusal {"code":"INVALID_REQUEST","message":"no"} on 1
+    0.010s answer to #1 on 1
+      complete #1 over 1: {}
+    end: next deadline 60.010s, 0 pending
+    "#);
+}
+
+#[test]
+fn settles_once_malformed_answers_are_no_answers() {
+    let id = "$1";
+    let script = script()
+        .connect()
+        .ready(1)
+        .request(1)
+        .at(10)
+        .frame(1, "garbage", "not json")
+        .frame(1, "no ok", &format!(r#"{{"type":"res","id":"{id}"}}"#))
+        .frame(1, "ok of the wrong type", &format!(r#"{{"type":"res","id":"{id}","ok":1}}"#))
+        .frame(
+            1,
+            "error of the wrong type",
+            &format!(r#"{{"type":"res","id":"{id}","ok":false,"error":"e"}}"#),
+        )
+        .frame(1, "a request", &format!(r#"{{"type":"req","id":"{id}","method":"m"}}"#))
+        .frame(1, "nothing but ok", &format!(r#"{{"type":"res","id":"{id}","ok":true}}"#));
+    assert_snapshot!(check(script), @r"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    0.010s garbage on 1
+    0.010s no ok on 1
+    0.010s ok of the wrong type on 1
+    0.010s error of the wrong type on 1
+    0.010s a request on 1
+    0.010s nothing but ok on 1
+      complete #1 over 1: null
+    end: next deadline 60.010s, 0 pending
+    ");
+}
+
+/// B40: no gateway can keep a caller waiting longer than the caller is ready to wait, and the error
+/// says whether the request can have arrived.
+#[test]
+fn settles_once_timeouts_tell_queued_from_sent() {
+    let script =
+        script().request_for(1, Some(500)).request_for(2, Some(5_000)).at(1_000).ready(1).until(100_000);
+    assert_snapshot!(check(script), @r#"
+    0.000s request #1
+    0.000s request #2
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.500s due
+      fail #1 (NotSent): no answer within 500ms
+    1.000s handshake on 1
+      status: ready 1
+      transmit on 1: #2
+    5.000s due
+      fail #2 (Unknown): no answer within 5s
+    61.000s due
+      hang up 1 now: 4000 "tick timeout"
+      status: backoff after attempt 1 until 62.000s: nothing arrived for 60s
+    62.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    72.000s due
+      hang up 2 now: 1000 "dial timeout"
+      status: backoff after attempt 2 until 74.000s: the gateway did not finish the Dial stage in time
+    74.000s due
+      dial 3 to a
+      status: connecting 3, attempt 3
+    84.000s due
+      hang up 3 now: 1000 "dial timeout"
+      status: backoff after attempt 3 until 88.000s: the gateway did not finish the Dial stage in time
+    88.000s due
+      dial 4 to a
+      status: connecting 4, attempt 4
+    98.000s due
+      hang up 4 now: 1000 "dial timeout"
+      status: backoff after attempt 4 until 106.000s: the gateway did not finish the Dial stage in time
+    end: next deadline 106.000s, 0 pending
+    "#);
+}
+
+#[test]
+fn settles_once_a_request_without_a_deadline_waits_as_long_as_the_connection_lives() {
+    let mut script = script().connect().ready(1).request_for(1, None);
+    for minute in 1..=5 {
+        script = script.at(minute * 50_000).event(1, "tick", None);
+    }
+    assert_snapshot!(check(script.reply(1, 1, "{}")), @r"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    50.000s event tick on 1
+    100.000s event tick on 1
+    150.000s event tick on 1
+    200.000s event tick on 1
+    250.000s event tick on 1
+    250.000s answer to #1 on 1
+      complete #1 over 1: {}
+    end: next deadline 310.000s, 0 pending
+    ");
+}
+
+/// B44, B45: what was sent fails when the connection does; what was not sent stays queued.
+#[test]
+fn settles_once_a_lost_connection_fails_what_was_sent_and_keeps_what_was_not() {
+    let script = script()
+        .options(|options| options.max_in_flight = 2)
+        .connect()
+        .ready(1)
+        .request(1)
+        .request(2)
+        .request(3)
+        .at(10)
+        .closed(1, 1012, "service restart")
+        .at(2_000)
+        .ready(2)
+        .reply(2, 3, "{}");
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    0.000s request #2
+      transmit on 1: #2
+    0.000s request #3
+    0.010s closed 1 with 1012 "service restart"
+      fail #1 (Unknown): the gateway closed the connection: 1012 "service restart"
+      fail #2 (Unknown): the gateway closed the connection: 1012 "service restart"
+      status: backoff after attempt 1 until 1.010s: the gateway closed the connection: 1012 "service restart"
+    1.010s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    2.000s handshake on 2
+      status: ready 2
+      transmit on 2: #3
+    2.000s answer to #3 on 2
+      complete #3 over 2: {}
+    end: next deadline 62.000s, 0 pending
+    "#);
+}
+
+/// B45: a dead peer never confirms a close, so nothing waits for it.
+#[test]
+fn settles_once_pending_requests_fail_when_the_watchdog_fires() {
+    let script = script().connect().ready(1).request_for(1, None).request_for(2, Some(90_000)).until(60_000);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    0.000s request #2
+      transmit on 1: #2
+    60.000s due
+      hang up 1 now: 4000 "tick timeout"
+      fail #1 (Unknown): nothing arrived for 60s
+      fail #2 (Unknown): nothing arrived for 60s
+      status: backoff after attempt 1 until 61.000s: nothing arrived for 60s
+    end: next deadline 61.000s, 0 pending
+    "#);
+}
+
+/// B43 across connections: request ids are never used again, so an old answer cannot come over the
+/// new connection and be taken for another's.
+#[test]
+fn settles_once_an_answer_of_the_past_connection_repeated_on_the_new_one_is_inert() {
+    let script = script()
+        .connect()
+        .ready(1)
+        .request(1)
+        .at(10)
+        .lost(1)
+        .at(2_000)
+        .ready(2)
+        .request(2)
+        .reply(2, 1, r#"{"who":1}"#)
+        .reply(2, 2, r#"{"who":2}"#);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    0.010s lost 1
+      fail #1 (Unknown): the connection was lost: reset
+      status: backoff after attempt 1 until 1.010s: the connection was lost: reset
+    1.010s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    2.000s handshake on 2
+      status: ready 2
+    2.000s request #2
+      transmit on 2: #2
+    2.000s answer to #1 on 2
+    2.000s answer to #2 on 2
+      complete #2 over 2: {"who":2}
+    end: next deadline 62.000s, 0 pending
+    "#);
+}
+
+/// A gateway that guesses the id of a request it has not been sent does not answer it.
+#[test]
+fn settles_once_a_queued_request_cannot_be_answered() {
+    let script = script()
+        .options(|options| options.max_in_flight = 1)
+        .connect()
+        .ready(1)
+        .request(1)
+        .request(12)
+        // The id of request 1 with a 2 behind it is the id of request 12.
+        .frame(1, "guess", &answer("$1", "{}").replace("$1", "$12"))
+        .at(10)
+        .reply(1, 1, "{}")
+        .reply(1, 12, "{}");
+    assert_snapshot!(check(script), @r"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    0.000s request #12
+    0.000s guess on 1
+    0.010s answer to #1 on 1
+      complete #1 over 1: {}
+      transmit on 1: #12
+    0.010s answer to #12 on 1
+      complete #12 over 1: {}
+    end: next deadline 60.010s, 0 pending
+    ");
+}
+
+/// Protocol 5.7 and 5.8: a failure keeps all the gateway said.
+#[test]
+fn settles_once_a_rejection_keeps_code_and_message() {
+    let script = script()
+        .connect()
+        .ready(1)
+        .request(1)
+        .request(2)
+        .at(10)
+        .reject(
+            1,
+            1,
+            r#"{"code":"NEW_CODE","message":"m","details":{"code":"D"},"retryable":true,"retryAfterMs":250}"#,
+        )
+        .frame(1, "an error without an error", r#"{"type":"res","id":"$2","ok":false}"#);
+    assert_snapshot!(check(script), @r"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1
+      transmit on 1: #1
+    0.000s request #2
+      transmit on 1: #2
+    0.010s error for #1 on 1
+      fail #1 (Rejected): NEW_CODE: m
+    0.010s an error without an error on 1
+      fail #2 (Rejected): UNAVAILABLE: request failed
+    end: next deadline 60.010s, 0 pending
+    ");
+}
+
+/// Protocol 12.4: only the literal `accepted` is a promise of more, and only for those who wait.
+#[test]
+fn settles_once_two_phase_accepted_then_final() {
+    let accepted = r#"{"status":"accepted","runId":"r"}"#;
+    let script = script()
+        .connect()
+        .ready(1)
+        .request_final(1)
+        .request_final(2)
+        .request_final(3)
+        .request(4)
+        .at(10)
+        .reply(1, 1, accepted)
+        .reply(1, 1, accepted)
+        .reply(1, 2, accepted)
+        .reply(1, 3, r#"{"status":"started"}"#)
+        .reply(1, 4, accepted)
+        .at(5_000)
+        .reply(1, 1, r#"{"status":"ok"}"#)
+        .reply(1, 1, r#"{"status":"ok"}"#)
+        .reject(1, 2, NO)
+        .reply(1, 4, r#"{"status":"ok"}"#);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1 to its final answer
+      transmit on 1: #1
+    0.000s request #2 to its final answer
+      transmit on 1: #2
+    0.000s request #3 to its final answer
+      transmit on 1: #3
+    0.000s request #4
+      transmit on 1: #4
+    0.010s answer to #1 on 1
+      accepted #1: {"status":"accepted","runId":"r"}
+    0.010s answer to #1 on 1
+    0.010s answer to #2 on 1
+      accepted #2: {"status":"accepted","runId":"r"}
+    0.010s answer to #3 on 1
+      complete #3 over 1: {"status":"started"}
+    0.010s answer to #4 on 1
+      complete #4 over 1: {"status":"accepted","runId":"r"}
+    5.000s answer to #1 on 1
+      complete #1 over 1: {"status":"ok"}
+    5.000s answer to #1 on 1
+    5.000s error for #2 on 1
+      fail #2 (Rejected): INVALID_REQUEST: no
+    5.000s answer to #4 on 1
+    end: next deadline 65.000s, 0 pending
+    "#);
+}
+
+/// Peer behaviour 110: a failure is final, whatever its payload looks like.
+#[test]
+fn settles_once_a_failure_that_looks_accepted_is_final() {
+    let text = r#"{"type":"res","id":"$1","ok":false,"payload":{"status":"accepted"},"error":{"code":"X","message":"m"}}"#;
+    let script = script().connect().ready(1).request_final(1).at(10).frame(1, "failure", text);
+    assert_snapshot!(check(script), @r"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1 to its final answer
+      transmit on 1: #1
+    0.010s failure on 1
+      fail #1 (Rejected): X: m
+    end: next deadline 60.010s, 0 pending
+    ");
+}
+
+/// Between acknowledgement and final answer a request is like any other that was sent.
+#[test]
+fn settles_once_an_accepted_request_fails_with_its_connection() {
+    let script = script()
+        .connect()
+        .ready(1)
+        .request_final(1)
+        .at(10)
+        .reply(1, 1, r#"{"status":"accepted"}"#)
+        .at(20)
+        .lost(1)
+        .at(2_000)
+        .ready(2)
+        .reply(2, 1, r#"{"status":"ok"}"#);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      status: ready 1
+    0.000s request #1 to its final answer
+      transmit on 1: #1
+    0.010s answer to #1 on 1
+      accepted #1: {"status":"accepted"}
+    0.020s lost 1
+      fail #1 (Unknown): the connection was lost: reset
+      status: backoff after attempt 1 until 1.020s: the connection was lost: reset
+    1.020s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    2.000s handshake on 2
+      status: ready 2
+    2.000s answer to #1 on 2
+    end: next deadline 62.000s, 0 pending
+    "#);
+}
+
+/// Requests go out in the order they were made, also when they had to wait.
+#[test]
+fn settles_once_the_order_of_requests_is_kept() {
+    let script = script()
+        .options(|options| options.max_in_flight = 2)
+        .request(1)
+        .request(2)
+        .request(3)
+        .request(4)
+        .at(10)
+        .ready(1)
+        .reply(1, 2, "{}")
+        .cancel(1);
+    assert_snapshot!(check(script), @r"
+    0.000s request #1
+    0.000s request #2
+    0.000s request #3
+    0.000s request #4
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.010s handshake on 1
+      status: ready 1
+      transmit on 1: #1
+      transmit on 1: #2
+    0.010s answer to #2 on 1
+      complete #2 over 1: {}
+      transmit on 1: #3
+    0.010s cancel #1
+      transmit on 1: #4
+    end: next deadline 30.000s, 2 pending
+    ");
+}
+
+/// A refused hello does not touch the queue; a refusal that pauses empties it, with the reason.
+#[test]
+fn settles_once_queued_requests_survive_a_retry_and_end_with_a_pause() {
+    let pause =
+        r#"{"code":"INVALID_REQUEST","message":"bad token","details":{"code":"AUTH_TOKEN_MISMATCH"}}"#;
+    let script = script()
+        .request_for(1, None)
+        .opened(1)
+        .challenge(1)
+        .frame(1, "refusal", &refusal(crate::script::CONNECT, r#"{"code":"UNAVAILABLE","message":"later"}"#))
+        .at(2_000)
+        .opened(2)
+        .challenge(2)
+        .refuse(2, pause)
+        .request(2);
+    assert_snapshot!(check(script), @r#"
+    0.000s request #1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s refusal on 1
+      hang up 1 now: 1008 "connect failed"
+      status: backoff after attempt 1 until 1.000s: the gateway refused to connect: UNAVAILABLE: later
+    1.000s due
+      dial 2 to a
+      status: connecting 2, attempt 2
+    2.000s opened 2
+      status: handshaking 2
+    2.000s challenge on 2
+      transmit on 2: connect {"token":"token-a"}
+    2.000s refusal {"code":"INVALID_REQUEST","message":"bad token","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 2
+      hang up 2 now: 1008 "connect failed"
+      fail #1 (NotSent): the connection is paused: the gateway refused the credentials (INVALID_REQUEST: bad token): configure others, or resume once the gateway takes these
+      status: paused: the gateway refused the credentials (INVALID_REQUEST: bad token): configure others, or resume once the gateway takes these
+    2.000s request #2
+      fail #2 (NotSent): the connection is paused: the gateway refused the credentials (INVALID_REQUEST: bad token): configure others, or resume once the gateway takes these
+    end: next deadline none, 0 pending
+    "#);
+}

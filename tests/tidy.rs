@@ -1,0 +1,373 @@
+//! The rules of the source tree that no compiler checks, each with its reason.
+//!
+//! A rule is one row of [`RULES`]: which files it is for, what breaks it, and two examples that show
+//! that it notices what it should and nothing else. A failure names file, line and rule.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The most lines a file of the library or the simulator may have: what one person reads in a sitting.
+const LINES_MAX: usize = 650;
+
+/// A rule of the tree.
+struct Rule {
+    name: &'static str,
+    because: &'static str,
+    /// Whether the rule is for the file at this path.
+    covers: fn(&str) -> bool,
+    /// Whether this line breaks the rule.
+    breaks: fn(Line<'_>) -> bool,
+    /// A file and its text that break the rule, and one that does not.
+    caught: (&'static str, &'static str),
+    spared: (&'static str, &'static str),
+}
+
+/// One line of a file, with what is around it.
+#[derive(Clone, Copy)]
+struct Line<'t> {
+    /// The whole line.
+    text: &'t str,
+    /// The line without a comment.
+    code: &'t str,
+    /// The next line with any code on it.
+    next: &'t str,
+    /// Counts from 1.
+    number: usize,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        name: "the core is sans-IO",
+        because: "time, randomness and I/O come in as arguments, or no history can be repeated",
+        covers: |path| path.starts_with("src/core/"),
+        breaks: |line| {
+            let banned = [
+                "tokio",
+                "futures",
+                "futures_core",
+                "futures_util",
+                "std::time::Instant",
+                "SystemTime",
+                "std::thread",
+                "thread_local!",
+                "std::fs",
+                "std::io",
+                "std::process",
+                "env::var",
+                "rand::random",
+                "getrandom",
+                "OsRng",
+                "RandomState",
+                "TcpStream",
+                "TcpListener",
+                "UdpSocket",
+                "UnixStream",
+                "ToSocketAddrs",
+                "static mut",
+                "OnceLock",
+                "LazyLock",
+                "println!",
+                "tracing",
+            ];
+            let grouped = line.code.contains("std::time::{") && line.code.contains("Instant");
+            grouped || names_any(line.code, &banned)
+        },
+        caught: ("src/core/x.rs", "use std::time::{Duration, Instant};"),
+        spared: ("src/core/x.rs", "use super::time::Instant; // not std::time::Instant, not tokio's"),
+    },
+    Rule {
+        name: "the core has ordered maps only",
+        because: "the order of a hash map differs from run to run, and effects would with it",
+        covers: |path| path.starts_with("src/core/"),
+        breaks: |line| names_any(line.code, &["HashMap", "HashSet", "hash_map", "hash_set"]),
+        caught: ("src/core/x.rs", "use std::collections::{BTreeMap, HashMap};"),
+        spared: ("src/core/x.rs", "#[derive(Hash)] struct Key;"),
+    },
+    Rule {
+        name: "the core knows nothing of its driver",
+        because: "it must build, and be understood, alone",
+        covers: |path| path.starts_with("src/core/"),
+        breaks: |line| {
+            names_any(line.code, &["crate::driver", "crate::client", "crate::network", "crate::net"])
+        },
+        caught: ("src/core/x.rs", "use crate::driver::Driver;"),
+        spared: ("src/core/x.rs", "use crate::core::Payload;"),
+    },
+    Rule {
+        name: "the library knows nothing of its simulator",
+        because: "what is tested must be what is shipped",
+        covers: |path| path.starts_with("src/"),
+        breaks: |line| names_any(line.text, &["onesocket_sim", "turmoil", "cfg(sim)", "feature = \"sim\""]),
+        caught: ("src/driver/x.rs", "#[cfg(not(turmoil))]"),
+        spared: ("src/driver/x.rs", "/// A simulation brings its own network."),
+    },
+    Rule {
+        name: "cfg(test) is for `mod tests` only",
+        because: "a branch that only tests take is a branch that nobody tests",
+        covers: |path| path.starts_with("src/"),
+        breaks: |line| {
+            let gate = line.code.contains("cfg(test)") || line.code.contains("cfg_attr(test");
+            let opens_tests = line.code.trim() == "#[cfg(test)]" && line.next.trim().starts_with("mod tests");
+            line.code.contains("cfg!(test)") || (gate && !opens_tests)
+        },
+        caught: ("src/driver/x.rs", "#[cfg(test)]\npub fn hook() {}"),
+        spared: ("src/driver/x.rs", "#[cfg(test)]\nmod tests {"),
+    },
+    Rule {
+        name: "the driver is generic over its network",
+        because: "the same loop runs over TCP, TLS and every simulated network",
+        covers: |path| path.starts_with("src/driver"),
+        breaks: |line| {
+            names_any(line.code, &["crate::net", "tokio::net", "TcpStream", "TcpNetwork", "TlsNetwork"])
+        },
+        caught: ("src/driver/x.rs", "use crate::net::TcpNetwork;"),
+        spared: ("src/driver/x.rs", "use crate::network::Network;"),
+    },
+    Rule {
+        name: "the client names no concrete network",
+        because: "consumers see one type, whatever their bytes travel over",
+        covers: |path| path == "src/client.rs" || path.starts_with("src/client/"),
+        breaks: |line| {
+            names_any(line.code, &["crate::net", "tokio::net", "TcpStream", "TcpNetwork", "TlsNetwork"])
+        },
+        caught: ("src/client.rs", "    let network = crate::net::TcpNetwork;"),
+        spared: ("src/client.rs", "pub fn spawn<N: Network>(self, network: N) {}"),
+    },
+    Rule {
+        name: "the gateway model shares nothing with the library",
+        because: "two ends with one parser agree on its mistakes",
+        covers: |path| path.starts_with("sim/src/gateway"),
+        breaks: |line| names_any(line.code, &["onesocket"]),
+        caught: ("sim/src/gateway/x.rs", "use onesocket::core::frame::decode;"),
+        spared: ("sim/src/gateway/x.rs", "//! Shares no code with `onesocket::core`."),
+    },
+    Rule {
+        name: "the gateway model is sans-IO",
+        because: "one model serves every tier, and its history must repeat",
+        covers: |path| path.starts_with("sim/src/gateway"),
+        breaks: |line| {
+            let banned =
+                ["tokio", "turmoil", "std::time::Instant", "SystemTime", "std::thread", "HashMap", "HashSet"];
+            names_any(line.code, &banned)
+        },
+        caught: ("sim/src/gateway/x.rs", "let at = tokio::time::Instant::now();"),
+        spared: ("sim/src/gateway/x.rs", "use std::collections::BTreeMap;"),
+    },
+    Rule {
+        name: "only the turmoil tier names turmoil",
+        because: "the other tiers run without its clock, its random numbers and its hosts",
+        covers: |path| path.starts_with("sim/src/") && !path.starts_with("sim/src/turmoil_tier"),
+        breaks: |line| names_any(line.code, &["turmoil::", "use turmoil", "extern crate turmoil"]),
+        caught: ("sim/src/host/x.rs", "let stream = turmoil::net::TcpStream::connect(address).await?;"),
+        spared: ("sim/src/run.rs", "Self::Turmoil => crate::turmoil_tier::run(plan),"),
+    },
+    Rule {
+        name: "oracles judge records",
+        because: "an oracle that looks inside what it judges is wrong in the same way",
+        covers: |path| path.starts_with("sim/src/oracle"),
+        breaks: |line| {
+            let inside = [
+                "crate::machine",
+                "crate::stream",
+                "crate::turmoil_tier",
+                "crate::host",
+                "crate::pipe",
+                "crate::director",
+                "crate::gateway",
+                "tokio",
+            ];
+            let library = line.code.split("onesocket::").skip(1).any(|rest| !rest.starts_with("core::"));
+            library || names_any(line.code, &inside) || names_any(line.code, &["Connection"])
+        },
+        caught: ("sim/src/oracle/x.rs", "use onesocket::Client;"),
+        spared: ("sim/src/oracle/x.rs", "use onesocket::core::{Delivery, Instant};"),
+    },
+    Rule {
+        name: "a file is read in one sitting",
+        because: "a longer one has two reasons to change",
+        covers: |path| path.starts_with("src/") || path.starts_with("sim/src/"),
+        breaks: |line| line.number == LINES_MAX + 1,
+        caught: ("src/x.rs", LONG),
+        spared: ("src/x.rs", "//! Short."),
+    },
+    Rule {
+        name: "only the installed gateway's tests are ignored",
+        because: "a test that nobody runs tells nobody anything",
+        covers: |_| true,
+        breaks: |line| {
+            let reason = line.code.split_once("#[ignore").map(|(_, reason)| reason);
+            reason.is_some_and(|reason| !reason.contains("gateway") && !reason.contains("npm"))
+        },
+        caught: ("tests/x.rs", "#[ignore = \"flaky\"]"),
+        spared: ("tests/x.rs", "#[ignore = \"needs the gateway: run tests/real_gateway/install\"]"),
+    },
+    Rule {
+        name: "nothing is left for later",
+        because: "what is to be done is done, or is no one's to find in a comment",
+        covers: |_| true,
+        breaks: |line| {
+            names_any(line.text, &["TODO", "FIXME", "XXX"])
+                || names_any(line.code, &["todo!", "unimplemented!"])
+        },
+        caught: ("sim/src/x.rs", "        todo!()"),
+        spared: ("sim/src/x.rs", "let todos = 1;"),
+    },
+    Rule {
+        name: "nothing sleeps for real",
+        because: "a test that waits for a clock is slow where it passes and wrong where it does not",
+        // The command line shows progress to people, who live in real time.
+        covers: |path| !path.starts_with("sim/src/cli/"),
+        breaks: |line| names_any(line.code, &["thread::sleep", "sleep_ms", "park_timeout"]),
+        caught: ("tests/x.rs", "    std::thread::sleep(Duration::from_millis(10));"),
+        spared: ("sim/src/cli/x.rs", "    thread::sleep(Duration::from_millis(100));"),
+    },
+    Rule {
+        name: "types are named for what they are",
+        because: "a Manager, a Helper or a Util can be anything, and becomes it",
+        covers: |_| true,
+        breaks: |line| {
+            let keywords = ["struct", "enum", "trait", "type", "union", "mod"];
+            let words: Vec<&str> = words(line.code).collect();
+            words.windows(2).any(|pair| {
+                let name = pair[1].to_ascii_lowercase();
+                keywords.contains(&pair[0])
+                    && ["manager", "helper", "util"].iter().any(|vague| name.contains(vague))
+            })
+        },
+        caught: ("src/x.rs", "pub(crate) struct SocketManager {"),
+        spared: ("src/x.rs", "let helper = manager(util);"),
+    },
+];
+
+/// A file that is one line too long.
+const LONG: &str = {
+    const BYTES: [u8; LINES_MAX + 1] = [b'\n'; LINES_MAX + 1];
+    match std::str::from_utf8(&BYTES) {
+        Ok(text) => text,
+        Err(_) => panic!("line ends are text"),
+    }
+};
+
+#[test]
+fn the_tree_keeps_its_rules() {
+    let files = sources();
+    assert!(files.len() > 50, "only {} source files were found", files.len());
+    let mut report = String::new();
+    for (path, text) in &files {
+        for (line, rule) in violations(path, text) {
+            let _ = writeln!(report, "{path}:{line}: {} ({})", rule.name, rule.because);
+        }
+    }
+    assert!(report.is_empty(), "\n{report}");
+}
+
+/// A rule that catches nothing would pass for ever.
+#[test]
+fn every_rule_catches_what_breaks_it_and_spares_what_does_not() {
+    for rule in RULES {
+        let caught = |(path, text): (&str, &str)| {
+            violations(path, text).iter().any(|(_, found)| std::ptr::eq(*found, rule))
+        };
+        assert!(caught(rule.caught), "{} does not catch {:?}", rule.name, rule.caught.1);
+        assert!(!caught(rule.spared), "{} catches {:?}", rule.name, rule.spared.1);
+    }
+}
+
+#[test]
+fn every_word_that_is_banned_from_the_core_is_caught() {
+    for word in [
+        "use tokio::sync::mpsc;",
+        "use futures_util::Stream;",
+        "let now = std::time::Instant::now();",
+        "let now = SystemTime::now();",
+        "let map = HashMap::new();",
+        "let set: HashSet<u8> = x;",
+        "use std::net::TcpStream;",
+        "use std::net::{IpAddr, UdpSocket};",
+        "std::thread::spawn(f);",
+        "std::fs::read(path);",
+        "std::env::var(\"TOKEN\");",
+        "rand::random::<u64>();",
+    ] {
+        assert!(!violations("src/core/x.rs", word).is_empty(), "{word} is not caught");
+    }
+    for word in ["std::env::consts::OS", "env!(\"CARGO_PKG_VERSION\")", "use std::net::IpAddr;"] {
+        assert!(violations("src/core/x.rs", word).is_empty(), "{word} is caught");
+    }
+}
+
+#[test]
+fn a_violation_is_found_at_its_line() {
+    let found = violations("src/core/x.rs", "//! A clock.\n\nuse std::time::SystemTime;\n");
+    assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3]);
+}
+
+/// Where `text`, the file at `path`, breaks which rule.
+fn violations(path: &str, text: &str) -> Vec<(usize, &'static Rule)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for rule in RULES.iter().filter(|rule| (rule.covers)(path)) {
+        for (index, text) in lines.iter().enumerate() {
+            let rest = lines[index + 1..].iter().map(|line| without_comment(line));
+            let next = rest.into_iter().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            let line = Line { text, code: without_comment(text), next, number: index + 1 };
+            if (rule.breaks)(line) {
+                found.push((line.number, rule));
+            }
+        }
+    }
+    found
+}
+
+/// The part of a line before a comment. A `//` that follows a colon is part of a url.
+fn without_comment(line: &str) -> &str {
+    let comment = line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':'));
+    comment.map_or(line, |(at, _)| &line[..at])
+}
+
+/// Whether `code` names one of these, as whole words.
+fn names_any(code: &str, names: &[&str]) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    names.iter().any(|name| {
+        code.match_indices(name).any(|(at, _)| {
+            let before = code[..at].chars().next_back();
+            let after = code[at + name.len()..].chars().next();
+            let open_end = !name.ends_with(is_part);
+            !(name.starts_with(is_part) && before.is_some_and(is_part))
+                && (open_end || !after.is_some_and(is_part))
+        })
+    })
+}
+
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// All source files of the tree, but for this one, which has to spell out what it bans.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for top in ["src", "tests", "examples", "benches", "sim", "fuzz"] {
+        collect(&root.join(top), &mut files);
+    }
+    files.sort();
+    let named = files.into_iter().map(|file| {
+        let path = file.strip_prefix(root).expect("it was found below the root");
+        let path = path.to_str().expect("paths are text").replace('\\', "/");
+        (path, std::fs::read_to_string(&file).expect("a source file is text"))
+    });
+    named.filter(|(path, _)| path != "tests/tidy.rs").collect()
+}
+
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries {
+        let path = entry.expect("a directory can be read").path();
+        let is_ours = !path.ends_with("target") && !path.ends_with("node_modules");
+        if path.is_dir() && is_ours {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
