@@ -193,21 +193,22 @@ fn target_folder(workspace: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from)
 }
 
-/// What a build of the simulator needs.
-const NEEDED: [&str; 6] = ["Cargo.toml", "Cargo.lock", "src", "sim/Cargo.toml", "sim/src", "README.md"];
+/// What a build of the simulator does not need, and what would be large to copy.
+const LEFT_OUT: [&str; 4] = ["target", ".git", "fuzz", "scenarios"];
 
 fn copy_workspace(workspace: &Path, copy: &Path) -> Result<(), MutantError> {
-    let failed = |what: &str| {
-        let what = format!("{what} cannot be copied");
-        move |why| MutantError::Io { what: what.clone(), why }
+    let failed = |what: &Path| {
+        let what = format!("{} cannot be copied", what.display());
+        move |why| MutantError::Io { what, why }
     };
-    for needed in NEEDED {
-        let from = workspace.join(needed);
-        if from.is_dir() {
-            copy_folder(&from, &copy.join(needed)).map_err(failed(needed))?;
-        } else if from.exists() {
-            copy_file(&from, &copy.join(needed)).map_err(failed(needed))?;
+    for entry in fs::read_dir(workspace).map_err(failed(workspace))? {
+        let entry = entry.map_err(failed(workspace))?;
+        let (from, to) = (entry.path(), copy.join(entry.file_name()));
+        if LEFT_OUT.iter().any(|name| entry.file_name() == *name) {
+            continue;
         }
+        let copied = if from.is_dir() { copy_folder(&from, &to) } else { copy_file(&from, &to) };
+        copied.map_err(failed(&from))?;
     }
     Ok(())
 }
