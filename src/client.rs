@@ -4,8 +4,8 @@ use std::collections::hash_map::RandomState;
 use std::future::{Future, IntoFuture};
 use std::hash::{BuildHasher, Hasher};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,17 +23,20 @@ use crate::driver::notice::{Notice, NoticeReader};
 use crate::driver::order::{Inbox, Order, Postbox, Standing, Waiter};
 use crate::driver::{Driver, OrderSender, ShutdownReport};
 use crate::network::Network;
+use crate::token_store::TokenStore;
 
 /// Config changes that may wait for the driver at once; further callers wait for their turn.
 const CONFIGURES_WAITING: usize = 16;
 
 /// Makes a client. Nothing is dialed until something is wanted of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct Builder {
     config: Option<Arc<Config>>,
+    token_store: Option<Arc<dyn TokenStore>>,
     options: Options,
     seed: Option<u64>,
+    fixed: bool,
 }
 
 impl Builder {
@@ -49,10 +52,22 @@ impl Builder {
         self
     }
 
+    /// Keeps the device tokens that gateways issue, for configs that name a device.
+    pub fn token_store(mut self, store: impl TokenStore) -> Self {
+        self.token_store = Some(Arc::new(store));
+        self
+    }
+
     /// Fixes the randomness (jitter and the prefix of request ids), for a repeatable run. By default
     /// it differs with every client.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Lets nobody change the config afterwards, because others share the client for this very config.
+    pub(crate) fn fixed(mut self) -> Self {
+        self.fixed = true;
         self
     }
 
@@ -63,14 +78,18 @@ impl Builder {
     /// [`ConfigError::Option`] when an option is out of range.
     pub fn build<N: Network>(self, network: N) -> Result<(Client, Driver<N>), ConfigError> {
         let seed = self.seed.unwrap_or_else(fresh_seed);
-        let core = Connection::new(self.config, self.options.clone(), seed)?;
+        let fixed_config = self.fixed.then(|| self.config.clone());
+        let mut core = Connection::new(self.config, self.options.clone(), seed)?;
+        if self.token_store.is_some() {
+            core = core.with_token_store();
+        }
         let (orders, receiver) = mpsc::unbounded_channel();
         let (status_notice, status) = Notice::new(Status::Idle);
         let (stopped_notice, stopped) = Notice::new(None);
         let standing = Arc::new(Standing::default());
         let inbox = Inbox::new(receiver, Arc::clone(&standing), stopped_notice);
         let options = &self.options;
-        let driver = Driver::new(core, options, network, inbox, status_notice);
+        let driver = Driver::new(core, options, network, self.token_store, inbox, status_notice);
         let shared = Shared {
             orders,
             standing,
@@ -83,6 +102,8 @@ impl Builder {
             request_limit: options.max_in_flight.saturating_add(options.max_queued),
             subscription_permits: Arc::new(Semaphore::new(options.max_subscriptions)),
             configure_permits: Arc::new(Semaphore::new(CONFIGURES_WAITING)),
+            next_ticket: AtomicU64::new(1),
+            fixed_config,
             options: self.options,
         };
         Ok((Client { shared: Arc::new(shared) }, driver))
@@ -123,7 +144,35 @@ struct Shared {
     request_limit: usize,
     subscription_permits: Arc<Semaphore>,
     configure_permits: Arc<Semaphore>,
+    /// Numbers the config changes in the order in which somebody set out to make them.
+    next_ticket: AtomicU64,
+    /// The config that stays, if it must stay.
+    fixed_config: Option<Option<Arc<Config>>>,
     options: Options,
+}
+
+/// A handle that keeps nothing alive.
+#[derive(Clone)]
+pub(crate) struct WeakClient {
+    shared: Weak<Shared>,
+    stopped: NoticeReader<Option<ShutdownReport>>,
+}
+
+/// A place in the order of config changes: of two, the one taken later wins, whichever is applied first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// Why a config was not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigureError {
+    /// The client belongs to a [`Hub`](crate::Hub), where others share it for its config: take a
+    /// client for the new config from the hub, and drop this one.
+    #[error("the config of a client that a hub shares cannot be changed: take another client from the hub")]
+    Shared,
+    /// The client was shut down.
+    #[error("the client was shut down")]
+    ShutDown,
 }
 
 /// Why a connection is not ready and does not become so by itself.
@@ -230,18 +279,61 @@ impl Client {
     ///
     /// An equal config changes nothing. A different one fails what is pending as superseded,
     /// retires the socket and connects once, if a connection is wanted. Of several changes in quick
-    /// succession the latest wins.
+    /// succession the latest wins: the one whose call was first polled last.
+    /// What [`follow`](crate::config_source::follow) brings counts from the moment in which its source
+    /// was asked.
     ///
     /// Cancel safe: a config whose future was polled may be applied even if the future is dropped.
-    pub async fn configure(&self, config: Option<Config>) {
+    ///
+    /// # Errors
+    /// [`ConfigureError`]; then nothing has changed.
+    pub async fn configure(&self, config: Option<Config>) -> Result<(), ConfigureError> {
+        self.configure_as(self.ticket(), config).await
+    }
+
+    /// A place in the order of config changes, for somebody who sets out to find a config.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket(self.shared.next_ticket.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// [`configure`](Self::configure) for somebody who set out earlier. A config that is older than the
+    /// one in force is dropped (B24).
+    pub(crate) async fn configure_as(
+        &self,
+        ticket: Ticket,
+        config: Option<Config>,
+    ) -> Result<(), ConfigureError> {
+        let config = config.map(Arc::new);
+        if let Some(fixed) = &self.shared.fixed_config {
+            return if *fixed == config { Ok(()) } else { Err(ConfigureError::Shared) };
+        }
         let permit = Arc::clone(&self.shared.configure_permits).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
         let (applied, done) = oneshot::channel();
-        let order = Order::Configure { config: config.map(Arc::new), permit, applied };
-        if self.shared.orders.send(order).is_ok() {
-            // A driver that stops instead has no use for a config.
-            let _ = done.await;
-        }
+        let order = Order::Configure { ticket, config, permit, applied };
+        self.shared.orders.send(order).map_err(|_| ConfigureError::ShutDown)?;
+        // A driver that stops drops what it has not taken.
+        done.await.map_err(|_| ConfigureError::ShutDown)
+    }
+
+    /// Whether the config can never change.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.shared.fixed_config.is_some()
+    }
+
+    /// The same client, without keeping it alive.
+    pub(crate) fn downgrade(&self) -> WeakClient {
+        WeakClient { shared: Arc::downgrade(&self.shared), stopped: self.shared.stopped.clone() }
+    }
+
+    /// Whether somebody has asked for the end of this client.
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shared.standing.shut_down.load(Ordering::Acquire)
+    }
+
+    /// Begins a shutdown without waiting for its end.
+    pub(crate) fn begin_shutdown(&self) {
+        self.shared.order_once(&self.shared.standing.shut_down, Order::ShutDown);
     }
 
     /// The network is back: cuts a backoff short, without a second attempt beside the first.
@@ -274,9 +366,21 @@ impl Client {
     /// Cancel safe: the shutdown goes on without its caller.
     pub async fn shutdown(&self) -> ShutdownReport {
         let shared = &self.shared;
-        shared.order_once(&shared.standing.shut_down, Order::ShutDown);
+        self.begin_shutdown();
         // None means that the driver was dropped, which leaves nothing either.
         shared.stopped.find(|report| *report).await.unwrap_or_default()
+    }
+}
+
+impl WeakClient {
+    /// The client, while anybody else still holds it.
+    pub(crate) fn upgrade(&self) -> Option<Client> {
+        self.shared.upgrade().map(|shared| Client { shared })
+    }
+
+    /// What the shutdown ended, once it is over; nothing if the driver was dropped without one.
+    pub(crate) async fn stopped(&self) -> Option<ShutdownReport> {
+        self.stopped.find(|report| *report).await
     }
 }
 

@@ -45,16 +45,28 @@ pub mod core;
 #[cfg(feature = "driver")]
 mod client;
 #[cfg(feature = "driver")]
+pub mod config_source;
+#[cfg(feature = "driver")]
 mod driver;
+#[cfg(feature = "driver")]
+pub mod endpoint_store;
+#[cfg(feature = "driver")]
+pub mod hub;
 #[cfg(feature = "net")]
 pub mod net;
 #[cfg(feature = "driver")]
 pub mod network;
+#[cfg(feature = "driver")]
+pub mod token_store;
 
 #[cfg(feature = "driver")]
-pub use client::{Builder, Client, NotReady, RequestBuilder, RequestFuture, SubscribeError, Subscription};
+pub use client::{
+    Builder, Client, ConfigureError, NotReady, RequestBuilder, RequestFuture, SubscribeError, Subscription,
+};
 #[cfg(feature = "driver")]
 pub use driver::{Driver, ShutdownReport};
+#[cfg(feature = "driver")]
+pub use hub::Hub;
 
 /// The README's example is compiled as a test.
 #[cfg(all(doctest, feature = "net"))]

@@ -1,12 +1,13 @@
 //! The only loop: it carries inputs to the core and effects to the world, and decides nothing.
 //!
-//! Each turn runs in one fixed order (commands, socket, deadline) with a bound on each part, so that
+//! Each turn runs in one fixed order (commands, token store, socket, deadline) with a bound on each part, so that
 //! the same inputs give the same history and no part can starve another. Nothing is awaited while an
 //! effect is carried out.
 
 pub(crate) mod notice;
 pub(crate) mod order;
 mod socket;
+mod token_work;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -17,14 +18,17 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
+use crate::client::Ticket;
 use crate::core::{
     Command, Connection, Effect, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
 };
 use crate::network::Network;
+use crate::token_store::TokenStore;
 
 use notice::Notice;
 use order::{Inbox, Order, Postbox, Waiter};
 use socket::Socket;
+use token_work::{Errand, TokenWork};
 
 /// Orders taken in one turn, so that a flood of them cannot starve the socket.
 const ORDERS_PER_TURN: usize = 64;
@@ -50,8 +54,11 @@ pub struct Driver<N: Network> {
     max_message_bytes: usize,
     socket: Option<Socket<N::Stream>>,
     inbox: Inbox,
+    token_work: TokenWork,
     waiters: BTreeMap<RequestId, Waiter>,
     subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
+    /// Whose config is in force; nobody's before the first change.
+    config_from: Option<Ticket>,
     status: Notice<Status>,
     /// Whether the log has been told of the outage that lasts now.
     outage_told: bool,
@@ -70,6 +77,7 @@ impl<N: Network> Driver<N> {
         core: Connection,
         options: &Options,
         network: N,
+        token_store: Option<Arc<dyn TokenStore>>,
         inbox: Inbox,
         status: Notice<Status>,
     ) -> Self {
@@ -80,8 +88,10 @@ impl<N: Network> Driver<N> {
             max_message_bytes: options.max_message_bytes,
             socket: None,
             inbox,
+            token_work: TokenWork::new(token_store),
             waiters: BTreeMap::new(),
             subscribers: BTreeMap::new(),
+            config_from: None,
             status,
             outage_told: false,
             started,
@@ -123,9 +133,10 @@ impl<N: Network> Driver<N> {
     /// One turn; true if anything happened.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         let ordered = self.take_orders(cx);
+        let fetched = self.drive_token_work(cx);
         let moved = self.drive_socket(cx);
         let due = self.drive_deadline(cx);
-        ordered || moved || due
+        ordered || fetched || moved || due
     }
 
     fn take_orders(&mut self, cx: &mut Context<'_>) -> bool {
@@ -159,8 +170,12 @@ impl<N: Network> Driver<N> {
                 self.subscribers.remove(&id);
                 self.step(Input::Command(Command::Unsubscribe { id }));
             }
-            Order::Configure { config, permit, applied } => {
-                self.step(Input::Command(Command::Configure(config)));
+            Order::Configure { ticket, config, permit, applied } => {
+                // Whoever set out earlier comes too late, also with the answer of a slow lookup (B24).
+                if self.config_from < Some(ticket) {
+                    self.config_from = Some(ticket);
+                    self.step(Input::Command(Command::Configure(config)));
+                }
                 drop(permit);
                 // The caller may have stopped waiting for the word.
                 let _ = applied.send(());
@@ -181,6 +196,12 @@ impl<N: Network> Driver<N> {
             });
         }
         self.step(Input::Command(Command::ShutDown));
+    }
+
+    fn drive_token_work(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(input) = self.token_work.poll(cx) else { return false };
+        self.step(input);
+        true
     }
 
     fn drive_socket(&mut self, cx: &mut Context<'_>) -> bool {
@@ -244,6 +265,9 @@ impl<N: Network> Driver<N> {
                     self.socket = None;
                 }
             }
+            Effect::LoadToken { epoch, key } => self.token_work.add(Errand::Load { epoch, key }),
+            Effect::SaveToken { key, token } => self.token_work.add(Errand::Save { key, token }),
+            Effect::ClearToken { key, token } => self.token_work.add(Errand::Clear { key, token }),
             Effect::Accepted { id, payload } => {
                 if let Some(waiter) = self.waiters.get_mut(&id) {
                     waiter.accepted(payload);

@@ -30,8 +30,12 @@ impl<T> Notice<T> {
     }
 
     pub(crate) fn post(&self, value: T) {
+        self.change(|old| *old = value);
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut T)) {
         if let Some(sender) = &self.sender {
-            sender.send_replace(value);
+            sender.send_modify(change);
         }
         self.changed.notify_waiters();
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::client::Ticket;
 use crate::core::mailbox::Mailbox;
 use crate::core::{Config, Payload, Push, Reply, RequestError, RequestId, Response, SubscriptionId};
 
@@ -33,6 +34,7 @@ pub(crate) enum Order {
     },
     Unsubscribe(SubscriptionId),
     Configure {
+        ticket: Ticket,
         config: Option<Arc<Config>>,
         permit: OwnedSemaphorePermit,
         applied: oneshot::Sender<()>,

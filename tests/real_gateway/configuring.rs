@@ -54,13 +54,13 @@ async fn a_wrong_token_pauses_until_another_is_configured(gateway: &Gateway) {
     assert!(matches!(within("ready", client.ready()).await, Err(NotReady::Paused(_))));
     let mut subscription = Witness::of(&client);
     client.wake();
-    client.configure(Some(config_with_token(gateway, wrong))).await;
+    client.configure(Some(config_with_token(gateway, wrong))).await.expect("the client takes configs");
     stays("the client is paused", || {
         refused_token(&client.status()).is_some() && network.dials() == 1 && sockets_to(port).is_empty()
     })
     .await;
 
-    client.configure(Some(config_for(gateway))).await;
+    client.configure(Some(config_for(gateway))).await.expect("the client takes configs");
     assert_eq!(within("ready", client.ready()).await, Ok(Epoch(2)));
     let snapshot = subscription.snapshot("the first snapshot").await;
     assert_eq!(snapshot.epoch(), Epoch(2));
@@ -74,7 +74,7 @@ async fn another_endpoint_moves_the_one_socket(here: &Gateway, there: &Gateway) 
     let first = witness.snapshot("the first gateway's snapshot").await;
     assert_eq!((sockets_to(here.port()).len(), sockets_to(there.port()).len()), (1, 0));
 
-    client.configure(Some(config_for(there))).await;
+    client.configure(Some(config_for(there))).await.expect("the client takes configs");
     let second = witness.snapshot("the second gateway's snapshot").await;
     assert_ne!(first.hello.boot_id, second.hello.boot_id);
     assert_eq!((sockets_to(here.port()).len(), sockets_to(there.port()).len()), (0, 1));
@@ -122,7 +122,7 @@ async fn a_rotated_token_closes_the_socket_and_the_new_one_opens_it(
     })
     .await;
 
-    client.configure(Some(config_for(gateway))).await;
+    client.configure(Some(config_for(gateway))).await.expect("the client takes configs");
     let snapshot = witness.snapshot("the snapshot after the rotation").await;
     assert_eq!((snapshot.epoch(), network.dials(), sockets_to(port).len()), (Epoch(3), 3, 1));
     assert_eq!(census.finish().most, 1);

@@ -20,6 +20,7 @@ use crate::observe::{outcome, probe_of, probe_params, seen};
 use crate::plan::{Action, Fault, GATEWAYS, Plan};
 use crate::random::Stream;
 use crate::run::{Finished, Recorder, client_config, client_seed, gateway, gateway_of};
+use crate::token_store::Tokens;
 use crate::trace::{Item, Seen, What};
 
 use link::{Network, ToClient, ToGateway};
@@ -31,7 +32,13 @@ const EVENTS_MAX: u64 = 2_000_000;
 /// Runs `plan` on this tier.
 #[must_use]
 pub fn run(plan: &Plan) -> Finished {
-    let mut machine = Machine::new(plan);
+    run_tapped(plan, &mut |_, _| {})
+}
+
+/// Runs `plan` on this tier and shows `tap` everything the gateways do, with the gateway's number.
+#[must_use]
+pub fn run_tapped(plan: &Plan, tap: &mut dyn FnMut(u8, &gateway::Effect)) -> Finished {
+    let mut machine = Machine::new(plan, tap);
     machine.run();
     machine.recorder.finish()
 }
@@ -40,6 +47,9 @@ struct Machine<'p> {
     plan: &'p Plan,
     now: Instant,
     core: Connection,
+    tokens: Tokens,
+    /// Answers of the token store that are on their way, in order.
+    token_errands: VecDeque<Input>,
     gateways: Vec<GatewayModel>,
     network: Network,
     queue: Queue,
@@ -48,6 +58,7 @@ struct Machine<'p> {
     app: App,
     effects: Vec<Effect>,
     gateway_effects: Vec<gateway::Effect>,
+    tap: &'p mut dyn FnMut(u8, &gateway::Effect),
 }
 
 /// What the consumers hold.
@@ -65,17 +76,17 @@ struct App {
 }
 
 impl App {
-    fn config(&mut self, gateway: u8, token: &Arc<str>) -> Arc<Config> {
+    fn config(&mut self, plan: &Plan, gateway: u8, token: &Arc<str>) -> Arc<Config> {
         let key = (gateway, Arc::clone(token));
-        Arc::clone(self.configs.entry(key).or_insert_with(|| Arc::new(client_config(gateway, token))))
+        Arc::clone(self.configs.entry(key).or_insert_with(|| Arc::new(client_config(plan, gateway, token))))
     }
 }
 
 impl<'p> Machine<'p> {
-    fn new(plan: &'p Plan) -> Self {
+    fn new(plan: &'p Plan, tap: &'p mut dyn FnMut(u8, &gateway::Effect)) -> Self {
         let mut app = App::default();
         let token: Arc<str> = Arc::from(Plan::FIRST_TOKEN);
-        let config = app.config(0, &token);
+        let config = app.config(plan, 0, &token);
         app.config = Some((0, token));
         let core = Connection::new(Some(config), plan.params.options(), client_seed(plan));
         let mut queue = Queue::default();
@@ -85,7 +96,9 @@ impl<'p> Machine<'p> {
         Self {
             plan,
             now: Instant::ZERO,
-            core: core.expect("a plan was checked"),
+            core: core.expect("a plan was checked").with_token_store(),
+            tokens: Tokens::new(plan),
+            token_errands: VecDeque::new(),
             gateways: (0..GATEWAYS).map(|index| gateway(plan, index)).collect(),
             network: Network::new(plan),
             queue,
@@ -94,6 +107,7 @@ impl<'p> Machine<'p> {
             app,
             effects: Vec::new(),
             gateway_effects: Vec::new(),
+            tap,
         }
     }
 
@@ -152,6 +166,10 @@ impl<'p> Machine<'p> {
             }
             Due::ArriveAtGateway(socket) => self.arrive_at_gateway(socket),
             Due::ArriveAtClient(socket) => self.arrive_at_client(socket),
+            Due::StoreAnswers => {
+                let answer = self.token_errands.pop_front().expect("an errand for each answer");
+                self.step_core(answer);
+            }
             Due::Heal(fault, gateway) => {
                 if fault == Fault::Partition {
                     self.network.heal(gateway);
@@ -250,7 +268,7 @@ impl<'p> Machine<'p> {
         let next = Some((gateway, Arc::clone(&token)));
         let changed = next != self.app.config;
         self.app.config = next;
-        let config = self.app.config(gateway, &token);
+        let config = self.app.config(self.plan, gateway, &token);
         self.record(What::Configured { gateway, token, changed });
         self.command(Command::Configure(Some(config)));
     }
@@ -289,7 +307,7 @@ impl<'p> Machine<'p> {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Dial { epoch, endpoint } => {
-                let gateway = gateway_of(endpoint.host()).expect("only simulated gateways are configured");
+                let gateway = gateway_of(&endpoint);
                 self.record(What::Dialed { socket: socket_of(epoch), gateway });
                 self.network.dial(epoch, gateway);
                 self.send_to_gateway(epoch, ToGateway::Dial);
@@ -310,6 +328,19 @@ impl<'p> Machine<'p> {
                 self.record(What::RequestSettled { request, outcome: outcome(request, &result) });
             }
             Effect::Accepted { .. } => {}
+            Effect::LoadToken { epoch, key } => {
+                let result = self.tokens.load(&key);
+                self.answer_from_store(Input::TokenLoaded { epoch, result });
+            }
+            Effect::SaveToken { key, token } => {
+                // The core waits for the end of a write, well or not.
+                let _ = self.tokens.save(&key, &token);
+                self.answer_from_store(Input::TokenStored);
+            }
+            Effect::ClearToken { key, token } => {
+                let _ = self.tokens.clear(&key, &token);
+                self.answer_from_store(Input::TokenStored);
+            }
             Effect::Deliver { to, push } => self.deliver(to, &push),
             Effect::Status(status) => self.record(What::Status((&status).into())),
             Effect::Stopped => {
@@ -319,6 +350,13 @@ impl<'p> Machine<'p> {
                 }
             }
         }
+    }
+
+    /// The store does one thing after the other.
+    fn answer_from_store(&mut self, answer: Input) {
+        self.token_errands.push_back(answer);
+        let arrival = self.tokens.finishes(self.now);
+        self.queue.push(arrival, self.ties.any(), Due::StoreAnswers);
     }
 
     fn deliver(&mut self, to: SubscriptionId, push: &Push) {
@@ -419,6 +457,8 @@ impl<'p> Machine<'p> {
     }
 
     fn carry_out_at_gateway(&mut self, index: usize, effect: gateway::Effect) {
+        let gateway = u8::try_from(index).expect("there are few gateways");
+        (self.tap)(gateway, &effect);
         match effect {
             gateway::Effect::Send { connection, text } => {
                 self.send_to_client(epoch_of(connection), ToClient::Text(WireText(text)));
@@ -436,7 +476,6 @@ impl<'p> Machine<'p> {
             }
             gateway::Effect::Note(note) => {
                 if let Some(seen) = seen(&note) {
-                    let gateway = u8::try_from(index).expect("there are few gateways");
                     self.record(What::Gateway { gateway, seen });
                 }
             }
