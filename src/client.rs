@@ -21,8 +21,9 @@ use crate::core::{
 };
 use crate::driver::notice::{Notice, NoticeReader};
 use crate::driver::order::{Inbox, Order, Postbox, Standing, Waiter};
-use crate::driver::{Driver, OrderSender, ShutdownReport};
+use crate::driver::{Driver, OrderSender, Outlook, ShutdownReport};
 use crate::network::Network;
+use crate::statistics::{Counters, Statistics, Total};
 use crate::token_store::TokenStore;
 
 /// Config changes that may wait for the driver at once; further callers wait for their turn.
@@ -89,12 +90,21 @@ impl Builder {
         let standing = Arc::new(Standing::default());
         let inbox = Inbox::new(receiver, Arc::clone(&standing), stopped_notice);
         let options = &self.options;
-        let driver = Driver::new(core, options, network, self.token_store, inbox, status_notice);
+        let counters = Arc::new(Counters::new());
+        let driver = Driver::new(
+            core,
+            options,
+            network,
+            self.token_store,
+            inbox,
+            Outlook { status: status_notice, counters: Arc::clone(&counters) },
+        );
         let shared = Shared {
             orders,
             standing,
             status,
             stopped,
+            counters,
             next_id: AtomicU64::new(1),
             request_permits: Arc::new(Semaphore::new(
                 options.max_in_flight.saturating_add(options.max_queued),
@@ -139,6 +149,7 @@ struct Shared {
     standing: Arc<Standing>,
     status: NoticeReader<Status>,
     stopped: NoticeReader<Option<ShutdownReport>>,
+    counters: Arc<Counters>,
     next_id: AtomicU64,
     request_permits: Arc<Semaphore>,
     request_limit: usize,
@@ -359,6 +370,12 @@ impl Client {
         self.shared.status.watch().clone()
     }
 
+    /// What the connection has done so far. Takes no lock and asks nobody.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.shared.counters.read()
+    }
+
     /// Closes the connection for good and returns when nothing is left: no socket, no task, no
     /// timer. Takes at most `close_grace` of the options. Idempotent, from any state; all callers
     /// get the same report.
@@ -445,7 +462,15 @@ impl RequestBuilder {
         let permit = permit.map_err(|_| self.refused(RequestErrorKind::Overloaded { limit }))?;
         let (sender, outcome) = oneshot::channel();
         let id = RequestId(self.shared.fresh_id());
-        let waiter = Waiter { outcome: sender, accepted: self.on_accepted.take(), _permit: permit };
+        // Made here, so that it belongs to whatever its caller is doing.
+        let span = tracing::debug_span!(
+            "gateway.request",
+            method = &*self.method,
+            id = id.0,
+            outcome = tracing::field::Empty,
+        );
+        let accepted = self.on_accepted.take();
+        let waiter = Waiter { outcome: sender, accepted, span, sent_at: None, _permit: permit };
         let order = Order::Request {
             id,
             method: Arc::clone(&self.method),
@@ -553,6 +578,9 @@ impl Stream for Subscription {
             return Poll::Ready(None);
         }
         let push = ready!(self.postbox.poll_take(cx));
+        if let Push::Lagged { missed } = &push {
+            self.shared.counters.add(Total::LaggedItems, *missed);
+        }
         self.ended = push == Push::Closed;
         Poll::Ready(Some(push))
     }

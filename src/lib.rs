@@ -57,6 +57,8 @@ pub mod net;
 #[cfg(feature = "driver")]
 pub mod network;
 #[cfg(feature = "driver")]
+pub mod statistics;
+#[cfg(feature = "driver")]
 pub mod token_store;
 
 #[cfg(feature = "driver")]
@@ -67,6 +69,8 @@ pub use client::{
 pub use driver::{Driver, ShutdownReport};
 #[cfg(feature = "driver")]
 pub use hub::Hub;
+#[cfg(feature = "driver")]
+pub use statistics::Statistics;
 
 /// The README's example is compiled as a test.
 #[cfg(all(doctest, feature = "net"))]

@@ -20,9 +20,10 @@ use tokio::time::{Instant as TokioInstant, Sleep};
 
 use crate::client::Ticket;
 use crate::core::{
-    Command, Connection, Effect, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
+    Command, Connection, Effect, Epoch, Gap, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
 };
 use crate::network::Network;
+use crate::statistics::{Counters, Total};
 use crate::token_store::TokenStore;
 
 use notice::Notice;
@@ -47,6 +48,12 @@ pub struct ShutdownReport {
     pub closed_subscriptions: usize,
 }
 
+/// What the rest of the world can look at without asking.
+pub(crate) struct Outlook {
+    pub(crate) status: Notice<Status>,
+    pub(crate) counters: Arc<Counters>,
+}
+
 /// Runs one connection over a network. Made by [`Builder::build`](crate::Builder::build).
 pub struct Driver<N: Network> {
     core: Connection,
@@ -59,9 +66,15 @@ pub struct Driver<N: Network> {
     subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
     /// Whose config is in force; nobody's before the first change.
     config_from: Option<Ticket>,
-    status: Notice<Status>,
     /// Whether the log has been told of the outage that lasts now.
     outage_told: bool,
+    outlook: Outlook,
+    /// Around the log lines of the latest connection.
+    span: tracing::Span,
+    /// Frames handed to sockets so far.
+    frames_sent: u64,
+    /// The gap that was counted last: every subscriber is told of it.
+    counted_gap: Option<Gap>,
     started: TokioInstant,
     timer: Pin<Box<Sleep>>,
     /// Reused between steps.
@@ -79,7 +92,7 @@ impl<N: Network> Driver<N> {
         network: N,
         token_store: Option<Arc<dyn TokenStore>>,
         inbox: Inbox,
-        status: Notice<Status>,
+        outlook: Outlook,
     ) -> Self {
         let started = TokioInstant::now();
         Self {
@@ -92,8 +105,11 @@ impl<N: Network> Driver<N> {
             waiters: BTreeMap::new(),
             subscribers: BTreeMap::new(),
             config_from: None,
-            status,
             outage_told: false,
+            outlook,
+            span: tracing::Span::none(),
+            frames_sent: 0,
+            counted_gap: None,
             started,
             timer: Box::pin(tokio::time::sleep_until(started)),
             effects: Vec::new(),
@@ -154,7 +170,14 @@ impl<N: Network> Driver<N> {
         match order {
             Order::Request { id, method, params, timeout, reply, waiter } => {
                 self.waiters.insert(id, waiter);
+                let sent = self.frames_sent;
                 self.step(Input::Command(Command::Request { id, method, params, timeout, reply }));
+                let now = self.now();
+                if self.frames_sent > sent
+                    && let Some(waiter) = self.waiters.get_mut(&id)
+                {
+                    waiter.sent_at = Some(now);
+                }
             }
             Order::Cancel(id) => {
                 // The request may have ended in the meantime; then there is nothing to cancel.
@@ -212,6 +235,9 @@ impl<N: Network> Driver<N> {
             if let Input::DialFailed { .. } | Input::Closed { .. } = &input {
                 self.socket = None;
             }
+            if let Input::Received { text, .. } = &input {
+                self.outlook.counters.received(text.0.len());
+            }
             self.step(input);
         }
         self.inputs = inputs;
@@ -244,18 +270,23 @@ impl<N: Network> Driver<N> {
             self.carry_out(effect);
         }
         self.effects = effects;
+        self.outlook.counters.pending(self.core.pending());
     }
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Dial { epoch, endpoint } => {
                 assert!(self.socket.is_none(), "a dial while a socket is alive");
+                self.outlook.counters.add(Total::Dials, 1);
+                self.span = connection_span(epoch);
                 let network = Arc::clone(&self.network);
                 self.socket = Some(Socket::dial(network, epoch, endpoint, self.max_message_bytes));
             }
             Effect::Transmit { epoch, text } => {
                 if let Some(socket) = self.socket.as_mut().filter(|socket| socket.epoch == epoch) {
                     socket.send(&text);
+                    self.frames_sent += 1;
+                    self.outlook.counters.sent(text.0.len());
                 }
             }
             Effect::HangUp { epoch, close } => {
@@ -269,25 +300,47 @@ impl<N: Network> Driver<N> {
             Effect::SaveToken { key, token } => self.token_work.add(Errand::Save { key, token }),
             Effect::ClearToken { key, token } => self.token_work.add(Errand::Clear { key, token }),
             Effect::Accepted { id, payload } => {
+                let now = self.now();
                 if let Some(waiter) = self.waiters.get_mut(&id) {
+                    note_round_trip(&self.outlook.counters, waiter, now);
                     waiter.accepted(payload);
                 }
             }
             Effect::Complete { id, outcome } => {
-                if let Some(waiter) = self.waiters.remove(&id) {
+                if let Some(mut waiter) = self.waiters.remove(&id) {
+                    if outcome.as_ref().err().is_none_or(|error| error.gateway().is_some()) {
+                        note_round_trip(&self.outlook.counters, &mut waiter, self.now());
+                    }
                     waiter.complete(outcome);
                 }
             }
             Effect::Deliver { to, push } => self.deliver(to, push),
             Effect::Status(status) => {
-                self.log_status(&status);
-                self.status.post(status);
+                if let Status::Ready { .. } = &status {
+                    self.greeted();
+                }
+                let span = self.span.clone();
+                span.in_scope(|| self.log_status(&status));
+                self.outlook.status.post(status);
             }
             Effect::Stopped => self.stopped = true,
         }
     }
 
+    fn greeted(&mut self) {
+        self.outlook.counters.add(Total::Connects, 1);
+        if let Some(snapshot) = self.core.snapshot() {
+            self.span.record("connection_id", &*snapshot.hello.connection_id);
+        }
+    }
+
     fn deliver(&mut self, to: SubscriptionId, push: Push) {
+        if let Push::Gap(gap) = &push
+            && self.counted_gap != Some(*gap)
+        {
+            self.counted_gap = Some(*gap);
+            self.outlook.counters.add(Total::Gaps, 1);
+        }
         let is_last = push == Push::Closed;
         if let Some(postbox) = self.subscribers.get(&to) {
             postbox.post(push);
@@ -302,14 +355,14 @@ impl<N: Network> Driver<N> {
     /// failed attempts in it are debug, so that a gateway restart cannot flood a log.
     fn log_status(&mut self, status: &Status) {
         match status {
-            Status::Ready { epoch } => tracing::info!(epoch = epoch.0, "connected to the gateway"),
+            Status::Ready { .. } => tracing::info!("connected to the gateway"),
             Status::Backoff { cause, .. } if !self.outage_told => {
                 tracing::info!(%cause, "the connection to the gateway ended; reconnecting");
             }
             Status::Backoff { attempt, cause, .. } => tracing::debug!(attempt, %cause, "still not connected"),
             Status::Paused(reason) => tracing::warn!(%reason, "reconnecting is paused"),
-            Status::Connecting { epoch, attempt } => tracing::debug!(epoch = epoch.0, attempt, "dialing"),
-            Status::Handshaking { epoch } => tracing::debug!(epoch = epoch.0, "handshaking"),
+            Status::Connecting { attempt, .. } => tracing::debug!(attempt, "dialing"),
+            Status::Handshaking { .. } => tracing::debug!("handshaking"),
             Status::Closing => tracing::debug!("closing the socket"),
             Status::Idle => tracing::debug!("idle"),
             Status::NotConfigured => tracing::debug!("no gateway is configured"),
@@ -332,9 +385,23 @@ impl<N: Network> Driver<N> {
 /// Without a shutdown subscribers are told all the same; requests notice by themselves.
 impl<N: Network> Drop for Driver<N> {
     fn drop(&mut self) {
+        self.outlook.counters.pending(0);
         for postbox in self.subscribers.values() {
             postbox.post(Push::Closed);
         }
+    }
+}
+
+/// A part of whatever span the driver runs in.
+fn connection_span(epoch: Epoch) -> tracing::Span {
+    let connection_id = tracing::field::Empty;
+    tracing::info_span!("gateway.connection", epoch = epoch.0, connection_id)
+}
+
+/// The first answer to a request that did not have to wait in the queue tells how long the way is.
+fn note_round_trip(counters: &Counters, waiter: &mut Waiter, now: Instant) {
+    if let Some(sent_at) = waiter.sent_at.take() {
+        counters.round_trip(now.since(sent_at));
     }
 }
 

@@ -10,7 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::client::Ticket;
 use crate::core::mailbox::Mailbox;
-use crate::core::{Config, Payload, Push, Reply, RequestError, RequestId, Response, SubscriptionId};
+use crate::core::{
+    Config, Delivery, Instant, Payload, Push, Reply, RequestError, RequestId, Response, SubscriptionId,
+};
 
 use super::ShutdownReport;
 use super::notice::Notice;
@@ -49,6 +51,10 @@ pub(crate) enum Order {
 pub(crate) struct Waiter {
     pub(crate) outcome: oneshot::Sender<Result<Response, RequestError>>,
     pub(crate) accepted: Option<oneshot::Sender<Payload>>,
+    /// Around the request, from its making to its end.
+    pub(crate) span: tracing::Span,
+    /// When it was handed to the transport, if that was at once and there is no answer yet.
+    pub(crate) sent_at: Option<Instant>,
     /// Returned when the request has left the driver.
     pub(crate) _permit: OwnedSemaphorePermit,
 }
@@ -63,6 +69,16 @@ impl Waiter {
 
     /// Hands over the outcome. A caller that is gone does not want it.
     pub(crate) fn complete(self, outcome: Result<Response, RequestError>) {
+        let delivery = outcome.as_ref().map_err(|error| error.delivery);
+        self.span.record(
+            "outcome",
+            match delivery {
+                Ok(_) => "answered",
+                Err(Delivery::Rejected) => "rejected",
+                Err(Delivery::NotSent) => "not sent",
+                Err(Delivery::Unknown) => "unknown",
+            },
+        );
         let _ = self.outcome.send(outcome);
     }
 }

@@ -4,3 +4,5 @@ mod config_source;
 mod endpoint_store;
 mod hub;
 mod rig;
+mod spans;
+mod statistics;

@@ -1,0 +1,76 @@
+//! The statistics as metrics.
+//!
+//! Install the recorder before the first client is made: each client takes its handles once, so that
+//! counting stays as cheap as adding to an atomic.
+
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
+
+use super::{TOTALS, Total};
+
+/// Each total's metric: its name, its unit and what it is.
+const METRICS: [(Total, &str, Unit, &str); TOTALS] = [
+    (Total::Dials, "onesocket_dials_total", Unit::Count, "Dials begun"),
+    (Total::Connects, "onesocket_connects_total", Unit::Count, "Connections that got as far as hello"),
+    (Total::FramesIn, "onesocket_frames_in_total", Unit::Count, "Messages received"),
+    (Total::BytesIn, "onesocket_bytes_in_total", Unit::Bytes, "Bytes of text in messages received"),
+    (Total::FramesOut, "onesocket_frames_out_total", Unit::Count, "Messages handed to the transport"),
+    (Total::BytesOut, "onesocket_bytes_out_total", Unit::Bytes, "Bytes of text in those messages"),
+    (Total::Gaps, "onesocket_gaps_total", Unit::Count, "Holes in the numbering of events"),
+    (Total::LaggedItems, "onesocket_lagged_items_total", Unit::Count, "Items subscribers were too slow for"),
+];
+
+/// Handles of the recorder that was installed when the client was made.
+pub(super) struct Exported {
+    totals: [Counter; TOTALS],
+    pending: Gauge,
+    round_trip: Histogram,
+}
+
+impl Exported {
+    pub(super) fn register() -> Self {
+        for (_, name, unit, what) in METRICS {
+            describe_counter!(name, unit, what);
+        }
+        describe_gauge!("onesocket_pending", Unit::Count, "Requests that have not ended");
+        describe_histogram!(
+            "onesocket_round_trip_seconds",
+            Unit::Seconds,
+            "From sending to the first answer"
+        );
+        Self {
+            totals: METRICS.map(|(_, name, _, _)| counter!(name)),
+            pending: gauge!("onesocket_pending"),
+            round_trip: histogram!("onesocket_round_trip_seconds"),
+        }
+    }
+
+    pub(super) fn add(&self, total: Total, more: u64) {
+        self.totals[total as usize].increment(more);
+    }
+
+    /// The gauge is shared by all clients, so each moves it by its own difference.
+    pub(super) fn pending(&self, before: u64, after: u64) {
+        self.pending.increment(after as f64 - before as f64);
+    }
+
+    pub(super) fn round_trip(&self, took: Duration) {
+        self.round_trip.record(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_total_has_its_own_metric() {
+        for (index, (total, ..)) in METRICS.iter().enumerate() {
+            assert_eq!(*total as usize, index);
+        }
+    }
+}
