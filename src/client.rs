@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use serde::Serialize;
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::core::mailbox::Mailbox;
 use crate::core::{
@@ -26,8 +26,9 @@ use crate::network::Network;
 use crate::statistics::{Counters, Statistics, Total};
 use crate::token_store::TokenStore;
 
-/// Config changes that may wait for the driver at once; further callers wait for their turn.
-const CONFIGURES_WAITING: usize = 16;
+/// Config changes, and callers of `ready`, that may wait for the driver at once; further ones wait for
+/// their turn.
+const ORDERS_AWAITED: usize = 16;
 
 /// Makes a client. Nothing is dialed until something is wanted of it.
 #[derive(Clone, Default)]
@@ -111,7 +112,7 @@ impl Builder {
             )),
             request_limit: options.max_in_flight.saturating_add(options.max_queued),
             subscription_permits: Arc::new(Semaphore::new(options.max_subscriptions)),
-            configure_permits: Arc::new(Semaphore::new(CONFIGURES_WAITING)),
+            awaited_permits: Arc::new(Semaphore::new(ORDERS_AWAITED)),
             next_ticket: AtomicU64::new(1),
             fixed_config,
             options: self.options,
@@ -154,7 +155,7 @@ struct Shared {
     request_permits: Arc<Semaphore>,
     request_limit: usize,
     subscription_permits: Arc<Semaphore>,
-    configure_permits: Arc<Semaphore>,
+    awaited_permits: Arc<Semaphore>,
     /// Numbers the config changes in the order in which somebody set out to make them.
     next_ticket: AtomicU64,
     /// The config that stays, if it must stay.
@@ -272,6 +273,7 @@ impl Client {
     /// [`NotReady`] when waiting would be in vain.
     pub async fn ready(&self) -> Result<Epoch, NotReady> {
         self.connect();
+        self.caught_up().await;
         let settled = self.shared.status.find(|status| match status {
             Status::Ready { epoch } => Some(Ok(*epoch)),
             Status::Paused(reason) => Some(Err(NotReady::Paused(Arc::clone(reason)))),
@@ -284,6 +286,17 @@ impl Client {
             | Status::Closing => None,
         });
         settled.await.unwrap_or(Err(NotReady::ShutDown))
+    }
+
+    /// Returns when the status shows what was asked for before: a pause that was just resumed from is no
+    /// reason any more to give up.
+    async fn caught_up(&self) {
+        let permit = self.shared.awaited_permit().await;
+        let (caught_up, done) = oneshot::channel();
+        if self.shared.orders.send(Order::CatchUp { permit, caught_up }).is_ok() {
+            // A driver that stops instead has said so in its status.
+            let _ = done.await;
+        }
     }
 
     /// Applies a config, or none; returns when the owner of the socket has taken it.
@@ -318,8 +331,7 @@ impl Client {
         if let Some(fixed) = &self.shared.fixed_config {
             return if *fixed == config { Ok(()) } else { Err(ConfigureError::Shared) };
         }
-        let permit = Arc::clone(&self.shared.configure_permits).acquire_owned().await;
-        let permit = permit.expect("the semaphore is never closed");
+        let permit = self.shared.awaited_permit().await;
         let (applied, done) = oneshot::channel();
         let order = Order::Configure { ticket, config, permit, applied };
         self.shared.orders.send(order).map_err(|_| ConfigureError::ShutDown)?;
@@ -412,6 +424,12 @@ impl std::fmt::Debug for Client {
 impl Shared {
     fn fresh_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The right to one order whose end somebody awaits.
+    async fn awaited_permit(&self) -> OwnedSemaphorePermit {
+        let permit = Arc::clone(&self.awaited_permits).acquire_owned().await;
+        permit.expect("the semaphore is never closed")
     }
 
     fn order_once(&self, standing: &AtomicBool, order: Order) {

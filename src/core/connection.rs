@@ -472,7 +472,8 @@ impl Connection {
             self.backoff.reset();
         }
         let cause = Arc::new(error);
-        // The phase changes before anything is told, so that nothing acts on a dead connection.
+        // The phase changes before anything is told, so that nothing acts on a dead connection; and the
+        // status before any request fails, so that whoever sees the failure sees no status from before.
         match decision {
             Decision::Retry { floor } => self.back_off(floor, cause, effects),
             Decision::RetryStartup { delay } if self.startup_retries < STARTUP_RETRIES_MAX => {
@@ -499,15 +500,16 @@ impl Connection {
     ) {
         let until = self.now + delay;
         self.phase = Phase::Waiting { until, not_before: self.now + floor };
-        self.fail_sent(&RequestErrorKind::Disconnected(Arc::clone(&cause)), effects);
-        self.set_status(Status::Backoff { attempt: self.backoff.attempts(), until, cause }, effects);
+        let status = Status::Backoff { attempt: self.backoff.attempts(), until, cause: Arc::clone(&cause) };
+        self.set_status(status, effects);
+        self.fail_sent(&RequestErrorKind::Disconnected(cause), effects);
     }
 
     fn pause(&mut self, reason: Arc<PauseReason>, cause: &Arc<ConnectionError>, effects: &mut Vec<Effect>) {
         self.phase = Phase::Paused(Arc::clone(&reason));
+        self.set_status(Status::Paused(Arc::clone(&reason)), effects);
         self.fail_sent(&RequestErrorKind::Disconnected(Arc::clone(cause)), effects);
-        self.fail_all(&RequestErrorKind::Paused(Arc::clone(&reason)), effects);
-        self.set_status(Status::Paused(reason), effects);
+        self.fail_all(&RequestErrorKind::Paused(reason), effects);
     }
 
     pub(super) fn ready(&mut self, snapshot: Snapshot, effects: &mut Vec<Effect>) {

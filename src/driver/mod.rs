@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant as TokioInstant, Sleep};
 
 use crate::client::Ticket;
@@ -68,6 +68,8 @@ pub struct Driver<N: Network> {
     config_from: Option<Ticket>,
     /// Whether the log has been told of the outage that lasts now.
     outage_told: bool,
+    /// Who waits until this turn is over.
+    catching_up: Vec<oneshot::Sender<()>>,
     outlook: Outlook,
     /// Around the log lines of the latest connection.
     span: tracing::Span,
@@ -106,6 +108,7 @@ impl<N: Network> Driver<N> {
             subscribers: BTreeMap::new(),
             config_from: None,
             outage_told: false,
+            catching_up: Vec::new(),
             outlook,
             span: tracing::Span::none(),
             frames_sent: 0,
@@ -152,6 +155,11 @@ impl<N: Network> Driver<N> {
         let fetched = self.drive_token_work(cx);
         let moved = self.drive_socket(cx);
         let due = self.drive_deadline(cx);
+        // Only now does the status show what the orders of this turn led to, such as a dial that is due.
+        for caught_up in self.catching_up.drain(..) {
+            // The caller may have stopped waiting for the word.
+            let _ = caught_up.send(());
+        }
         ordered || fetched || moved || due
     }
 
@@ -193,6 +201,10 @@ impl<N: Network> Driver<N> {
                 self.subscribers.remove(&id);
                 self.step(Input::Command(Command::Unsubscribe { id }));
             }
+            Order::CatchUp { permit, caught_up } => {
+                drop(permit);
+                self.catching_up.push(caught_up);
+            }
             Order::Configure { ticket, config, permit, applied } => {
                 // Whoever set out earlier comes too late, also with the answer of a slow lookup (B24).
                 if self.config_from < Some(ticket) {
@@ -200,8 +212,7 @@ impl<N: Network> Driver<N> {
                     self.step(Input::Command(Command::Configure(config)));
                 }
                 drop(permit);
-                // The caller may have stopped waiting for the word.
-                let _ = applied.send(());
+                self.catching_up.push(applied);
             }
             Order::Connect => self.step(Input::Command(Command::Connect)),
             Order::Wake => self.step(Input::Command(Command::Wake)),

@@ -41,6 +41,11 @@ pub(crate) enum Order {
         permit: OwnedSemaphorePermit,
         applied: oneshot::Sender<()>,
     },
+    /// Says when the status shows what the orders before this one led to.
+    CatchUp {
+        permit: OwnedSemaphorePermit,
+        caught_up: oneshot::Sender<()>,
+    },
     Connect,
     Wake,
     Resume,
@@ -167,7 +172,8 @@ impl Inbox {
             | Order::Cancel(_)
             | Order::Subscribe { .. }
             | Order::Unsubscribe(_)
-            | Order::Configure { .. } => {}
+            | Order::Configure { .. }
+            | Order::CatchUp { .. } => {}
         }
         Poll::Ready(order)
     }

@@ -315,9 +315,9 @@ fn dead_is_detected_although_writes_succeed() {
     59.000s written 1 on 1
     60.000s due
       hang up 1 now: 4000 "tick timeout"
+      status: backoff after attempt 1 until 61.000s: nothing arrived for 60s
       fail #1 (Unknown): nothing arrived for 60s
       fail #2 (Unknown): nothing arrived for 60s
-      status: backoff after attempt 1 until 61.000s: nothing arrived for 60s
     end: next deadline 61.000s, 0 pending
     "#);
 }

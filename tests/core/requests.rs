@@ -330,9 +330,9 @@ fn settles_once_a_lost_connection_fails_what_was_sent_and_keeps_what_was_not() {
       transmit on 1: #2
     0.000s request #3
     0.010s closed 1 with 1012 "service restart"
+      status: backoff after attempt 1 until 1.010s: the gateway closed the connection: 1012 "service restart"
       fail #1 (Unknown): the gateway closed the connection: 1012 "service restart"
       fail #2 (Unknown): the gateway closed the connection: 1012 "service restart"
-      status: backoff after attempt 1 until 1.010s: the gateway closed the connection: 1012 "service restart"
     1.010s due
       dial 2 to a
       status: connecting 2, attempt 2
@@ -362,9 +362,9 @@ fn settles_once_pending_requests_fail_when_the_watchdog_fires() {
       transmit on 1: #2
     60.000s due
       hang up 1 now: 4000 "tick timeout"
+      status: backoff after attempt 1 until 61.000s: nothing arrived for 60s
       fail #1 (Unknown): nothing arrived for 60s
       fail #2 (Unknown): nothing arrived for 60s
-      status: backoff after attempt 1 until 61.000s: nothing arrived for 60s
     end: next deadline 61.000s, 0 pending
     "#);
 }
@@ -394,8 +394,8 @@ fn settles_once_an_answer_of_the_past_connection_repeated_on_the_new_one_is_iner
     0.000s request #1
       transmit on 1: #1
     0.010s lost 1
-      fail #1 (Unknown): the connection was lost: reset
       status: backoff after attempt 1 until 1.010s: the connection was lost: reset
+      fail #1 (Unknown): the connection was lost: reset
     1.010s due
       dial 2 to a
       status: connecting 2, attempt 2
@@ -580,8 +580,8 @@ fn settles_once_an_accepted_request_fails_with_its_connection() {
     0.010s answer to #1 on 1
       accepted #1: {"status":"accepted"}
     0.020s lost 1
-      fail #1 (Unknown): the connection was lost: reset
       status: backoff after attempt 1 until 1.020s: the connection was lost: reset
+      fail #1 (Unknown): the connection was lost: reset
     1.020s due
       dial 2 to a
       status: connecting 2, attempt 2
@@ -662,8 +662,8 @@ fn settles_once_queued_requests_survive_a_retry_and_end_with_a_pause() {
       transmit on 2: connect {"token":"token-a"}
     2.000s refusal {"code":"INVALID_REQUEST","message":"bad token","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 2
       hang up 2 now: 1008 "connect failed"
-      fail #1 (NotSent): the connection is paused: the gateway refused the credentials (INVALID_REQUEST: bad token): configure others, or resume once the gateway takes these
       status: paused: the gateway refused the credentials (INVALID_REQUEST: bad token): configure others, or resume once the gateway takes these
+      fail #1 (NotSent): the connection is paused: the gateway refused the credentials (INVALID_REQUEST: bad token): configure others, or resume once the gateway takes these
     2.000s request #2
       fail #2 (NotSent): the connection is paused: the gateway refused the credentials (INVALID_REQUEST: bad token): configure others, or resume once the gateway takes these
     end: next deadline none, 0 pending

@@ -97,6 +97,7 @@ fn shared_attempt_sixteen_requests_lost_together_one_dial() {
     0.000s request #16
       transmit on 1: #16
     0.050s lost 1
+      status: backoff after attempt 1 until 1.050s: the connection was lost: reset
       fail #1 (Unknown): the connection was lost: reset
       fail #2 (Unknown): the connection was lost: reset
       fail #3 (Unknown): the connection was lost: reset
@@ -113,7 +114,6 @@ fn shared_attempt_sixteen_requests_lost_together_one_dial() {
       fail #14 (Unknown): the connection was lost: reset
       fail #15 (Unknown): the connection was lost: reset
       fail #16 (Unknown): the connection was lost: reset
-      status: backoff after attempt 1 until 1.050s: the connection was lost: reset
     0.060s request #17
     0.060s request #18
     0.060s request #19

@@ -60,9 +60,9 @@ fn one_socket_late_frames_of_a_past_epoch_are_inert() {
     0.000s request #1
       transmit on 1: #1
     0.100s lost 1
-      fail #1 (Unknown): the connection was lost: reset
       status: backoff after attempt 1 until 1.100s: the connection was lost: reset
       to 1: status backoff after attempt 1 until 1.100s: the connection was lost: reset
+      fail #1 (Unknown): the connection was lost: reset
     1.100s due
       dial 2 to a
       status: connecting 2, attempt 2

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use onesocket::NotReady;
 use onesocket::core::{Delivery, Epoch, Options, Push, RequestErrorKind, Status};
+use onesocket::{ConfigureError, NotReady};
 use serde_json::{Value, json};
 
 use crate::consumer::{
@@ -226,7 +226,8 @@ async fn a_shutdown_leaves_nothing_and_is_final(gateway: &Gateway) {
     assert_eq!(late, Some(Push::Closed));
 
     assert_eq!(within("the second shutdown", client.shutdown()).await, report);
-    client.configure(Some(config_for(gateway))).await.expect("the client takes configs");
+    let config = client.configure(Some(config_for(gateway)));
+    assert_eq!(within("a late config", config).await, Err(ConfigureError::ShutDown));
     client.connect();
     client.wake();
     client.resume();
