@@ -5,6 +5,8 @@
 //! cargo test --test real_gateway -- --ignored
 //! ```
 
+mod script;
+mod side_by_side;
 mod sockets;
 mod support;
 
