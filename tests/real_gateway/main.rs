@@ -9,7 +9,9 @@
 
 mod configuring;
 mod consumer;
+mod script;
 mod sharing;
+mod side_by_side;
 mod sockets;
 mod support;
 mod surviving;

@@ -161,8 +161,9 @@ impl Connect {
             || &*self.client.mode == "worker"
     }
 
+    /// Whether it is an operator's interface, which needs a device; the one in a terminal counts, too.
     pub(super) fn is_control_ui(&self) -> bool {
-        &*self.client.id == "openclaw-control-ui"
+        matches!(&*self.client.id, "openclaw-control-ui" | "openclaw-tui")
     }
 
     /// Whether a shared token or password came along, right or wrong.

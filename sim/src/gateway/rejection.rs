@@ -157,7 +157,11 @@ fn audience(connect: &Connect, door: &Door) -> Audience {
     match (&*connect.client.id, &*connect.client.mode) {
         ("cli", _) | (_, "cli") if door.is_local() => Audience::LocalCli,
         ("cli", _) | (_, "cli") => Audience::RemoteCli,
-        ("openclaw-control-ui" | "webchat-ui" | "webchat", _) | (_, "webchat") => Audience::Browser,
+        (
+            "openclaw-control-ui" | "openclaw-tui" | "openclaw-browser-copilot" | "webchat-ui" | "webchat",
+            _,
+        )
+        | (_, "webchat") => Audience::Browser,
         (_, _) => Audience::Other,
     }
 }

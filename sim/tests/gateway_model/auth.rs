@@ -259,3 +259,15 @@ fn a_presented_secret_is_never_printed() {
     });
     assert_eq!(presented, Some("very-secret"));
 }
+
+#[test]
+fn an_operator_s_interface_needs_a_device() {
+    for id in ["openclaw-control-ui", "openclaw-tui"] {
+        let mut rig = Rig::default();
+        let a = rig.open();
+        let mut params = client(id, "ui", &["operator.read"]);
+        params["auth"] = json!({"token": TOKEN});
+        let refused = rig.connect_with(a, &params);
+        assert_eq!(refused["error"]["details"]["code"], "CONTROL_UI_DEVICE_IDENTITY_REQUIRED", "{id}");
+    }
+}

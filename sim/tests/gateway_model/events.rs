@@ -46,7 +46,7 @@ fn a_tracked_client_sees_presence_before_its_own_hello() {
     rig.send_connect(a, TOKEN);
     assert_eq!(rig.sent(a)[0]["id"], "connect", "a backend leaves no row");
     let (b, key) = (rig.open(), crate::devices::Key::new(7));
-    let params = client("openclaw-tui", "ui", &["operator.read"]);
+    let params = client("openclaw-macos", "ui", &["operator.read"]);
     let frames = key.connect_frames(&mut rig, b, params, TOKEN);
     assert_eq!((&frames[0]["event"], &frames[0]["seq"]), (&json!("presence"), &json!(1)));
     assert_eq!(frames[1]["payload"]["type"], "hello-ok");

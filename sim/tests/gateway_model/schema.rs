@@ -190,7 +190,7 @@ fn rich_session(config: GatewayConfig) -> Vec<Value> {
     let a = rig.open();
     rig.send_connect(a, TOKEN);
     let b = rig.open();
-    let mut params = client("openclaw-tui", "ui", &["operator.read"]);
+    let mut params = client("openclaw-macos", "ui", &["operator.read"]);
     params["auth"] = json!({"token": TOKEN});
     rig.send(b, &json!({"type": "req", "id": "connect", "method": "connect", "params": params}));
     rig.advance(Duration::from_millis(300));
