@@ -24,15 +24,17 @@ use crate::driver::order::{Inbox, Order, Postbox, Standing, Waiter};
 use crate::driver::{Driver, OrderSender, Outlook, ShutdownReport};
 use crate::network::Network;
 use crate::statistics::{Counters, Statistics, Total};
+use crate::token_store::TokenStore;
 
 /// Config changes that may wait for the driver at once; further callers wait for their turn.
 const CONFIGURES_WAITING: usize = 16;
 
 /// Makes a client. Nothing is dialed until something is wanted of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct Builder {
     config: Option<Arc<Config>>,
+    token_store: Option<Arc<dyn TokenStore>>,
     options: Options,
     seed: Option<u64>,
     fixed: bool,
@@ -48,6 +50,12 @@ impl Builder {
     /// Times and limits.
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Keeps the device tokens that gateways issue, for configs that name a device.
+    pub fn token_store(mut self, store: impl TokenStore) -> Self {
+        self.token_store = Some(Arc::new(store));
         self
     }
 
@@ -72,7 +80,10 @@ impl Builder {
     pub fn build<N: Network>(self, network: N) -> Result<(Client, Driver<N>), ConfigError> {
         let seed = self.seed.unwrap_or_else(fresh_seed);
         let fixed_config = self.fixed.then(|| self.config.clone());
-        let core = Connection::new(self.config, self.options.clone(), seed)?;
+        let mut core = Connection::new(self.config, self.options.clone(), seed)?;
+        if self.token_store.is_some() {
+            core = core.with_token_store();
+        }
         let (orders, receiver) = mpsc::unbounded_channel();
         let (status_notice, status) = Notice::new(Status::Idle);
         let (stopped_notice, stopped) = Notice::new(None);
@@ -80,13 +91,8 @@ impl Builder {
         let inbox = Inbox::new(receiver, Arc::clone(&standing), stopped_notice);
         let options = &self.options;
         let counters = Arc::new(Counters::new());
-        let driver = Driver::new(
-            core,
-            options,
-            network,
-            inbox,
-            Outlook { status: status_notice, counters: Arc::clone(&counters) },
-        );
+        let outlook = Outlook { status: status_notice, counters: Arc::clone(&counters) };
+        let driver = Driver::new(core, options, network, self.token_store, inbox, outlook);
         let shared = Shared {
             orders,
             standing,

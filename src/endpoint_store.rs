@@ -35,7 +35,11 @@ pub fn credentials(
         let of_environment = environment(variable).and_then(|value| Secret::trimmed(&value));
         of_environment.or_else(|| setting.and_then(Secret::trimmed))
     };
-    Credentials { token: choose(TOKEN_VARIABLE, token), password: choose(PASSWORD_VARIABLE, password) }
+    Credentials {
+        token: choose(TOKEN_VARIABLE, token),
+        password: choose(PASSWORD_VARIABLE, password),
+        ..Credentials::default()
+    }
 }
 
 /// What an app knows about its gateway.
@@ -210,10 +214,8 @@ fn resolve(settings: &EndpointSettings, complete: impl Fn(Config) -> Config) -> 
         EndpointMode::Direct { url } => url.clone(),
     };
     match Config::new(&url) {
-        Ok(config) => {
-            let Credentials { token, password } = &settings.credentials;
-            let config = token.iter().fold(config, |config, token| config.token(token.expose()));
-            let config = password.iter().fold(config, |config, password| config.password(password.expose()));
+        Ok(mut config) => {
+            config.credentials = settings.credentials.clone();
             EndpointState::Ready(Arc::new(complete(config)))
         }
         Err(error) => EndpointState::Unavailable { reason: error.into() },

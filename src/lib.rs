@@ -1,4 +1,44 @@
 //! A client core that holds exactly one socket to an OpenClaw Gateway.
+//!
+//! # Bird's eye
+//!
+//! ```text
+//!   consumers ── Client ──orders──▶ Driver ──Input──▶ core::Connection
+//!       ▲          ▲                  │ ▲                  │
+//!       │          └──answers─────────┘ └──────Effect──────┘
+//!       └──── Subscription ◀──pushes── │
+//!                                      └── Network ── byte stream ── gateway
+//! ```
+//!
+//! A [`Client`] is a cheap handle. It sends orders to the one [`Driver`], which owns the one socket. The
+//! driver decides nothing: it tells the sans-IO [`core::Connection`] what happened and carries out the
+//! [`core::Effect`]s that come back. Bytes come from a [`network::Network`], the one seam to the world;
+//! time comes from the runtime; randomness is a seed.
+//!
+//! # Code map
+//!
+//! - [`core`]: the protocol and every decision. `connection` is the state machine (its diagram is there),
+//!   `inbound` reads what the gateway says, `in_flight` holds the requests, `session` what belongs to one
+//!   socket, `decision` what follows the end of one, `mailbox` what waits for a subscriber.
+//! - `driver`: the loop, and `socket`, which makes a websocket something that is polled.
+//! - `client`: the handle, requests as futures, subscriptions as streams.
+//! - [`network`] and [`net`]: the seam, and TCP behind it.
+//!
+//! # What is absent, on purpose
+//!
+//! - The core has no clock, no entropy, no I/O, no async runtime and no unordered map. It cannot block, and
+//!   the same inputs give the same effects.
+//! - No timer exists that a state does not imply: deadlines are derived, so none can be left behind.
+//! - The driver never waits while it carries out an effect, and no code of a consumer runs inside it.
+//! - Nothing reaches the connection from the socket of a past epoch: one line in `step` sees to that.
+//! - A dial happens in one place only, and never while a socket is dialing, open or closing.
+//! - No credential has a `Debug` form, and none is part of an error.
+//! - There is no test-only branch or hook in this library: the simulator uses what everybody uses.
+//!
+//! # Cancel safety
+//!
+//! Every future may be dropped at any await. Dropping a request forgets it; dropping a subscription ends it;
+//! dropping a `shutdown` or `configure` that was polled does not take it back.
 
 pub mod core;
 
@@ -18,6 +58,8 @@ pub mod net;
 pub mod network;
 #[cfg(feature = "driver")]
 pub mod statistics;
+#[cfg(feature = "driver")]
+pub mod token_store;
 
 #[cfg(feature = "driver")]
 pub use client::{
@@ -29,3 +71,8 @@ pub use driver::{Driver, ShutdownReport};
 pub use hub::Hub;
 #[cfg(feature = "driver")]
 pub use statistics::Statistics;
+
+/// The README's example is compiled as a test.
+#[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

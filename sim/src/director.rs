@@ -16,6 +16,7 @@ use crate::machine::gateway_order;
 use crate::observe::{outcome, probe_params};
 use crate::plan::{Action, Fault, Plan};
 use crate::run::{client_config, client_seed};
+use crate::token_store::SimTokenStore;
 use crate::trace::{Item, What};
 
 /// What a tier can do to the path between the client and a gateway.
@@ -34,6 +35,7 @@ pub(crate) trait Links: Clone + Send + 'static {
 
 /// The app of a run: its consumers, and whoever steers the gateways and the links.
 pub(crate) struct Director<L> {
+    plan: Plan,
     book: Book,
     links: L,
     hosts: Vec<Host>,
@@ -61,12 +63,14 @@ pub(crate) async fn play<L: Links, N: Network>(
 ) {
     let started = Instant::now();
     let token: Arc<str> = Arc::from(Plan::FIRST_TOKEN);
-    let config = client_config(0, &token);
+    let config = client_config(plan, 0, &token);
     let builder = Client::builder().config(config).options(plan.params.options()).seed(client_seed(plan));
+    let builder = builder.token_store(SimTokenStore::new(plan));
     let (client, driver) = builder.build(network).expect("a plan was checked");
     let driver = tokio::spawn(driver.run());
     tokio::spawn(watch_status(book.clone(), client.clone()));
     let mut director = Director {
+        plan: plan.clone(),
         book,
         links,
         hosts,
@@ -221,8 +225,8 @@ impl<L: Links> Director<L> {
         let next = (gateway, Arc::<str>::from(token));
         let changed = next != self.config;
         self.config = next.clone();
-        let config =
-            self.configs.entry(next.clone()).or_insert_with(|| client_config(gateway, token)).clone();
+        let fresh = || client_config(&self.plan, gateway, token);
+        let config = self.configs.entry(next.clone()).or_insert_with(fresh).clone();
         self.book.record(What::Configured { gateway, token: next.1, changed });
         // A client that was shut down takes no config, which is for the oracles to judge.
         let _ = self.client.configure(Some(config)).await;

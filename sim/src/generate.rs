@@ -55,6 +55,9 @@ fn params(draw: &mut Stream) -> Params {
         stable_ms: draw.log_between(500, 10_000),
         stage_ms: draw.between(1_000, 3_000),
         close_grace_ms: draw.log_between(20, 1_000),
+        device: draw.chance(40),
+        store_ms: if draw.chance(50) { draw.log_between(1, 500) } else { 0 },
+        store_fails_percent: if draw.chance(30) { draw.between(1, 40) } else { 0 },
         // The time in which things go wrong; the quiet tail is added later.
         end_ms: draw.between(15_000, 35_000),
     }

@@ -52,6 +52,12 @@ pub struct Params {
     pub stage_ms: u64,
     /// How long the client waits for the answer to its close frame.
     pub close_grace_ms: u64,
+    /// Whether the client proves to be a device and keeps the tokens it is given.
+    pub device: bool,
+    /// How long the client's token store takes for anything, at most.
+    pub store_ms: u64,
+    /// How many of a hundred reads and writes of the token store fail.
+    pub store_fails_percent: u64,
     /// When the run ends.
     pub end_ms: u64,
 }
@@ -68,6 +74,9 @@ impl Default for Params {
             stable_ms: 10_000,
             stage_ms: 3_000,
             close_grace_ms: 500,
+            device: false,
+            store_ms: 0,
+            store_fails_percent: 0,
             end_ms: 60_000,
         }
     }

@@ -1,6 +1,6 @@
 //! What every tier gives back, and how a run records itself.
 
-use onesocket::core::{Config, Instant};
+use onesocket::core::{ClientInfo, Config, DeviceIdentity, Endpoint, Instant};
 
 use crate::gateway::config::{Auth, Latency};
 use crate::gateway::{GatewayConfig, GatewayModel};
@@ -101,26 +101,37 @@ impl Recorder {
     }
 }
 
-/// The host name of a gateway. It ends in `.local` so that plaintext to it is allowed.
+/// The port of gateway 0; the others follow.
+const FIRST_PORT: u16 = 18_789;
+
+/// The port of a gateway.
 #[must_use]
-pub fn gateway_host(gateway: u8) -> String {
-    format!("gateway-{gateway}.local")
+pub fn gateway_port(gateway: u8) -> u16 {
+    FIRST_PORT + u16::from(gateway)
 }
 
-/// The gateway with this host name.
+/// The gateway that an endpoint names.
+///
+/// # Panics
+/// If it names none: only simulated gateways are ever configured.
 #[must_use]
-pub fn gateway_of(host: &str) -> Option<u8> {
-    host.strip_prefix("gateway-")?.strip_suffix(".local")?.parse().ok()
+pub fn gateway_of(endpoint: &Endpoint) -> u8 {
+    let gateway = endpoint.port().checked_sub(FIRST_PORT).and_then(|index| u8::try_from(index).ok());
+    gateway.expect("only simulated gateways are configured")
 }
-
-/// The port that every simulated gateway listens on.
-pub const GATEWAY_PORT: u16 = 18_789;
 
 /// The client's config for a gateway.
 #[must_use]
-pub fn client_config(gateway: u8, token: &str) -> Config {
-    let url = format!("ws://{}:{GATEWAY_PORT}", gateway_host(gateway));
-    Config::new(&url).expect("the url of a simulated gateway is valid").token(token)
+pub fn client_config(plan: &Plan, gateway: u8, token: &str) -> Config {
+    // Loopback is where gateways are, and where the retry with a stored device token is allowed.
+    let url = format!("ws://localhost:{}", gateway_port(gateway));
+    let config = Config::new(&url).expect("the url of a simulated gateway is valid").token(token);
+    if !plan.params.device {
+        return config;
+    }
+    // Gateways issue no tokens to `gateway-client`; a command line is given one.
+    let client = ClientInfo { id: "cli".to_owned(), mode: "cli".to_owned(), ..ClientInfo::default() };
+    config.client(client).device(DeviceIdentity::from_seed(DEVICE_SEED))
 }
 
 /// The gateways of a run of `plan`.
@@ -135,6 +146,9 @@ pub fn gateway(plan: &Plan, index: u8) -> GatewayModel {
     };
     GatewayModel::new(config, Stream::new(plan.seed, "gateway").any().wrapping_add(u64::from(index)))
 }
+
+/// The device of every run that has one.
+const DEVICE_SEED: [u8; 32] = [7; 32];
 
 /// The seed of the client of a run of `plan`.
 #[must_use]

@@ -28,13 +28,18 @@ use crate::gateway::Peer;
 use crate::host::Host;
 use crate::plan::{GATEWAYS, Plan};
 use crate::random::Stream;
-use crate::run::{Finished, GATEWAY_PORT, gateway, gateway_host, gateway_of};
+use crate::run::{Finished, gateway, gateway_of, gateway_port};
 use crate::tracked::{Sockets, Tracked};
 
 /// Shorter ticks cost more and find no more; much longer ones quantise every latency.
 const TICK: Duration = Duration::from_millis(5);
 /// The name of the client's host.
-const CLIENT: &str = "client.local";
+const CLIENT: &str = "client";
+
+/// The name of a gateway's host.
+fn gateway_host(gateway: u8) -> String {
+    format!("gateway-{gateway}")
+}
 
 /// Runs `plan` on this tier.
 #[must_use]
@@ -59,7 +64,7 @@ pub fn run(plan: &Plan) -> Finished {
         .collect();
     for (index, host) in (0..GATEWAYS).zip(&hosts) {
         let host = host.clone();
-        sim.host(gateway_host(index), move || serve(host.clone()));
+        sim.host(gateway_host(index), move || serve(host.clone(), gateway_port(index)));
     }
     let network = TurmoilNetwork { sockets: Sockets::new(book.clone()) };
     let (played, client_book) = (plan.clone(), book.clone());
@@ -87,12 +92,12 @@ impl Clock {
 }
 
 /// A gateway's host: listens while the gateway does, and serves what it accepts.
-async fn serve(host: Host) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(host: Host, port: u16) -> Result<(), Box<dyn std::error::Error>> {
     let clock = host.clone();
     tokio::spawn(async move { clock.run_clock().await });
     loop {
         host.listening(true).await;
-        let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), GATEWAY_PORT)).await?;
+        let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).await?;
         loop {
             tokio::select! {
                 biased;
@@ -116,9 +121,9 @@ impl Network for TurmoilNetwork {
     type Stream = Tracked<TcpStream>;
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Stream> {
-        let gateway = gateway_of(endpoint.host()).expect("only simulated gateways are configured");
+        let gateway = gateway_of(endpoint);
         let held = self.sockets.dial(gateway);
-        let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await?;
+        let stream = TcpStream::connect((gateway_host(gateway), endpoint.port())).await?;
         Ok(held.carry(stream))
     }
 }

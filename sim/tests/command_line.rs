@@ -1,7 +1,9 @@
 //! The contract of the command line: exit status, the last line, clear words about wrong input.
 
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn sim(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().expect("the binary runs")
@@ -80,5 +82,39 @@ fn wrong_input_exits_2_with_a_clear_line() {
         "late.toml",
         "version = 1\nseed = 1\n[params]\nend_ms = 10\n[[steps]]\nat_ms = 11\ndo = \"wake\"\n",
     );
-    refuses(&["replay", late.to_str().expect("text")], "step 1 at 11 ms: it lasts beyond the end");
+    let late = late.to_str().expect("text");
+    refuses(&["replay", late], "step 1 at 11 ms: it lasts beyond the end");
+    refuses(&["gateway", "--listen", "nonsense"], "an address looks like 127.0.0.1:18789");
+    refuses(&["gateway", "--listen", "0", "--control", "1:2:3"], "is no address to listen on");
+    refuses(&["gateway", "--listen", "0", "--plan", late], "it lasts beyond the end");
+    refuses(&["gateway", "--listen", "0", "--plan", "no-such-file.toml"], "neither a seed nor a plan file");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    refuses(&["gateway", "--listen", &address], "cannot listen on 127.0.0.1:");
+}
+
+/// Started on a free port, dialled, interrupted: it says where it listens and ends by itself with status 0.
+#[cfg(unix)]
+#[test]
+fn the_gateway_says_where_it_listens_and_ends_when_it_is_interrupted() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sim"))
+        .args(["gateway", "--listen", "127.0.0.1:0", "--plan", "9"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let mut line = || lines.next().expect("there is a line").expect("it is text");
+    assert!(line().starts_with("control on http://127.0.0.1:"));
+    let listening = line();
+    let address = listening.strip_prefix("listening on ws://").expect("it says where");
+    let stream = TcpStream::connect(address).expect("it listens");
+    let pid = child.id().to_string();
+    let killed = Command::new("kill").args(["-INT", &pid]).status().expect("kill runs");
+    assert!(killed.success());
+    drop(stream);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    assert!(rest.iter().any(|line| line.contains("plan: ")), "{rest:?}");
+    assert!(rest.last().is_some_and(|line| line.contains("down: connections are refused")), "{rest:?}");
 }

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::device::{DeviceIdentity, SignatureVersion};
 use super::error::ConfigError;
 
 /// The gateway's default address.
@@ -25,8 +27,10 @@ pub struct Config {
     pub(crate) credentials: Credentials,
     pub(crate) client: ClientInfo,
     pub(crate) role: String,
-    pub(crate) scopes: Vec<String>,
+    pub(crate) scopes: Option<Vec<String>>,
     pub(crate) caps: Vec<String>,
+    pub(crate) device: Option<Arc<DeviceIdentity>>,
+    pub(crate) signature: SignatureVersion,
 }
 
 impl Config {
@@ -41,8 +45,10 @@ impl Config {
             credentials: Credentials::default(),
             client: ClientInfo::default(),
             role: "operator".to_owned(),
-            scopes: vec!["operator.admin".to_owned()],
+            scopes: None,
             caps: Vec::new(),
+            device: None,
+            signature: SignatureVersion::default(),
         })
     }
 
@@ -68,10 +74,43 @@ impl Config {
         self
     }
 
-    /// Asks for these scopes instead of `operator.admin`.
+    /// The scopes asked for when neither the app nor a stored grant names any (protocol 3.7).
+    pub(super) fn default_scopes() -> Vec<String> {
+        vec!["operator.admin".to_owned()]
+    }
+
+    /// Presents a device token that the app keeps by itself; it beats a stored one.
+    #[must_use]
+    pub fn device_token(mut self, token: &str) -> Self {
+        self.credentials.device_token = Secret::trimmed(token);
+        self
+    }
+
+    /// Presents `token` to get a device paired, while there is nothing better (protocol 6.3e).
+    #[must_use]
+    pub fn bootstrap_token(mut self, token: &str) -> Self {
+        self.credentials.bootstrap_token = Secret::trimmed(token);
+        self
+    }
+
+    /// Proves that this is a known device, or asks to become one.
+    #[must_use]
+    pub fn device(mut self, identity: DeviceIdentity) -> Self {
+        self.device = Some(Arc::new(identity));
+        self
+    }
+
+    /// Signs in this form instead of the newest.
+    #[must_use]
+    pub fn signature_version(mut self, version: SignatureVersion) -> Self {
+        self.signature = version;
+        self
+    }
+
+    /// Asks for these scopes instead of those of the stored token, or `operator.admin`.
     #[must_use]
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
-        self.scopes = scopes.into_iter().map(Into::into).collect();
+        self.scopes = Some(scopes.into_iter().map(Into::into).collect());
         self
     }
 
@@ -103,6 +142,8 @@ pub struct ClientInfo {
     pub platform: String,
     /// A name for humans, shown in presence.
     pub display_name: Option<String>,
+    /// The kind of device, like `Mac`; part of what a device signs.
+    pub device_family: Option<String>,
     /// Tells several instances of one application apart.
     pub instance_id: Option<String>,
 }
@@ -115,6 +156,7 @@ impl Default for ClientInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             platform: std::env::consts::OS.to_owned(),
             display_name: None,
+            device_family: None,
             instance_id: None,
         }
     }
@@ -125,6 +167,10 @@ impl Default for ClientInfo {
 pub struct Credentials {
     /// The shared token.
     pub token: Option<Secret>,
+    /// A device token given by the app.
+    pub device_token: Option<Secret>,
+    /// A token to be paired with.
+    pub bootstrap_token: Option<Secret>,
     /// The shared password; forwarded whenever it is set (protocol 6.3e).
     pub password: Option<Secret>,
 }
@@ -216,6 +262,13 @@ impl Endpoint {
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.secure
+    }
+
+    /// Whether it is this machine: what is sent there does not cross a network.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = self.host().trim_end_matches('.');
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
     /// The host name or address, without the brackets of an IPv6 address.

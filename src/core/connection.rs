@@ -25,13 +25,12 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::backoff::Backoff;
 use super::config::{Config, Options};
+use super::credentials::DeviceTokenRetry;
 use super::decision::{Decision, decide};
 use super::effect::{
     Close, Command, Effect, Epoch, Input, Push, Reply, RequestId, Status, SubscriptionId, WireText,
 };
-use super::error::{
-    ConfigError, ConnectionError, Delivery, PauseReason, RequestError, RequestErrorKind, Stage,
-};
+use super::error::{ConfigError, ConnectionError, Delivery, PauseReason, RequestError, RequestErrorKind};
 use super::frame::encode_request;
 use super::in_flight::{InFlight, Pending, Progress};
 use super::session::Session;
@@ -40,6 +39,9 @@ use super::time::Instant;
 
 /// Startup answers in a row that are retried quickly; after that the backoff takes over, so that
 /// a gateway that never finishes starting meets no storm.
+/// The wait before the one retry with the stored device token (protocol 7.10).
+const DEVICE_TOKEN_RETRY: Duration = Duration::from_millis(250);
+
 const STARTUP_RETRIES_MAX: u32 = 20;
 
 /// One connection to one gateway, and everything that is wanted of it.
@@ -64,8 +66,12 @@ pub struct Connection {
     next_epoch: u64,
     last_dial: Option<Instant>,
     wanted: bool,
+    pub(super) has_token_store: bool,
+    pub(super) device_token_retry: DeviceTokenRetry,
+    /// Writes that the token store has not finished.
+    pub(super) store_writes: u32,
     status: Status,
-    now: Instant,
+    pub(super) now: Instant,
 }
 
 /// See the diagram of this module.
@@ -131,9 +137,20 @@ impl Connection {
             next_epoch: 1,
             last_dial: None,
             wanted: false,
+            has_token_store: false,
+            device_token_retry: DeviceTokenRetry::default(),
+            store_writes: 0,
             status: Status::Idle,
             now: Instant::ZERO,
         })
+    }
+
+    /// Device tokens are kept from now on: the caller has a store that answers
+    /// [`Effect::LoadToken`], [`Effect::SaveToken`] and [`Effect::ClearToken`].
+    #[must_use]
+    pub fn with_token_store(mut self) -> Self {
+        self.has_token_store = true;
+        self
     }
 
     /// Takes one input and appends what follows from it to `effects`, in order.
@@ -155,23 +172,10 @@ impl Connection {
             Input::Activity { .. } => self.saw_life(),
             Input::Written { frames, .. } => self.written(frames, effects),
             Input::Closed { error, .. } => self.ended(error, effects),
+            Input::TokenLoaded { result, .. } => self.token_loaded(result, effects),
+            Input::TokenStored => self.token_stored(effects),
             Input::Timeout => self.run_due(effects),
         }
-    }
-
-    /// When this connection wants [`Input::Timeout`], if it does. May be in the past, or now.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
-        let phase = match &self.phase {
-            Phase::Waiting { until, .. } => Some(*until),
-            Phase::Dialing { deadline }
-            | Phase::AwaitingChallenge { deadline }
-            | Phase::AwaitingHello { deadline }
-            | Phase::Closing { deadline, .. } => Some(*deadline),
-            Phase::Ready { .. } => self.session.as_ref().map(Session::silent_at),
-            Phase::Idle | Phase::Paused(_) | Phase::Stopped => None,
-        };
-        phase.into_iter().chain(self.requests.next_deadline()).min()
     }
 
     /// Where the connection stands.
@@ -307,6 +311,7 @@ impl Connection {
         self.snapshot = None;
         self.backoff.reset();
         self.startup_retries = 0;
+        self.device_token_retry = DeviceTokenRetry::default();
         self.fail_all(&RequestErrorKind::Disconnected(Arc::new(ConnectionError::Superseded)), effects);
         match &self.phase {
             Phase::Closing { .. } | Phase::Stopped => {}
@@ -370,7 +375,7 @@ impl Connection {
         }
     }
 
-    fn after_close(&mut self, then: AfterClose, effects: &mut Vec<Effect>) {
+    pub(super) fn after_close(&mut self, then: AfterClose, effects: &mut Vec<Effect>) {
         self.session = None;
         match then {
             AfterClose::Reconnect => self.settle(effects),
@@ -388,7 +393,19 @@ impl Connection {
         }
     }
 
+    /// What the store is still writing is waited for, within the grace of a close.
     fn stop(&mut self, effects: &mut Vec<Effect>) {
+        if self.store_writes == 0 {
+            return self.stopped(effects);
+        }
+        if !matches!(self.phase, Phase::Closing { .. }) {
+            self.phase =
+                Phase::Closing { deadline: self.now + self.options.close_grace, then: AfterClose::Stop };
+            self.set_status(Status::Closing, effects);
+        }
+    }
+
+    pub(super) fn stopped(&mut self, effects: &mut Vec<Effect>) {
         self.phase = Phase::Stopped;
         self.set_status(Status::Stopped, effects);
         for (to, _) in std::mem::take(&mut self.subscriptions) {
@@ -406,7 +423,7 @@ impl Connection {
         }
     }
 
-    fn dial(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn dial(&mut self, effects: &mut Vec<Effect>) {
         let config = self.config.as_ref().expect("only a configured connection waits to dial");
         assert!(self.session.is_none(), "a dial while a socket is alive");
         let epoch = Epoch(self.next_epoch);
@@ -416,6 +433,7 @@ impl Connection {
         self.session = Some(Session::new(epoch, self.now));
         self.phase = Phase::Dialing { deadline: self.now + self.options.dial_timeout };
         self.set_status(Status::Connecting { epoch, attempt: self.backoff.attempts() + 1 }, effects);
+        self.load_token(effects);
     }
 
     fn opened(&mut self, effects: &mut Vec<Effect>) {
@@ -437,13 +455,22 @@ impl Connection {
             self.after_close(then, effects);
             return;
         }
+        let decision = decide(&error);
+        self.ended_with(error, decision, effects);
+    }
+
+    pub(super) fn ended_with(
+        &mut self,
+        error: ConnectionError,
+        decision: Decision,
+        effects: &mut Vec<Effect>,
+    ) {
         self.session = None;
         if let Phase::Ready { since } = self.phase
             && self.now.since(since) >= self.options.backoff.stable_after
         {
             self.backoff.reset();
         }
-        let decision = decide(&error);
         let cause = Arc::new(error);
         // The phase changes before anything is told, so that nothing acts on a dead connection.
         match decision {
@@ -452,6 +479,7 @@ impl Connection {
                 self.startup_retries += 1;
                 self.wait(delay, Duration::ZERO, cause, effects);
             }
+            Decision::RetryDeviceToken => self.wait(DEVICE_TOKEN_RETRY, Duration::ZERO, cause, effects),
             Decision::RetryStartup { delay } => self.back_off(Some(delay), cause, effects),
             Decision::Pause(reason) => self.pause(reason, &cause, effects),
         }
@@ -511,71 +539,6 @@ impl Connection {
         }
     }
 
-    fn run_due(&mut self, effects: &mut Vec<Effect>) {
-        self.run_due_phase(effects);
-        while let Some(id) = self.requests.expired(self.now) {
-            let (pending, progress) = self.requests.take(id).expect("a deadline belongs to a request");
-            let kind = RequestErrorKind::TimedOut { after: pending.timeout.unwrap_or_default() };
-            let error = RequestError { method: pending.method, kind, delivery: delivery(progress) };
-            effects.push(Effect::Complete { id, outcome: Err(error) });
-        }
-        self.send_queued(effects);
-        let next = self.next_deadline();
-        assert!(
-            next.is_none_or(|next| next > self.now),
-            "deadline {next:?} was not dealt with at {}",
-            self.now
-        );
-    }
-
-    fn run_due_phase(&mut self, effects: &mut Vec<Effect>) {
-        match self.phase {
-            Phase::Waiting { until, .. } if until <= self.now => self.dial(effects),
-            Phase::Dialing { deadline } if deadline <= self.now => {
-                self.give_up(Stage::Dial, 1000, "dial timeout", effects);
-            }
-            Phase::AwaitingChallenge { deadline } if deadline <= self.now => {
-                self.give_up(Stage::Challenge, 1008, "connect challenge timeout", effects);
-            }
-            Phase::AwaitingHello { deadline } if deadline <= self.now => {
-                self.give_up(Stage::Hello, 4000, "connect timeout", effects);
-            }
-            Phase::Closing { deadline, then } if deadline <= self.now => {
-                self.hang_up(1000, "close timeout", effects);
-                self.after_close(then, effects);
-                // A reconnect that follows is due now, and this is the time for what is due.
-                if let Phase::Waiting { .. } = self.phase {
-                    self.dial(effects);
-                }
-            }
-            Phase::Ready { .. } => self.check_silence(effects),
-            Phase::Idle
-            | Phase::Waiting { .. }
-            | Phase::Dialing { .. }
-            | Phase::AwaitingChallenge { .. }
-            | Phase::AwaitingHello { .. }
-            | Phase::Closing { .. }
-            | Phase::Paused(_)
-            | Phase::Stopped => {}
-        }
-    }
-
-    /// The watchdog: nothing disables it, and what is pending fails here and now, not when a dead
-    /// peer would have confirmed the close (B45, B63).
-    fn check_silence(&mut self, effects: &mut Vec<Effect>) {
-        let Some(session) = &self.session else { return };
-        if session.silent_at() <= self.now {
-            let silent_for = self.now.since(session.last_inbound);
-            self.hang_up(4000, "tick timeout", effects);
-            self.ended(ConnectionError::Silent { silent_for }, effects);
-        }
-    }
-
-    fn give_up(&mut self, stage: Stage, code: u16, reason: &'static str, effects: &mut Vec<Effect>) {
-        self.hang_up(code, reason, effects);
-        self.ended(ConnectionError::Timeout { stage }, effects);
-    }
-
     fn fail_sent(&mut self, kind: &RequestErrorKind, effects: &mut Vec<Effect>) {
         while let Some(id) = self.requests.first(Some(Progress::Sent)) {
             self.fail(id, kind.clone(), Delivery::Unknown, effects);
@@ -589,7 +552,13 @@ impl Connection {
         }
     }
 
-    fn fail(&mut self, id: RequestId, kind: RequestErrorKind, delivery: Delivery, effects: &mut Vec<Effect>) {
+    pub(super) fn fail(
+        &mut self,
+        id: RequestId,
+        kind: RequestErrorKind,
+        delivery: Delivery,
+        effects: &mut Vec<Effect>,
+    ) {
         let (pending, _) = self.requests.take(id).expect("only pending requests fail");
         let error = RequestError { method: pending.method, kind, delivery };
         effects.push(Effect::Complete { id, outcome: Err(error) });
@@ -614,21 +583,15 @@ impl Connection {
 impl Input {
     fn epoch(&self) -> Option<Epoch> {
         match self {
-            Self::Command(_) | Self::Timeout => None,
+            Self::Command(_) | Self::TokenStored | Self::Timeout => None,
             Self::Opened { epoch }
             | Self::DialFailed { epoch, .. }
             | Self::Received { epoch, .. }
             | Self::Activity { epoch }
             | Self::Written { epoch, .. }
+            | Self::TokenLoaded { epoch, .. }
             | Self::Closed { epoch, .. } => Some(*epoch),
         }
-    }
-}
-
-fn delivery(progress: Progress) -> Delivery {
-    match progress {
-        Progress::Queued => Delivery::NotSent,
-        Progress::Sent => Delivery::Unknown,
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) enum Decision {
     Retry { floor: Option<Duration> },
     /// Dial again after this delay, without counting the attempt (protocol 17.2).
     RetryStartup { delay: Duration },
+    /// Dial again soon, with the stored device token beside the explicit one; once.
+    RetryDeviceToken,
     /// Wait until somebody acts.
     Pause(Arc<PauseReason>),
 }
@@ -31,6 +33,7 @@ pub(super) fn decide(error: &ConnectionError) -> Decision {
         | ConnectionError::Closed { .. }
         | ConnectionError::Lost(_)
         | ConnectionError::Silent { .. }
+        | ConnectionError::TokenStore(_)
         | ConnectionError::Superseded
         | ConnectionError::ShutDown => Decision::Retry { floor: None },
     }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{Config, Endpoint};
-use super::error::{ConnectionError, DialError, PauseReason, RequestError};
+use super::config::{Config, Endpoint, Secret};
+use super::error::{ConnectionError, DialError, PauseReason, RequestError, StoreError};
 use super::payload::Payload;
 use super::snapshot::Snapshot;
 use super::time::Instant;
@@ -77,6 +77,15 @@ pub enum Input {
         /// Why.
         error: ConnectionError,
     },
+    /// The token store answered [`Effect::LoadToken`].
+    TokenLoaded {
+        /// The attempt that asked.
+        epoch: Epoch,
+        /// What it holds.
+        result: Result<Option<StoredToken>, StoreError>,
+    },
+    /// The token store finished a [`Effect::SaveToken`] or [`Effect::ClearToken`], well or not.
+    TokenStored,
     /// The deadline that [`Connection::next_deadline`](super::Connection::next_deadline) named has come.
     Timeout,
 }
@@ -182,6 +191,28 @@ pub enum Effect {
         /// How.
         close: Close,
     },
+    /// Ask the token store; answer with [`Input::TokenLoaded`]. The store does one thing after the
+    /// other, so that a token is stored before it is loaded.
+    LoadToken {
+        /// The attempt that asks.
+        epoch: Epoch,
+        /// Whose token.
+        key: TokenKey,
+    },
+    /// Store this token; answer with [`Input::TokenStored`].
+    SaveToken {
+        /// Whose token.
+        key: TokenKey,
+        /// The token.
+        token: StoredToken,
+    },
+    /// Forget this token, if it still is the stored one; answer with [`Input::TokenStored`].
+    ClearToken {
+        /// Whose token.
+        key: TokenKey,
+        /// The token that was refused.
+        token: Secret,
+    },
     /// A two-phase request was accepted; its final answer is still to come. Emitted at most once for
     /// each, however often the gateway repeats it.
     Accepted {
@@ -225,6 +256,26 @@ impl From<&str> for WireText {
     fn from(text: &str) -> Self {
         Self(Arc::from(text))
     }
+}
+
+/// Whose token it is: a device, in a role, at a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenKey {
+    /// The device's id.
+    pub device_id: String,
+    /// The role it was granted.
+    pub role: String,
+    /// The gateway, as `host:port`.
+    pub gateway: String,
+}
+
+/// A device token with the scopes it was granted. `Debug` does not show the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredToken {
+    /// The token.
+    pub token: Secret,
+    /// The scopes it was granted.
+    pub scopes: Vec<String>,
 }
 
 /// How to end a socket.

@@ -27,6 +27,9 @@ pub enum ConfigError {
         /// The host that was named.
         host: String,
     },
+    /// The text holds no Ed25519 private key in PKCS#8 form.
+    #[error("the device identity is no Ed25519 private key in PKCS#8 PEM form")]
+    Identity,
     /// An option is out of range.
     #[error("option {name} {why}")]
     Option {
@@ -114,6 +117,11 @@ pub struct GatewayError {
     pub payload: Option<Payload>,
 }
 
+/// Why a token store could not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the token store failed: {0}")]
+pub struct StoreError(pub String);
+
 /// Why a connection, or the attempt to make one, ended.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
@@ -150,6 +158,9 @@ pub enum ConnectionError {
         /// How long the peer was silent.
         silent_for: Duration,
     },
+    /// The stored device token could not be read, and there is no other credential.
+    #[error("the device token could not be read: {0}")]
+    TokenStore(#[from] StoreError),
     /// A different config took over.
     #[error("a new configuration replaced this connection")]
     Superseded,
@@ -163,9 +174,11 @@ impl ConnectionError {
     #[must_use]
     pub fn initiator(&self) -> Initiator {
         match self {
-            Self::Timeout { .. } | Self::Silent { .. } | Self::Superseded | Self::ShutDown => {
-                Initiator::Local
-            }
+            Self::Timeout { .. }
+            | Self::Silent { .. }
+            | Self::TokenStore(_)
+            | Self::Superseded
+            | Self::ShutDown => Initiator::Local,
             Self::Refused(_) | Self::Handshake(_) | Self::Closed { .. } => Initiator::Gateway,
             Self::Dial(DialError::Upgrade { .. }) => Initiator::Gateway,
             Self::Dial(_) | Self::Lost(_) => Initiator::Transport,
@@ -183,6 +196,7 @@ impl ConnectionError {
             | Self::Handshake(_)
             | Self::Lost(_)
             | Self::Silent { .. }
+            | Self::TokenStore(_)
             | Self::Superseded
             | Self::ShutDown => None,
         }

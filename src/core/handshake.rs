@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::Config;
+use super::config::{Config, Secret};
+use super::credentials::Selection;
+use super::device::{Claim, Proof};
 use super::error::GatewayError;
 use super::frame::ErrorShape;
 use super::payload::Payload;
@@ -17,6 +19,8 @@ pub(super) const PROTOCOL_VERSION: u32 = 4;
 pub(super) struct Challenge {
     /// The nonce, never blank.
     pub(super) nonce: String,
+    /// The gateway's clock in milliseconds, if it said so (protocol 3.3).
+    pub(super) ts: Option<u64>,
 }
 
 impl Challenge {
@@ -25,16 +29,32 @@ impl Challenge {
         #[derive(Deserialize)]
         struct Wire {
             nonce: String,
+            #[serde(default)]
+            ts: serde_json::Value,
         }
         let wire: Wire = payload.decode().ok()?;
-        (!wire.nonce.trim().is_empty()).then_some(Self { nonce: wire.nonce })
+        (!wire.nonce.trim().is_empty()).then(|| Self { nonce: wire.nonce, ts: wire.ts.as_u64() })
     }
 }
 
 /// The parameters of `connect` (protocol 3.6), as JSON text. It holds the credentials: it goes to
 /// the transport and nowhere else.
-pub(super) fn connect_params(config: &Config) -> String {
+pub(super) fn connect_params(config: &Config, selection: &Selection<'_>, challenge: &Challenge) -> String {
     let client = &config.client;
+    let device = config.device.as_ref().map(|device| {
+        device.prove(&Claim {
+            version: config.signature,
+            client_id: &client.id,
+            client_mode: &client.mode,
+            role: &config.role,
+            scopes: &selection.scopes,
+            signed_at: challenge.ts.unwrap_or_default(),
+            token: selection.signed_token(),
+            nonce: &challenge.nonce,
+            platform: &client.platform,
+            device_family: client.device_family.as_deref().unwrap_or_default(),
+        })
+    });
     let params = ConnectParams {
         min_protocol: PROTOCOL_VERSION,
         max_protocol: PROTOCOL_VERSION,
@@ -44,12 +64,14 @@ pub(super) fn connect_params(config: &Config) -> String {
             platform: &client.platform,
             mode: &client.mode,
             display_name: client.display_name.as_deref(),
+            device_family: client.device_family.as_deref(),
             instance_id: client.instance_id.as_deref(),
         },
         role: &config.role,
-        scopes: &config.scopes,
+        scopes: &selection.scopes,
         caps: &config.caps,
-        auth: WireAuth::of(config),
+        device,
+        auth: WireAuth::of(selection),
     };
     serde_json::to_string(&params).expect("connect parameters are plain strings and numbers")
 }
@@ -64,6 +86,8 @@ struct ConnectParams<'a> {
     scopes: &'a [String],
     caps: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<Proof>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     auth: Option<WireAuth<'a>>,
 }
 
@@ -77,23 +101,35 @@ struct WireClient<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     display_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    device_family: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     instance_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct WireAuth<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bootstrap_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     password: Option<&'a str>,
 }
 
 impl<'a> WireAuth<'a> {
     /// `auth` is left out when there is nothing to present (protocol 6.3).
-    fn of(config: &'a Config) -> Option<Self> {
-        let token = config.credentials.token.as_ref().map(|secret| secret.expose());
-        let password = config.credentials.password.as_ref().map(|secret| secret.expose());
-        (token.is_some() || password.is_some()).then_some(Self { token, password })
+    fn of(selection: &Selection<'a>) -> Option<Self> {
+        let auth = Self {
+            token: selection.token.map(Secret::expose),
+            bootstrap_token: selection.bootstrap_token.map(Secret::expose),
+            device_token: selection.device_token.map(Secret::expose),
+            password: selection.password.map(Secret::expose),
+        };
+        let any = [auth.token, auth.bootstrap_token, auth.device_token, auth.password];
+        any.iter().any(Option::is_some).then_some(auth)
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::connection::{Connection, Phase};
-use super::effect::{Effect, Event, Push, Reply, Response, WireText};
+use super::effect::{Effect, Event, Push, Reply, Response};
 use super::error::{ConnectionError, Delivery, RequestError, RequestErrorKind};
-use super::frame::{EventFrame, Frame, ResponseFrame, decode, encode_request};
-use super::handshake::{Challenge, connect_params, gateway_error, text_member};
+use super::frame::{EventFrame, Frame, ResponseFrame, decode};
+use super::handshake::{gateway_error, text_member};
 use super::payload::Payload;
 use super::session::Early;
 use super::snapshot::read_hello;
@@ -38,21 +38,6 @@ impl Connection {
             | Phase::Paused(_)
             | Phase::Stopped => {}
         }
-    }
-
-    fn challenged(&mut self, payload: &Payload, effects: &mut Vec<Effect>) {
-        if Challenge::read(payload).is_none() {
-            self.hang_up(1008, "connect challenge missing nonce", effects);
-            self.ended(ConnectionError::Handshake("the challenge has no nonce"), effects);
-            return;
-        }
-        let (Some(config), Some(session)) = (&self.config, &mut self.session) else { return };
-        let epoch = session.epoch;
-        session.unwritten += 1;
-        let params = connect_params(config);
-        let text = encode_request(&self.connect_id(epoch), "connect", Some(&params));
-        effects.push(Effect::Transmit { epoch, text: WireText::from(text.as_str()) });
-        self.phase = Phase::AwaitingHello { deadline: self.deadline_for_hello() };
     }
 
     /// An event before hello counts for the numbering and waits for the snapshot (protocol 10.5).
@@ -105,9 +90,7 @@ impl Connection {
         let payload = frame.payload.map(|raw| Payload::within(text, raw));
         if !frame.ok {
             let error = gateway_error(&Payload::from_text(Arc::clone(text)), frame.error, payload);
-            // The answer holds more than the close that follows it, so it decides (protocol 9).
-            self.hang_up(1008, "connect failed", effects);
-            self.ended(ConnectionError::Refused(error), effects);
+            self.refused(error, effects);
             return;
         }
         let default_tick = self.options.default_tick_interval;
@@ -122,6 +105,7 @@ impl Connection {
             session.max_payload = snapshot.hello.policy.max_payload;
             early = session.take_early();
         }
+        self.keep_token(&snapshot.hello, effects);
         self.ready(snapshot, effects);
         for item in early {
             match item {

@@ -15,7 +15,10 @@
 mod backoff;
 pub mod config;
 mod connection;
+mod credentials;
 mod decision;
+mod device;
+mod due;
 pub mod effect;
 pub mod error;
 pub mod frame;
@@ -31,13 +34,14 @@ pub mod time;
 
 pub use config::{ClientInfo, Config, Credentials, Endpoint, Options, Secret};
 pub use connection::Connection;
+pub use device::{DeviceIdentity, SignatureVersion};
 pub use effect::{
     Close, Command, Effect, Epoch, Event, Gap, Input, Push, Reply, RequestId, Response, StateVersion, Status,
-    SubscriptionId, WireText,
+    StoredToken, SubscriptionId, TokenKey, WireText,
 };
 pub use error::{
     ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator, PauseReason, RequestError,
-    RequestErrorKind, Stage,
+    RequestErrorKind, Stage, StoreError,
 };
 pub use payload::Payload;
 pub use snapshot::{Hello, Policy, Snapshot};

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::credentials::Stored;
 use super::effect::{Epoch, Event, Gap};
+use super::handshake::Challenge;
 use super::sequence::Sequence;
 use super::time::Instant;
 
@@ -21,6 +23,11 @@ pub(super) struct Session {
     /// Frames given to the transport and not written yet.
     pub(super) unwritten: usize,
     pub(super) sequence: Sequence,
+    /// What the store says about this device's token.
+    pub(super) stored: Stored,
+    /// Whether the stored token is what was presented.
+    pub(super) presented_stored: bool,
+    pub(super) challenge: Option<Challenge>,
     early: Vec<Early>,
 }
 
@@ -40,6 +47,9 @@ impl Session {
             max_payload: usize::MAX,
             unwritten: 0,
             sequence: Sequence::default(),
+            stored: Stored::default(),
+            presented_stored: false,
+            challenge: None,
             early: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::config::Secret;
 use super::effect::{Epoch, Event, StateVersion};
 use super::payload::Payload;
 
@@ -28,6 +29,8 @@ pub struct Hello {
     pub role: Option<String>,
     /// The scopes that were granted to this connection.
     pub scopes: Vec<String>,
+    /// The token that this device may present from now on.
+    pub device_token: Option<Secret>,
     /// The gateway's limits.
     pub policy: Policy,
     /// The whole payload.
@@ -109,6 +112,7 @@ pub(super) fn read_hello(epoch: Epoch, payload: &Payload, default_tick: Duration
         boot_id: wire.server.boot_id,
         role: auth.role,
         scopes: auth.scopes,
+        device_token: auth.device_token.as_deref().and_then(Secret::trimmed),
         policy: Policy {
             tick_interval: tick_interval.clamp(TICK_INTERVAL_MIN, TICK_INTERVAL_MAX),
             max_payload: policy
@@ -173,6 +177,8 @@ struct WireAuth {
     role: Option<String>,
     #[serde(default)]
     scopes: Vec<String>,
+    #[serde(default, rename = "deviceToken")]
+    device_token: Option<String>,
 }
 
 /// Kept raw, because a number that makes no sense is no reason to refuse the whole gateway.

@@ -1,12 +1,14 @@
 //! The only loop: it carries inputs to the core and effects to the world, and decides nothing.
 //!
-//! Each turn runs in one fixed order (commands, socket, deadline) with a bound on each part, so that
+//! Each turn runs in one fixed order (commands, token store, socket, deadline) with a bound on each part, so that
 //! the same inputs give the same history and no part can starve another. Nothing is awaited while an
 //! effect is carried out.
 
+mod journal;
 pub(crate) mod notice;
 pub(crate) mod order;
 mod socket;
+mod token_work;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -19,14 +21,17 @@ use tokio::time::{Instant as TokioInstant, Sleep};
 
 use crate::client::Ticket;
 use crate::core::{
-    Command, Connection, Effect, Epoch, Gap, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
+    Command, Connection, Effect, Gap, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
 };
 use crate::network::Network;
 use crate::statistics::{Counters, Total};
+use crate::token_store::TokenStore;
 
+use journal::Journal;
 use notice::Notice;
 use order::{Inbox, Order, Postbox, Waiter};
 use socket::Socket;
+use token_work::{Errand, TokenWork};
 
 /// Orders taken in one turn, so that a flood of them cannot starve the socket.
 const ORDERS_PER_TURN: usize = 64;
@@ -58,13 +63,13 @@ pub struct Driver<N: Network> {
     max_message_bytes: usize,
     socket: Option<Socket<N::Stream>>,
     inbox: Inbox,
+    token_work: TokenWork,
     waiters: BTreeMap<RequestId, Waiter>,
     subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
     /// Whose config is in force; nobody's before the first change.
     config_from: Option<Ticket>,
     outlook: Outlook,
-    /// Around the log lines of the latest connection.
-    span: tracing::Span,
+    journal: Journal,
     /// Frames handed to sockets so far.
     frames_sent: u64,
     /// The gap that was counted last: every subscriber is told of it.
@@ -84,6 +89,7 @@ impl<N: Network> Driver<N> {
         core: Connection,
         options: &Options,
         network: N,
+        token_store: Option<Arc<dyn TokenStore>>,
         inbox: Inbox,
         outlook: Outlook,
     ) -> Self {
@@ -94,11 +100,12 @@ impl<N: Network> Driver<N> {
             max_message_bytes: options.max_message_bytes,
             socket: None,
             inbox,
+            token_work: TokenWork::new(token_store),
             waiters: BTreeMap::new(),
             subscribers: BTreeMap::new(),
             config_from: None,
             outlook,
-            span: tracing::Span::none(),
+            journal: Journal::default(),
             frames_sent: 0,
             counted_gap: None,
             started,
@@ -140,9 +147,10 @@ impl<N: Network> Driver<N> {
     /// One turn; true if anything happened.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         let ordered = self.take_orders(cx);
+        let fetched = self.drive_token_work(cx);
         let moved = self.drive_socket(cx);
         let due = self.drive_deadline(cx);
-        ordered || moved || due
+        ordered || fetched || moved || due
     }
 
     fn take_orders(&mut self, cx: &mut Context<'_>) -> bool {
@@ -211,6 +219,12 @@ impl<N: Network> Driver<N> {
         self.step(Input::Command(Command::ShutDown));
     }
 
+    fn drive_token_work(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(input) = self.token_work.poll(cx) else { return false };
+        self.step(input);
+        true
+    }
+
     fn drive_socket(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(socket) = &mut self.socket else { return false };
         let mut inputs = std::mem::take(&mut self.inputs);
@@ -262,7 +276,7 @@ impl<N: Network> Driver<N> {
             Effect::Dial { epoch, endpoint } => {
                 assert!(self.socket.is_none(), "a dial while a socket is alive");
                 self.outlook.counters.add(Total::Dials, 1);
-                self.span = connection_span(epoch);
+                self.journal.dialing(epoch);
                 let network = Arc::clone(&self.network);
                 self.socket = Some(Socket::dial(network, epoch, endpoint, self.max_message_bytes));
             }
@@ -280,6 +294,9 @@ impl<N: Network> Driver<N> {
                     self.socket = None;
                 }
             }
+            Effect::LoadToken { epoch, key } => self.token_work.add(Errand::Load { epoch, key }),
+            Effect::SaveToken { key, token } => self.token_work.add(Errand::Save { key, token }),
+            Effect::ClearToken { key, token } => self.token_work.add(Errand::Clear { key, token }),
             Effect::Accepted { id, payload } => {
                 let now = self.now();
                 if let Some(waiter) = self.waiters.get_mut(&id) {
@@ -300,7 +317,7 @@ impl<N: Network> Driver<N> {
                 if let Status::Ready { .. } = &status {
                     self.greeted();
                 }
-                self.span.in_scope(|| log_status(&status));
+                self.journal.status(&status);
                 self.outlook.status.post(status);
             }
             Effect::Stopped => self.stopped = true,
@@ -310,7 +327,7 @@ impl<N: Network> Driver<N> {
     fn greeted(&mut self) {
         self.outlook.counters.add(Total::Connects, 1);
         if let Some(snapshot) = self.core.snapshot() {
-            self.span.record("connection_id", &*snapshot.hello.connection_id);
+            self.journal.greeted(&snapshot.hello);
         }
     }
 
@@ -341,36 +358,10 @@ impl<N: Network> Drop for Driver<N> {
     }
 }
 
-/// A part of whatever span the driver runs in.
-fn connection_span(epoch: Epoch) -> tracing::Span {
-    let connection_id = tracing::field::Empty;
-    tracing::info_span!("gateway.connection", epoch = epoch.0, connection_id)
-}
-
 /// The first answer to a request that did not have to wait in the queue tells how long the way is.
 fn note_round_trip(counters: &Counters, waiter: &mut Waiter, now: Instant) {
     if let Some(sent_at) = waiter.sent_at.take() {
         counters.round_trip(now.since(sent_at));
-    }
-}
-
-/// One line for each change that matters, at the level of whoever must act: nobody for a reconnect
-/// (info), a person for a pause (warn). Failed attempts in between are debug, so that a gateway
-/// restart cannot flood a log.
-fn log_status(status: &Status) {
-    match status {
-        Status::Ready { .. } => tracing::info!("connected to the gateway"),
-        Status::Backoff { attempt: 1, cause, .. } => {
-            tracing::info!(%cause, "the connection to the gateway ended; reconnecting");
-        }
-        Status::Backoff { attempt, cause, .. } => tracing::debug!(attempt, %cause, "still not connected"),
-        Status::Paused(reason) => tracing::warn!(%reason, "reconnecting is paused"),
-        Status::Connecting { attempt, .. } => tracing::debug!(attempt, "dialing"),
-        Status::Handshaking { .. } => tracing::debug!("handshaking"),
-        Status::Closing => tracing::debug!("closing the socket"),
-        Status::Idle => tracing::debug!("idle"),
-        Status::NotConfigured => tracing::debug!("no gateway is configured"),
-        Status::Stopped => tracing::debug!("stopped"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha2::{Digest, Sha256};
 
-use crate::core::{ClientInfo, Config, Credentials, Secret};
+use crate::core::{ClientInfo, Config, Credentials, Secret, SignatureVersion};
 
 /// Stands for one effective config within one [`Hub`](super::Hub).
 ///
@@ -46,13 +46,19 @@ impl Salt {
         let mut fields = Fields(Sha256::new_with_prefix(self.0));
         // Taken apart without a rest: a new field of the config must be written here, too, or two
         // configs that differ in it would share a socket.
-        let Config { endpoint, credentials, client, role, scopes, caps } = config;
+        let Config { endpoint, credentials, client, role, scopes, caps, device, signature } = config;
         fields.text(&endpoint.url());
         fields.credentials(credentials);
         fields.client(client);
         fields.text(role);
-        fields.list(scopes);
+        fields.0.update([u8::from(scopes.is_some())]);
+        fields.list(scopes.as_deref().unwrap_or_default());
         fields.list(caps);
+        fields.option(device.as_ref().map(|device| device.id()));
+        fields.text(match signature {
+            SignatureVersion::V2 => "v2",
+            SignatureVersion::V3 => "v3",
+        });
         Fingerprint(fields.0.finalize().into())
     }
 }
@@ -77,14 +83,16 @@ impl Fields {
     }
 
     fn credentials(&mut self, credentials: &Credentials) {
-        let Credentials { token, password } = credentials;
-        self.option(token.as_ref().map(Secret::expose));
-        self.option(password.as_ref().map(Secret::expose));
+        let Credentials { token, device_token, bootstrap_token, password } = credentials;
+        for secret in [token, device_token, bootstrap_token, password] {
+            self.option(secret.as_ref().map(Secret::expose));
+        }
     }
 
     fn client(&mut self, client: &ClientInfo) {
-        let ClientInfo { id, mode, version, platform, display_name, instance_id } = client;
+        let ClientInfo { id, mode, version, platform, device_family, display_name, instance_id } = client;
         [id, mode, version, platform].into_iter().for_each(|text| self.text(text));
+        self.option(device_family.as_deref());
         self.option(display_name.as_deref());
         self.option(instance_id.as_deref());
     }
@@ -93,6 +101,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::DeviceIdentity;
 
     fn config(url: &str) -> Config {
         Config::new(url).expect("the url is valid")
@@ -101,6 +110,7 @@ mod tests {
     #[test]
     fn one_socket_only_equal_configs_have_equal_fingerprints() {
         let salt = Salt::fresh();
+        let family = ClientInfo { device_family: Some("x".to_owned()), ..ClientInfo::default() };
         let named = |name: Option<&str>, instance: Option<&str>| ClientInfo {
             display_name: name.map(str::to_owned),
             instance_id: instance.map(str::to_owned),
@@ -118,6 +128,13 @@ mod tests {
             config(base).password("a"),
             config(base).token("a").password("b"),
             config(base).token("ab"),
+            config(base).device_token("a"),
+            config(base).bootstrap_token("a"),
+            config(base).device(DeviceIdentity::from_seed([1; 32])),
+            config(base).device(DeviceIdentity::from_seed([2; 32])),
+            config(base).signature_version(SignatureVersion::V2),
+            config(base).scopes::<&str>([]),
+            config(base).client(family),
             config(base).client(named(Some("x"), None)),
             config(base).client(named(None, Some("x"))),
             config(base).scopes(["a", "b"]),

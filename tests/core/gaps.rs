@@ -64,6 +64,36 @@ fn gap_before_event_duplicates_older_and_unnumbered_events_cause_no_false_gap() 
     ");
 }
 
+/// B39: an older event by far does not move the baseline back either.
+#[test]
+fn gap_before_event_a_much_older_event_does_not_move_the_baseline() {
+    let numbers = [Some(41), Some(42), Some(43), Some(7), Some(44), Some(46)];
+    assert_snapshot!(check(events(script().subscribe(1).ready(1).at(10), &numbers)), @r"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s handshake on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+    0.010s event e 41 on 1
+      to 1: event e 41 of 1
+    0.010s event e 42 on 1
+      to 1: event e 42 of 1
+    0.010s event e 43 on 1
+      to 1: event e 43 of 1
+    0.010s event e 7 on 1
+      to 1: event e 7 of 1
+    0.010s event e 44 on 1
+      to 1: event e 44 of 1
+    0.010s event e 46 on 1
+      to 1: gap of 1: expected 45, received 46
+      to 1: event e 46 of 1
+    end: next deadline 60.010s, 0 pending
+    ");
+}
+
 /// B34, peer behaviour 137: the numbering belongs to its connection.
 #[test]
 fn gap_before_event_numbers_start_anew_with_every_connection() {
@@ -269,6 +299,38 @@ fn gap_before_event_early_overflow_with_holes_repeats_and_unnumbered_events() {
       to 1: event e 15 of 1
     0.000s event e 16 on 1
       to 1: event e 16 of 1
+    end: next deadline 60.000s, 0 pending
+    "#);
+}
+
+/// The last that was dropped may be older than what was dropped before it.
+#[test]
+fn gap_before_event_early_overflow_that_ends_with_an_older_event() {
+    let numbers = [Some(7), Some(12), Some(3), Some(13), Some(14)];
+    let script = script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1);
+    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 15)), @r#"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s event e 7 on 1
+    0.000s event e 12 on 1
+    0.000s event e 3 on 1
+    0.000s event e 13 on 1
+    0.000s event e 14 on 1
+    0.000s hello on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+      to 1: gap of 1: expected 3, received 13
+      to 1: event e 13 of 1
+      to 1: event e 14 of 1
+    0.000s event e 15 on 1
+      to 1: event e 15 of 1
     end: next deadline 60.000s, 0 pending
     "#);
 }

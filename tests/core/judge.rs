@@ -140,7 +140,7 @@ impl Judge {
             32..=34 => self.frame(a, &event(b)),
             35 | 36 => self.reply(a, b),
             37 => self.frame(a, garbage(b)),
-            38 => self.log_in(),
+            38 => self.log_in(a, b),
             39 if a == 0 => self.command(Command::ShutDown),
             _ => {}
         }
@@ -292,14 +292,18 @@ impl Judge {
         self.frame(a, &format!(r#"{{"type":"res","id":"{id}",{body}}}"#));
     }
 
-    /// The whole way to ready, which numbers alone find rarely.
-    fn log_in(&mut self) {
+    /// The whole way to ready, which numbers alone find rarely, with up to seven events before hello.
+    fn log_in(&mut self, a: u8, b: u16) {
         self.command(Command::Connect);
         if self.socket.is_none() {
             self.sleep();
         }
         self.feed(Input::Opened { epoch: Epoch(self.last_epoch) });
         self.frame(9, &challenge(9));
+        for early in 0..u16::from(a % 8) {
+            // A few bits of `b` for each number, so that repeats, holes and steps back all happen.
+            self.frame(9, &event(4 * (4 + (b >> (2 * early)) % 16)));
+        }
         self.hello(9, 0);
     }
 

@@ -147,6 +147,7 @@ fn no_wedge_a_hello_may_have_more_and_less() {
         HELLO.replace("30000", "3e4"),
         HELLO.replace("30000", "-1"),
         HELLO.replace("30000", "null"),
+        HELLO.replace("30000", "\"30s\""),
         HELLO.replace("hello-ok", r"hello\u002dok"),
     ];
     for hello in hellos {

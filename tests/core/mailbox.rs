@@ -239,8 +239,8 @@ proptest! {
             count += 1;
             if let Some(number) = number {
                 prop_assert!(number > last, "{number} after {last}");
-                // What is missing between two neighbours is covered by a lag that came before.
-                prop_assert!(number < count + 1, "{number} is told before the loss that precedes it");
+                // Items are numbered from 0, so all before this one were delivered or counted.
+                prop_assert_eq!(count, number + 1, "a loss is told before what follows it");
                 last = number;
             }
         }

@@ -5,8 +5,12 @@
 //! cargo test --test real_gateway -- --ignored
 //! ```
 
+mod configuring;
+mod consumer;
+mod sharing;
 mod sockets;
 mod support;
+mod surviving;
 
 use std::time::{Duration, Instant};
 

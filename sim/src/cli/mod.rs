@@ -1,6 +1,7 @@
 //! What the command line understands.
 
 mod exploring;
+mod gateway;
 mod mutants;
 mod output;
 mod replaying;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use onesocket_sim::mutants::MutantError;
 use onesocket_sim::plan::PlanError;
 use onesocket_sim::run::Tier;
+use onesocket_sim::standin::StandInError;
 use thiserror::Error;
 
 /// Deterministic simulation of the onesocket client core.
@@ -34,6 +36,13 @@ enum Command {
     Replay(Replay),
     /// Breaks the core in known ways and shows that the oracles notice.
     Mutants(Mutants),
+    /// Serves the gateway model on real TCP, as a stand-in for a gateway.
+    ///
+    /// Prints `listening on ws://ADDR` when it is ready, and then what it does. While it runs, it is steered with
+    /// `POST /__sim/<word>` on the control address, whose body is what the word takes, and at the prompt if
+    /// standard input is a terminal: restart, crash, token, kick, drop-next-event, stall, emit and more; `help`
+    /// lists them. Ctrl-C stops it as SIGTERM stops a gateway.
+    Gateway(Gateway),
 }
 
 /// Explores a range of seeds, or as many as a time allows, on one tier.
@@ -86,6 +95,27 @@ struct Mutants {
     json: Option<PathBuf>,
 }
 
+/// Serves the gateway model on real TCP, as a stand-in for a gateway.
+#[derive(Args, Debug)]
+struct Gateway {
+    /// Where clients dial: an address and port, or a port of this machine. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18789")]
+    listen: String,
+    /// The shared token [default: test-token, or token-0 with a plan].
+    #[arg(long)]
+    token: Option<String>,
+    /// A plan, or the seed of one, whose steps for gateway 0 are carried out at their times: restart, change-token,
+    /// close, drop-event, emit and blip. Its tick and answer times are used as well.
+    #[arg(long, value_name = "FILE")]
+    plan: Option<String>,
+    /// Where the HTTP control listens.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    control: String,
+    /// Have no HTTP control.
+    #[arg(long, conflicts_with = "control")]
+    no_control: bool,
+}
+
 /// What a command found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -122,6 +152,20 @@ pub(crate) enum CliError {
         /// Why.
         why: io::Error,
     },
+    /// An address is none.
+    #[error("{text:?} is no address to listen on: {why}")]
+    Address {
+        /// What was given.
+        text: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The stand-in cannot be served.
+    #[error(transparent)]
+    StandIn(#[from] StandInError),
+    /// There is no runtime to serve on.
+    #[error("no runtime: {0}")]
+    Runtime(io::Error),
     /// The mutants cannot be tried.
     #[error(transparent)]
     Mutants(#[from] MutantError),
@@ -134,6 +178,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Verdict, CliError> {
         Some(Command::Explore(explore)) => exploring::explore(&explore),
         Some(Command::Replay(replay)) => replaying::replay(&replay),
         Some(Command::Mutants(mutants)) => mutants::mutants(&mutants),
+        Some(Command::Gateway(gateway)) => gateway::gateway(&gateway),
     }
 }
 

@@ -70,7 +70,7 @@ impl GatewayModel {
                 slow.push(connection);
                 continue;
             }
-            established.seq += 1;
+            established.seq = established.seq.saturating_add(1);
             let seq = established.seq;
             if full || dropped {
                 turn.note(Note::EventDropped { connection, event: event.name.clone(), seq });

@@ -7,6 +7,9 @@ use std::time::Duration;
 use super::config::RateLimit;
 use super::effect::Peer;
 
+/// Clients remembered at a time: whoever makes up origins must not fill the memory.
+const CLIENTS_MAX: usize = 1000;
+
 /// Who is counted together. The model knows no addresses, so all remote peers are one client.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Bucket {
@@ -55,6 +58,7 @@ impl Lockout {
 
     /// Counts a failure; the answer to it is late by this much.
     pub(super) fn failed(&mut self, bucket: &Bucket, now: Duration, limits: &RateLimit) -> Duration {
+        self.make_room(now, limits);
         let failures = self.clients.entry(bucket.clone()).or_default();
         if failures.locked_until.is_some_and(|until| until <= now) {
             *failures = Failures::default();
@@ -73,8 +77,42 @@ impl Lockout {
         Duration::ZERO
     }
 
+    /// Forgets clients whose record is over, and any of them if all are fresh.
+    fn make_room(&mut self, now: Duration, limits: &RateLimit) {
+        if self.clients.len() < CLIENTS_MAX {
+            return;
+        }
+        self.clients.retain(|_, failures| {
+            let locked = failures.locked_until.is_some_and(|until| until > now);
+            let last = failures.recent.back().is_some_and(|at| now.saturating_sub(*at) < limits.window);
+            locked || last
+        });
+        while self.clients.len() >= CLIENTS_MAX {
+            self.clients.pop_last();
+        }
+    }
+
     /// A success clears the client's record.
     pub(super) fn succeeded(&mut self, bucket: &Bucket) {
         self.clients.remove(bucket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_origins_do_not_fill_the_memory() {
+        let (mut lockout, limits) = (Lockout::default(), RateLimit::default());
+        for n in 0..10 * CLIENTS_MAX {
+            let bucket = Bucket::Origin(format!("http://{n}.test").into());
+            lockout.failed(&bucket, Duration::ZERO, &limits);
+            assert!(lockout.clients.len() <= CLIENTS_MAX);
+        }
+        // Once they are old, all of them make room for one.
+        let late = limits.window + limits.lockout;
+        lockout.failed(&Bucket::Remote, late, &limits);
+        assert_eq!(lockout.clients.len(), 1);
     }
 }

@@ -174,7 +174,7 @@ impl GatewayModel {
     fn older_event(&mut self, turn: &mut Turn<'_>, by: u64) {
         let payload = format!(r#"{{"ts":{}}}"#, self.unix_ms(turn.now));
         for (connection, established) in self.each_established() {
-            let seq = (established.seq + 1).saturating_sub(by);
+            let seq = established.seq.saturating_add(1).saturating_sub(by);
             let text = frame::event("tick", &payload, Some(seq), None);
             turn.effects.push(Effect::Send { connection, text });
             turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::SequenceBent });
@@ -191,7 +191,7 @@ impl GatewayModel {
 
     fn send_giant(&mut self, turn: &mut Turn<'_>, bytes: usize) {
         for (connection, established) in self.each_established() {
-            established.seq += 1;
+            established.seq = established.seq.saturating_add(1);
             let seq = established.seq;
             let empty = frame::event("test.giant", r#"{"pad":""}"#, Some(seq), None);
             let payload = format!(r#"{{"pad":"{}"}}"#, "x".repeat(bytes.saturating_sub(empty.len())));

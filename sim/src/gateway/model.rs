@@ -137,6 +137,11 @@ impl GatewayModel {
         self.sessions.values().filter(|session| session.established().is_some()).count()
     }
 
+    /// Whether this socket was sent a hello and is not closing.
+    pub fn is_established(&self, connection: ConnectionId) -> bool {
+        self.sessions.get(&connection).is_some_and(|session| session.established().is_some())
+    }
+
     /// Number of the current boot; the first is 1. While the gateway is down it is the number of the last boot.
     pub fn boot(&self) -> u32 {
         self.process.boot
@@ -227,12 +232,13 @@ impl GatewayModel {
     fn on_disconnected(&mut self, turn: &mut Turn<'_>, connection: ConnectionId) {
         if let Some(session) = self.sessions.remove(&connection) {
             turn.note(Note::Disconnected { connection });
-            self.forget(turn, session);
+            self.forget(turn, connection, session);
         }
     }
 
     /// Marks the presence row of a socket that is gone and tells the others (protocol 10.6).
-    fn forget(&mut self, turn: &mut Turn<'_>, session: Session) {
+    fn forget(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, session: Session) {
+        self.forget_waits(connection);
         let key = match session.phase {
             Phase::Established(established) => established.presence_key,
             Phase::Closing { presence_key } => presence_key,
@@ -270,7 +276,7 @@ impl GatewayModel {
         if let Some(session) = self.sessions.remove(&connection) {
             turn.effects.push(Effect::Terminate { connection });
             turn.note(Note::Terminated { connection, cause });
-            self.forget(turn, session);
+            self.forget(turn, connection, session);
         }
     }
 

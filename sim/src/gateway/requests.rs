@@ -213,7 +213,8 @@ impl GatewayModel {
     }
 }
 
-fn capacity_exceeded() -> ErrorShape {
+/// The refusal of a request that there is no room for (protocol 8.5).
+pub(super) fn capacity_exceeded() -> ErrorShape {
     ErrorShape::new("UNAVAILABLE", "gateway request start capacity exceeded").retryable(None)
 }
 

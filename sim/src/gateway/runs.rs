@@ -19,11 +19,15 @@ use super::effect::{ConnectionId, Note};
 use super::frame::{self, ErrorShape, Request};
 use super::methods::{Reply, invalid};
 use super::model::{GatewayModel, Turn};
+use super::requests::capacity_exceeded;
 use super::scope::Scope;
 use super::timer::{Answer, Timer};
 
 /// How long `agent.wait` waits when it does not say.
 const WAIT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Calls of `agent.wait` that wait at a time. A real gateway has no such limit; the model must not grow for ever.
+const WAITS_MAX: usize = 4096;
 
 /// What became of runs, by run id, which is the idempotency key.
 #[derive(Debug, Clone, Default)]
@@ -252,12 +256,25 @@ impl GatewayModel {
         if self.outcomes.runs.get(&run).is_some_and(|run| run.end.is_some()) {
             return Reply::Payload(self.wait_payload(&run, turn.now));
         }
+        if self.outcomes.waits.len() >= WAITS_MAX {
+            return Reply::Error(Box::new(capacity_exceeded()));
+        }
         let timeout =
             params.get("timeoutMs").and_then(Value::as_u64).map_or(WAIT_DEFAULT, Duration::from_millis);
         let id = request.id.clone();
         self.outcomes.waits.push(Wait { run, caller: connection, id: id.clone() });
         self.timers.insert(turn.now + timeout, Timer::WaitExpires { connection, id });
         Reply::Later
+    }
+
+    /// Nobody is left to be told.
+    pub(super) fn forget_waits(&mut self, caller: ConnectionId) {
+        if self.outcomes.waits.iter().any(|wait| wait.caller == caller) {
+            self.outcomes.waits.retain(|wait| wait.caller != caller);
+            self.timers.retain(
+                |timer| !matches!(timer, Timer::WaitExpires { connection, .. } if *connection == caller),
+            );
+        }
     }
 
     pub(super) fn on_wait_expires(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, id: &Arc<str>) {

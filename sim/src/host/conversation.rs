@@ -19,6 +19,8 @@ use super::Seat;
 
 /// Messages read in one turn, so that a busy peer cannot starve its own answers.
 const READS_PER_TURN: usize = 64;
+/// Bytes of messages after which a turn ends: what they are answered with has to be counted before more is read.
+const BYTES_PER_TURN: usize = 256 * 1024;
 /// Turns in one poll, so that a busy connection cannot starve other tasks of its thread.
 const TURNS_PER_POLL: usize = 16;
 
@@ -39,6 +41,8 @@ pub(super) struct Conversation<S> {
     mute: bool,
     /// The buffer level the model knows.
     buffered: u64,
+    /// Whether the peer is one that may send what it likes, as it is after hello.
+    widened: bool,
 }
 
 /// The conversation has ended.
@@ -58,6 +62,7 @@ where
             terminated: false,
             mute: false,
             buffered: 0,
+            widened: false,
         }
     }
 
@@ -81,11 +86,12 @@ where
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
         self.clear_desk();
         self.poll_write(cx)?;
+        // Also when there is always more to read: the model drops a peer that only ever sends.
+        self.report_buffered();
         let moved = self.poll_read(cx)?;
         if moved {
             return Ok(true);
         }
-        self.report_buffered();
         // The socket has nothing to do; the desk is looked at last, because reading has filled it.
         Ok(!self.park(cx.waker()))
     }
@@ -143,13 +149,21 @@ where
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
+        let mut bytes = 0;
         for read in 0..READS_PER_TURN {
+            if bytes >= BYTES_PER_TURN {
+                return Ok(true);
+            }
             let Poll::Ready(next) = Pin::new(&mut self.socket).poll_next(cx) else { return Ok(read > 0) };
             match next {
                 Some(Ok(WsMessage::Text(text))) => {
-                    self.seat.message(Message::Text(Arc::from(text.as_str())));
+                    bytes += text.len();
+                    self.message(Message::Text(Arc::from(text.as_str())));
                 }
-                Some(Ok(WsMessage::Binary(data))) => self.seat.message(Message::Binary(Arc::from(&*data))),
+                Some(Ok(WsMessage::Binary(data))) => {
+                    bytes += data.len();
+                    self.message(Message::Binary(Arc::from(&*data)));
+                }
                 Some(Ok(WsMessage::Pong(_))) => self.seat.pong(),
                 // The websocket layer has queued the answer.
                 Some(Ok(WsMessage::Ping(_))) => self.needs_flush = true,
@@ -162,10 +176,24 @@ where
                     self.refuse_giant(cx);
                     return Err(Over);
                 }
-                Some(Err(_)) | None => return Err(Over),
+                Some(Err(_)) | None => {
+                    if self.socket.get_ref().allowance == 0 {
+                        self.refuse_giant(cx);
+                    }
+                    return Err(Over);
+                }
             }
         }
         Ok(true)
+    }
+
+    /// Gives the model a message, which may be the one after which larger ones are welcome.
+    fn message(&mut self, message: Message) {
+        self.seat.message(message);
+        if !self.widened && self.seat.is_established() {
+            self.widened = true;
+            self.socket.get_mut().allowance = u64::MAX;
+        }
     }
 
     /// The close code of a message that is too large even to show it to the model.
@@ -199,15 +227,18 @@ fn frame_bytes(message: &WsMessage) -> u64 {
     header + payload
 }
 
-/// A stream that counts the bytes it has taken.
+/// A stream that counts the bytes it has taken, and gives only so many.
 pub(super) struct Metered<S> {
     stream: S,
     written: u64,
+    /// Bytes that may still be read.
+    allowance: u64,
 }
 
 impl<S> Metered<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Metered { stream, written: 0 }
+    /// The websocket layer learns its limits once, so what strangers may send is limited here.
+    pub(super) fn new(stream: S, allowance: u64) -> Self {
+        Metered { stream, written: 0, allowance }
     }
 }
 
@@ -217,7 +248,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, into)
+        if self.allowance == 0 {
+            return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
+        }
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        let taken = (into.filled().len() - before) as u64;
+        self.allowance = self.allowance.saturating_sub(taken);
+        read
     }
 }
 

@@ -78,6 +78,8 @@ struct Shared {
     deadline_moved: Notify,
     /// The gateway began or ceased to listen.
     listening_changed: Notify,
+    /// What may be read from a peer before hello.
+    preauth_allowance: u64,
     payload_bytes_max: usize,
 }
 
@@ -97,12 +99,17 @@ impl Host {
         observer: impl Observer,
         clock: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Self {
-        let payload_bytes_max = model.config().limits.payload_bytes;
+        let limits = &model.config().limits;
+        let payload_bytes_max = limits.payload_bytes;
+        // As many messages as wait while a connect is decided, and two more, each twice as long as is allowed.
+        let preauth_bytes_max = limits.preauth_bytes.saturating_mul(2 * (limits.preauth_queue + 2));
+        let preauth_allowance = u64::try_from(preauth_bytes_max).unwrap_or(u64::MAX);
         let shared = Shared {
             desks: Mutex::new(Desks::new(model, Box::new(observer))),
             clock: Box::new(clock),
             deadline_moved: Notify::new(),
             listening_changed: Notify::new(),
+            preauth_allowance,
             payload_bytes_max,
         };
         Host { shared: Arc::new(shared) }
@@ -243,6 +250,10 @@ impl Seat {
     fn message(&self, message: Message) {
         let input = Input::Received { connection: self.connection, message };
         self.host.step(input);
+    }
+
+    fn is_established(&self) -> bool {
+        self.host.inspect(|model| model.is_established(self.connection))
     }
 
     fn pong(&self) {

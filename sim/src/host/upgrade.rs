@@ -68,7 +68,7 @@ where
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(message_bytes_max))
         .max_frame_size(Some(message_bytes_max));
-    let metered = Metered::new(stream);
+    let metered = Metered::new(stream, host.shared.preauth_allowance);
     let socket = WebSocketStream::from_partially_read(metered, rest, Role::Server, Some(config)).await;
     Ok(Some(Upgraded { socket, origin: origin.map(Arc::from) }))
 }

@@ -20,6 +20,7 @@ use crate::observe::{outcome, probe_of, probe_params, seen};
 use crate::plan::{Action, Fault, GATEWAYS, Plan};
 use crate::random::Stream;
 use crate::run::{Finished, Recorder, client_config, client_seed, gateway, gateway_of};
+use crate::token_store::Tokens;
 use crate::trace::{Item, Seen, What};
 
 use link::{Network, ToClient, ToGateway};
@@ -40,6 +41,9 @@ struct Machine<'p> {
     plan: &'p Plan,
     now: Instant,
     core: Connection,
+    tokens: Tokens,
+    /// Answers of the token store that are on their way, in order.
+    token_errands: VecDeque<Input>,
     gateways: Vec<GatewayModel>,
     network: Network,
     queue: Queue,
@@ -65,9 +69,9 @@ struct App {
 }
 
 impl App {
-    fn config(&mut self, gateway: u8, token: &Arc<str>) -> Arc<Config> {
+    fn config(&mut self, plan: &Plan, gateway: u8, token: &Arc<str>) -> Arc<Config> {
         let key = (gateway, Arc::clone(token));
-        Arc::clone(self.configs.entry(key).or_insert_with(|| Arc::new(client_config(gateway, token))))
+        Arc::clone(self.configs.entry(key).or_insert_with(|| Arc::new(client_config(plan, gateway, token))))
     }
 }
 
@@ -75,7 +79,7 @@ impl<'p> Machine<'p> {
     fn new(plan: &'p Plan) -> Self {
         let mut app = App::default();
         let token: Arc<str> = Arc::from(Plan::FIRST_TOKEN);
-        let config = app.config(0, &token);
+        let config = app.config(plan, 0, &token);
         app.config = Some((0, token));
         let core = Connection::new(Some(config), plan.params.options(), client_seed(plan));
         let mut queue = Queue::default();
@@ -85,7 +89,9 @@ impl<'p> Machine<'p> {
         Self {
             plan,
             now: Instant::ZERO,
-            core: core.expect("a plan was checked"),
+            core: core.expect("a plan was checked").with_token_store(),
+            tokens: Tokens::new(plan),
+            token_errands: VecDeque::new(),
             gateways: (0..GATEWAYS).map(|index| gateway(plan, index)).collect(),
             network: Network::new(plan),
             queue,
@@ -152,6 +158,10 @@ impl<'p> Machine<'p> {
             }
             Due::ArriveAtGateway(socket) => self.arrive_at_gateway(socket),
             Due::ArriveAtClient(socket) => self.arrive_at_client(socket),
+            Due::StoreAnswers => {
+                let answer = self.token_errands.pop_front().expect("an errand for each answer");
+                self.step_core(answer);
+            }
             Due::Heal(fault, gateway) => {
                 if fault == Fault::Partition {
                     self.network.heal(gateway);
@@ -250,7 +260,7 @@ impl<'p> Machine<'p> {
         let next = Some((gateway, Arc::clone(&token)));
         let changed = next != self.app.config;
         self.app.config = next;
-        let config = self.app.config(gateway, &token);
+        let config = self.app.config(self.plan, gateway, &token);
         self.record(What::Configured { gateway, token, changed });
         self.command(Command::Configure(Some(config)));
     }
@@ -289,7 +299,7 @@ impl<'p> Machine<'p> {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Dial { epoch, endpoint } => {
-                let gateway = gateway_of(endpoint.host()).expect("only simulated gateways are configured");
+                let gateway = gateway_of(&endpoint);
                 self.record(What::Dialed { socket: socket_of(epoch), gateway });
                 self.network.dial(epoch, gateway);
                 self.send_to_gateway(epoch, ToGateway::Dial);
@@ -310,6 +320,19 @@ impl<'p> Machine<'p> {
                 self.record(What::RequestSettled { request, outcome: outcome(request, &result) });
             }
             Effect::Accepted { .. } => {}
+            Effect::LoadToken { epoch, key } => {
+                let result = self.tokens.load(&key);
+                self.answer_from_store(Input::TokenLoaded { epoch, result });
+            }
+            Effect::SaveToken { key, token } => {
+                // The core waits for the end of a write, well or not.
+                let _ = self.tokens.save(&key, &token);
+                self.answer_from_store(Input::TokenStored);
+            }
+            Effect::ClearToken { key, token } => {
+                let _ = self.tokens.clear(&key, &token);
+                self.answer_from_store(Input::TokenStored);
+            }
             Effect::Deliver { to, push } => self.deliver(to, &push),
             Effect::Status(status) => self.record(What::Status((&status).into())),
             Effect::Stopped => {
@@ -319,6 +342,13 @@ impl<'p> Machine<'p> {
                 }
             }
         }
+    }
+
+    /// The store does one thing after the other.
+    fn answer_from_store(&mut self, answer: Input) {
+        self.token_errands.push_back(answer);
+        let arrival = self.tokens.finishes(self.now);
+        self.queue.push(arrival, self.ties.any(), Due::StoreAnswers);
     }
 
     fn deliver(&mut self, to: SubscriptionId, push: &Push) {

@@ -16,6 +16,8 @@ pub(super) enum Due {
     ArriveAtGateway(Epoch),
     /// The next parcel on its way to the client on this socket.
     ArriveAtClient(Epoch),
+    /// The token store is done with the oldest errand.
+    StoreAnswers,
     /// A fault of a gateway is over.
     Heal(Fault, u8),
 }

@@ -7,21 +7,33 @@ use onesocket::core::Instant;
 
 use super::{Invariant, Oracle};
 use crate::plan::{Fault, Plan};
-use crate::trace::{Record, StatusKind, What};
+use crate::trace::{Record, Seen, StatusKind, What};
 
 /// Two dials without a reason in between are at least the first wait apart, and nothing is dialed
-/// in a pause.
+/// in a pause. The one retry with a stored device token after a refused one may come sooner
+/// (protocol 7.10): once, until the next hello or config.
 pub(super) struct NoStorm {
     first_wait: Duration,
     last_dial: Option<Instant>,
     excused: bool,
     paused: bool,
+    /// When the app last did something that ends a pause.
+    pause_ended: Option<Instant>,
+    token_refused: bool,
+    device_retry_used: bool,
 }
 
 impl NoStorm {
     pub(super) fn new(plan: &Plan) -> Self {
-        let first_wait = Duration::from_millis(plan.params.backoff_ms);
-        Self { first_wait, last_dial: None, excused: false, paused: false }
+        Self {
+            first_wait: Duration::from_millis(plan.params.backoff_ms),
+            last_dial: None,
+            excused: false,
+            paused: false,
+            pause_ended: None,
+            token_refused: false,
+            device_retry_used: false,
+        }
     }
 
     fn dialed(&mut self, socket: u32, at: Instant) -> Result<(), String> {
@@ -29,7 +41,7 @@ impl NoStorm {
             return Err(format!("socket {socket} is dialed in a pause"));
         }
         let too_soon = self.last_dial.is_some_and(|last| at.since(last) < self.first_wait);
-        if too_soon && !self.excused {
+        if too_soon && !self.excused && !self.may_retry_device_token() {
             return Err(format!(
                 "socket {socket} is dialed less than {:?} after the one before",
                 self.first_wait
@@ -37,7 +49,18 @@ impl NoStorm {
         }
         self.last_dial = Some(at);
         self.excused = false;
+        self.token_refused = false;
         Ok(())
+    }
+
+    fn may_retry_device_token(&mut self) -> bool {
+        self.token_refused && !std::mem::replace(&mut self.device_retry_used, true)
+    }
+
+    fn pause_ends(&mut self, at: Instant) {
+        self.excused = true;
+        self.paused = false;
+        self.pause_ended = Some(at);
     }
 }
 
@@ -49,11 +72,19 @@ impl Oracle for NoStorm {
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.what {
             What::Dialed { socket, .. } => return self.dialed(*socket, record.at),
-            What::Configured { changed: true, .. } | What::Resumed => {
-                self.excused = true;
-                self.paused = false;
+            What::Configured { changed: true, .. } => {
+                self.device_retry_used = false;
+                self.pause_ends(record.at);
             }
-            What::Status(status) => self.paused = *status == StatusKind::Paused,
+            What::Resumed => self.pause_ends(record.at),
+            // A watcher may tell of a pause a moment after it ended.
+            What::Status(status) => {
+                self.paused = *status == StatusKind::Paused && self.pause_ended != Some(record.at);
+            }
+            What::Gateway { seen: Seen::Hello { .. }, .. } => self.device_retry_used = false,
+            What::Gateway { seen: Seen::Refused { code, .. }, .. } => {
+                self.token_refused = code == "AUTH_TOKEN_MISMATCH";
+            }
             _ => {}
         }
         Ok(())

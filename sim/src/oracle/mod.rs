@@ -1,6 +1,6 @@
 //! The judges of a run. Each looks at the trace only, record by record, and knows one invariant.
 //!
-//! To add one: write a type with [`Oracle`], name its [`Invariant`], list it in [`Judge::new`], add a
+//! To add one: write a type with the trait `Oracle`, name its [`Invariant`], list it in [`Judge::new`], add a
 //! mutant to `scenarios/mutants/` that it catches, and say in `tests/` that it does.
 
 mod config;

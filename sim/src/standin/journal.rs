@@ -1,0 +1,51 @@
+//! The running log of a stand-in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::gateway::Note;
+use crate::host::Observer;
+
+use super::lines;
+
+/// Where a stand-in says what it does, line by line. Clones write to the same place.
+#[derive(Clone)]
+pub struct Journal {
+    start: Instant,
+    write: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Journal {
+    /// A journal that begins now. `write` takes one line without its end, and must not block: the gateway waits for it.
+    pub fn new(write: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Journal { start: Instant::now(), write: Arc::new(write) }
+    }
+
+    /// A journal that nobody reads.
+    pub fn silent() -> Self {
+        Journal::new(|_| {})
+    }
+
+    /// Writes a line with the time since the beginning.
+    pub fn write(&self, text: &str) {
+        self.write_at(self.start.elapsed(), text);
+    }
+
+    fn write_at(&self, now: Duration, text: &str) {
+        (self.write)(&format!("{:>10.3}  {text}", now.as_secs_f64()));
+    }
+}
+
+impl Observer for Journal {
+    fn note(&mut self, now: Duration, note: &Note) {
+        self.write_at(now, &lines::line(note));
+    }
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}

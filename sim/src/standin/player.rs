@@ -1,0 +1,38 @@
+//! Carries out the steps of a plan that a gateway can carry out alone.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::machine::gateway_order;
+use crate::plan::{Action, Plan};
+
+use super::words::Command;
+use super::{Journal, Steering};
+
+/// What a step means to gateway 0, if it means anything: the rest is for clients, links and other gateways.
+pub fn order_of_step(action: &Action) -> Option<Command> {
+    if let Action::Blip { gateway: 0, for_ms } = action {
+        // Nothing arrives for a while, and nothing is lost: a stall.
+        return Some(Command::Stall(Duration::from_millis(*for_ms)));
+    }
+    match gateway_order(action) {
+        Some((0, order)) => Some(Command::Order(order)),
+        Some(_) | None => None,
+    }
+}
+
+/// Carries out the steps of `plan` for gateway 0 at their times, counted from now.
+pub async fn play(plan: &Plan, steering: &Steering, journal: &Journal) {
+    let start = Instant::now();
+    let steps = || plan.steps.iter().filter_map(|step| Some((step.at_ms, order_of_step(&step.action)?)));
+    let count = steps().count();
+    let others = plan.steps.len() - count;
+    journal.write(&format!("plan: {count} steps for this gateway; {others} others are left out"));
+    for (at_ms, command) in steps() {
+        sleep_until(start + Duration::from_millis(at_ms)).await;
+        journal.write(&format!("plan: {}", command.in_words()));
+        command.carry_out(steering);
+    }
+    journal.write("plan: done; the gateway goes on");
+}

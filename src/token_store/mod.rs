@@ -1,0 +1,50 @@
+//! Where device tokens are kept between connections and between runs of the app.
+
+#[cfg(feature = "net")]
+mod file;
+mod memory;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::core::{Secret, StoreError, StoredToken, TokenKey};
+
+#[cfg(feature = "net")]
+pub use file::FileTokenStore;
+pub use memory::MemoryTokenStore;
+
+/// The answer of a store, some time later.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Keeps device tokens.
+///
+/// A connection asks for one thing after the other and never drops an operation half done, unless the
+/// client itself is dropped. A slow store delays the handshake, within its limits, and nothing else.
+pub trait TokenStore: Send + Sync + 'static {
+    /// The token stored under `key`, if there is one. An error is not "nothing": with an unreadable
+    /// store a connection does not pretend to be a new device.
+    fn load<'a>(&'a self, key: &'a TokenKey) -> StoreFuture<'a, Option<StoredToken>>;
+
+    /// Stores `token` under `key`; when this returns, [`load`](Self::load) finds it.
+    fn save<'a>(&'a self, key: &'a TokenKey, token: &'a StoredToken) -> StoreFuture<'a, ()>;
+
+    /// Forgets what is stored under `key` if it is `token`: another process may have stored a better
+    /// one meanwhile.
+    fn clear<'a>(&'a self, key: &'a TokenKey, token: &'a Secret) -> StoreFuture<'a, ()>;
+}
+
+/// One store may serve several connections.
+impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
+    fn load<'a>(&'a self, key: &'a TokenKey) -> StoreFuture<'a, Option<StoredToken>> {
+        T::load(self, key)
+    }
+
+    fn save<'a>(&'a self, key: &'a TokenKey, token: &'a StoredToken) -> StoreFuture<'a, ()> {
+        T::save(self, key, token)
+    }
+
+    fn clear<'a>(&'a self, key: &'a TokenKey, token: &'a Secret) -> StoreFuture<'a, ()> {
+        T::clear(self, key, token)
+    }
+}
