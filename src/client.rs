@@ -91,8 +91,14 @@ impl Builder {
         let inbox = Inbox::new(receiver, Arc::clone(&standing), stopped_notice);
         let options = &self.options;
         let counters = Arc::new(Counters::new());
-        let outlook = Outlook { status: status_notice, counters: Arc::clone(&counters) };
-        let driver = Driver::new(core, options, network, self.token_store, inbox, outlook);
+        let driver = Driver::new(
+            core,
+            options,
+            network,
+            self.token_store,
+            inbox,
+            Outlook { status: status_notice, counters: Arc::clone(&counters) },
+        );
         let shared = Shared {
             orders,
             standing,

@@ -214,8 +214,8 @@ fn resolve(settings: &EndpointSettings, complete: impl Fn(Config) -> Config) -> 
         EndpointMode::Direct { url } => url.clone(),
     };
     match Config::new(&url) {
-        Ok(mut config) => {
-            config.credentials = settings.credentials.clone();
+        Ok(config) => {
+            let config = config.credentials(settings.credentials.clone());
             EndpointState::Ready(Arc::new(complete(config)))
         }
         Err(error) => EndpointState::Unavailable { reason: error.into() },

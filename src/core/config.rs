@@ -79,6 +79,13 @@ impl Config {
         vec!["operator.admin".to_owned()]
     }
 
+    /// Presents these credentials and no others.
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
     /// Presents a device token that the app keeps by itself; it beats a stored one.
     #[must_use]
     pub fn device_token(mut self, token: &str) -> Self {

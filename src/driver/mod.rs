@@ -4,7 +4,6 @@
 //! the same inputs give the same history and no part can starve another. Nothing is awaited while an
 //! effect is carried out.
 
-mod journal;
 pub(crate) mod notice;
 pub(crate) mod order;
 mod socket;
@@ -21,13 +20,12 @@ use tokio::time::{Instant as TokioInstant, Sleep};
 
 use crate::client::Ticket;
 use crate::core::{
-    Command, Connection, Effect, Gap, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
+    Command, Connection, Effect, Epoch, Gap, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
 };
 use crate::network::Network;
 use crate::statistics::{Counters, Total};
 use crate::token_store::TokenStore;
 
-use journal::Journal;
 use notice::Notice;
 use order::{Inbox, Order, Postbox, Waiter};
 use socket::Socket;
@@ -68,8 +66,11 @@ pub struct Driver<N: Network> {
     subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
     /// Whose config is in force; nobody's before the first change.
     config_from: Option<Ticket>,
+    /// Whether the log has been told of the outage that lasts now.
+    outage_told: bool,
     outlook: Outlook,
-    journal: Journal,
+    /// Around the log lines of the latest connection.
+    span: tracing::Span,
     /// Frames handed to sockets so far.
     frames_sent: u64,
     /// The gap that was counted last: every subscriber is told of it.
@@ -104,8 +105,9 @@ impl<N: Network> Driver<N> {
             waiters: BTreeMap::new(),
             subscribers: BTreeMap::new(),
             config_from: None,
+            outage_told: false,
             outlook,
-            journal: Journal::default(),
+            span: tracing::Span::none(),
             frames_sent: 0,
             counted_gap: None,
             started,
@@ -276,7 +278,7 @@ impl<N: Network> Driver<N> {
             Effect::Dial { epoch, endpoint } => {
                 assert!(self.socket.is_none(), "a dial while a socket is alive");
                 self.outlook.counters.add(Total::Dials, 1);
-                self.journal.dialing(epoch);
+                self.span = connection_span(epoch);
                 let network = Arc::clone(&self.network);
                 self.socket = Some(Socket::dial(network, epoch, endpoint, self.max_message_bytes));
             }
@@ -317,7 +319,8 @@ impl<N: Network> Driver<N> {
                 if let Status::Ready { .. } = &status {
                     self.greeted();
                 }
-                self.journal.status(&status);
+                let span = self.span.clone();
+                span.in_scope(|| self.log_status(&status));
                 self.outlook.status.post(status);
             }
             Effect::Stopped => self.stopped = true,
@@ -327,7 +330,7 @@ impl<N: Network> Driver<N> {
     fn greeted(&mut self) {
         self.outlook.counters.add(Total::Connects, 1);
         if let Some(snapshot) = self.core.snapshot() {
-            self.journal.greeted(&snapshot.hello);
+            self.span.record("connection_id", &*snapshot.hello.connection_id);
         }
     }
 
@@ -346,6 +349,37 @@ impl<N: Network> Driver<N> {
             self.subscribers.remove(&to);
         }
     }
+
+    /// One line for each change that matters, at the level of whoever must act: nobody for a
+    /// reconnect (info), a person for a pause (warn). An outage is told once, when it begins; the
+    /// failed attempts in it are debug, so that a gateway restart cannot flood a log.
+    fn log_status(&mut self, status: &Status) {
+        match status {
+            Status::Ready { .. } => tracing::info!("connected to the gateway"),
+            Status::Backoff { cause, .. } if !self.outage_told => {
+                tracing::info!(%cause, "the connection to the gateway ended; reconnecting");
+            }
+            Status::Backoff { attempt, cause, .. } => tracing::debug!(attempt, %cause, "still not connected"),
+            Status::Paused(reason) => tracing::warn!(%reason, "reconnecting is paused"),
+            Status::Connecting { attempt, .. } => tracing::debug!(attempt, "dialing"),
+            Status::Handshaking { .. } => tracing::debug!("handshaking"),
+            Status::Closing => tracing::debug!("closing the socket"),
+            Status::Idle => tracing::debug!("idle"),
+            Status::NotConfigured => tracing::debug!("no gateway is configured"),
+            Status::Stopped => tracing::debug!("stopped"),
+        }
+        match status {
+            Status::Backoff { .. } => self.outage_told = true,
+            // A part of the next attempt: the outage goes on.
+            Status::Connecting { .. } | Status::Handshaking { .. } => {}
+            Status::Ready { .. }
+            | Status::Paused(_)
+            | Status::Closing
+            | Status::Idle
+            | Status::NotConfigured
+            | Status::Stopped => self.outage_told = false,
+        }
+    }
 }
 
 /// Without a shutdown subscribers are told all the same; requests notice by themselves.
@@ -356,6 +390,12 @@ impl<N: Network> Drop for Driver<N> {
             postbox.post(Push::Closed);
         }
     }
+}
+
+/// A part of whatever span the driver runs in.
+fn connection_span(epoch: Epoch) -> tracing::Span {
+    let connection_id = tracing::field::Empty;
+    tracing::info_span!("gateway.connection", epoch = epoch.0, connection_id)
 }
 
 /// The first answer to a request that did not have to wait in the queue tells how long the way is.

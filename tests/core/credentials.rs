@@ -137,6 +137,7 @@ fn right_credential_the_connect_request() {
             mode: "ui".to_owned(),
             version: "1.2.3".to_owned(),
             platform: "linux".to_owned(),
+            device_family: None,
             display_name: Some("me".to_owned()),
             instance_id: Some("i".to_owned()),
         },

@@ -374,6 +374,10 @@ impl Judge {
                     _ => self.socket = None,
                 }
             }
+            // These histories have no token store.
+            Effect::LoadToken { .. } | Effect::SaveToken { .. } | Effect::ClearToken { .. } => {
+                self.law(false, "without a token store nothing is asked of one");
+            }
             Effect::Accepted { id, .. } => {
                 let waits = self.open.get(&id.0).is_some_and(|open| open.is_final && open.sent_on.is_some());
                 self.law(waits, "only a sent request that waits for more is accepted");

@@ -6,6 +6,7 @@
 
 mod config_changes;
 mod credentials;
+mod devices;
 mod endpoint;
 mod gaps;
 mod judge;

@@ -390,6 +390,11 @@ pub(crate) fn tell(effect: &Effect) -> String {
         Effect::HangUp { epoch, close: Close::Graceful { code, reason } } => {
             format!("hang up {epoch} gracefully: {code} {reason:?}")
         }
+        Effect::LoadToken { epoch, key } => format!("load the token of {} for {epoch}", key.gateway),
+        Effect::SaveToken { key, token } => {
+            format!("save {} of {} with {:?}", token.token.expose(), key.role, token.scopes)
+        }
+        Effect::ClearToken { token, .. } => format!("clear {}", token.expose()),
         Effect::Accepted { id, payload } => format!("accepted #{}: {}", id.0, payload.get()),
         Effect::Complete { id, outcome: Ok(response) } => {
             format!("complete #{} over {}: {}", id.0, response.epoch, response.payload.get())

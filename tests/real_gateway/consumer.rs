@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -138,7 +139,7 @@ pub(crate) fn mentions(payload: &Payload, text: &str) -> bool {
 ///
 /// The HTTP exchanges of [`Gateway`] are connections too: don't make any meanwhile.
 pub(crate) struct Census {
-    stop: Arc<AtomicBool>,
+    stop: Sender<()>,
     thread: JoinHandle<Tally>,
 }
 
@@ -155,13 +156,12 @@ pub(crate) struct Tally {
 
 impl Census {
     pub(crate) fn of(port: u16) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let (stop, stopped) = channel();
         let thread = std::thread::spawn(move || {
             let mut tally = Tally::default();
             // The last look comes after the order to stop, so there is always one.
             loop {
-                let last = stopped.load(Ordering::SeqCst);
+                let last = stopped.recv_timeout(Duration::from_millis(2)) != Err(RecvTimeoutError::Timeout);
                 let now = sockets_to(port);
                 tally.looks += 1;
                 tally.most = tally.most.max(now.len());
@@ -169,14 +169,13 @@ impl Census {
                 if last {
                     return tally;
                 }
-                std::thread::sleep(Duration::from_millis(2));
             }
         });
         Self { stop, thread }
     }
 
     pub(crate) fn finish(self) -> Tally {
-        self.stop.store(true, Ordering::SeqCst);
+        drop(self.stop);
         self.thread.join().expect("the census was taken")
     }
 }

@@ -5,6 +5,8 @@
 //! cargo test --test real_gateway -- --ignored
 //! ```
 
+#![cfg(feature = "net")]
+
 mod configuring;
 mod consumer;
 mod sharing;

@@ -133,7 +133,7 @@ async fn an_equal_config_changes_nothing(gateway: &Gateway) {
         client.request("agent.wait", held).into_future()
     });
     for _ in 0..100 {
-        client.configure(Some(config_for(gateway))).await.expect("the client runs");
+        client.configure(Some(config_for(gateway))).await.expect("the client takes configs");
         assert_eq!(client.status(), Status::Ready { epoch: Epoch(1) });
     }
     within("the request", request).await.expect("it was not aborted").expect("it was not disturbed");
@@ -226,7 +226,7 @@ async fn a_shutdown_leaves_nothing_and_is_final(gateway: &Gateway) {
     assert_eq!(late, Some(Push::Closed));
 
     assert_eq!(within("the second shutdown", client.shutdown()).await, report);
-    client.configure(Some(config_for(gateway))).await.expect("the client runs");
+    client.configure(Some(config_for(gateway))).await.expect("the client takes configs");
     client.connect();
     client.wake();
     client.resume();

@@ -69,11 +69,6 @@ fn what_cannot_be_reached_says_why() {
 #[test]
 fn right_credential_the_environment_goes_before_the_settings_and_blank_is_none() {
     let secret = |text: &str| Secret::trimmed(text);
-    let pair = |token: &str, password: &str| Credentials {
-        token: secret(token),
-        password: secret(password),
-        ..Credentials::default()
-    };
     let all = |name: &str| Some(format!("  {name}\n"));
     let of_environment = credentials(all, Some("token"), Some("password"));
     assert_eq!(of_environment.token, secret("OPENCLAW_GATEWAY_TOKEN"));
@@ -81,13 +76,16 @@ fn right_credential_the_environment_goes_before_the_settings_and_blank_is_none()
 
     let blank = |_: &str| Some(" \t ".to_owned());
     let of_settings = credentials(blank, Some(" token "), Some("password"));
-    assert_eq!(of_settings, pair("token", "password"));
+    assert_eq!(
+        of_settings,
+        Credentials { token: secret("token"), password: secret("password"), ..Credentials::default() }
+    );
     assert_eq!(credentials(blank, Some("  "), None), Credentials::default());
 
     // Each by itself: a token in the environment does not hide the password of the settings.
     let token_only = |name: &str| (name == "OPENCLAW_GATEWAY_TOKEN").then(|| "t".to_owned());
     let mixed = credentials(token_only, Some("x"), Some("p"));
-    assert_eq!(mixed, pair("t", "p"));
+    assert_eq!(mixed, Credentials { token: secret("t"), password: secret("p"), ..Credentials::default() });
 }
 
 #[tokio::test(start_paused = true)]

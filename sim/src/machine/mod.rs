@@ -32,7 +32,13 @@ const EVENTS_MAX: u64 = 2_000_000;
 /// Runs `plan` on this tier.
 #[must_use]
 pub fn run(plan: &Plan) -> Finished {
-    let mut machine = Machine::new(plan);
+    run_tapped(plan, &mut |_, _| {})
+}
+
+/// Runs `plan` on this tier and shows `tap` everything the gateways do, with the gateway's number.
+#[must_use]
+pub fn run_tapped(plan: &Plan, tap: &mut dyn FnMut(u8, &gateway::Effect)) -> Finished {
+    let mut machine = Machine::new(plan, tap);
     machine.run();
     machine.recorder.finish()
 }
@@ -52,6 +58,7 @@ struct Machine<'p> {
     app: App,
     effects: Vec<Effect>,
     gateway_effects: Vec<gateway::Effect>,
+    tap: &'p mut dyn FnMut(u8, &gateway::Effect),
 }
 
 /// What the consumers hold.
@@ -76,7 +83,7 @@ impl App {
 }
 
 impl<'p> Machine<'p> {
-    fn new(plan: &'p Plan) -> Self {
+    fn new(plan: &'p Plan, tap: &'p mut dyn FnMut(u8, &gateway::Effect)) -> Self {
         let mut app = App::default();
         let token: Arc<str> = Arc::from(Plan::FIRST_TOKEN);
         let config = app.config(plan, 0, &token);
@@ -100,6 +107,7 @@ impl<'p> Machine<'p> {
             app,
             effects: Vec::new(),
             gateway_effects: Vec::new(),
+            tap,
         }
     }
 
@@ -449,6 +457,8 @@ impl<'p> Machine<'p> {
     }
 
     fn carry_out_at_gateway(&mut self, index: usize, effect: gateway::Effect) {
+        let gateway = u8::try_from(index).expect("there are few gateways");
+        (self.tap)(gateway, &effect);
         match effect {
             gateway::Effect::Send { connection, text } => {
                 self.send_to_client(epoch_of(connection), ToClient::Text(WireText(text)));
@@ -466,7 +476,6 @@ impl<'p> Machine<'p> {
             }
             gateway::Effect::Note(note) => {
                 if let Some(seen) = seen(&note) {
-                    let gateway = u8::try_from(index).expect("there are few gateways");
                     self.record(What::Gateway { gateway, seen });
                 }
             }

@@ -8,6 +8,8 @@ use onesocket_sim::gateway::config::{Auth, GatewayConfig};
 use onesocket_sim::gateway::{ConnectionId, Effect, GatewayModel, Input, Message, Order, Peer};
 use serde_json::{Value, json};
 
+use crate::schema::Inspector;
+
 /// The token of the default configuration.
 pub(crate) const TOKEN: &str = "test-token";
 
@@ -34,6 +36,8 @@ pub(crate) struct Rig {
     pub(crate) log: Vec<Effect>,
     /// Per socket.
     pub(crate) seen: BTreeMap<ConnectionId, Seen>,
+    /// Checks everything sent, in every test.
+    inspector: Inspector,
     next: u32,
 }
 
@@ -58,6 +62,7 @@ impl Rig {
             now: Duration::ZERO,
             log: Vec::new(),
             seen: BTreeMap::new(),
+            inspector: Inspector::default(),
             next: 0,
         }
     }
@@ -70,7 +75,11 @@ impl Rig {
     /// One input.
     pub(crate) fn step(&mut self, input: Input) {
         let mut effects = Vec::new();
+        if let Input::Order(Order::Emit { event, .. }) = &input {
+            self.inspector.ordered_events.insert(event.clone());
+        }
         self.model.step(self.now, input, &mut effects);
+        self.inspector.inspect(&effects);
         for effect in &effects {
             match effect {
                 Effect::Send { connection, text } => {

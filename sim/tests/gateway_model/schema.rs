@@ -2,27 +2,37 @@
 //!
 //! `../schema/protocol.schema.json` holds definitions of `@openclaw/gateway-protocol` 2026.9.1 under the MIT licence beside it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::rig::{Rig, TOKEN, client};
 use jsonschema::Validator;
 use onesocket_sim::gateway::config::{Auth, GatewayConfig, Runs};
-use onesocket_sim::gateway::{Order, RestartMode};
+use onesocket_sim::gateway::{Effect, Mischief, Note, Order, RestartMode};
+use onesocket_sim::plan::Action;
+use onesocket_sim::{generate, machine};
 use serde_json::{Value, json};
 
 /// The schema's definitions, each compiled once.
-struct Schema(Value);
+pub(crate) struct Schema(BTreeMap<String, Validator>);
+
+/// Compiling takes longer than most tests, so it is done once.
+static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+    let text = include_str!("../schema/protocol.schema.json");
+    let schema: Value = serde_json::from_str(text).expect("the schema is JSON");
+    let definitions = schema["definitions"].as_object().expect("the schema has definitions");
+    let compile = |definition| jsonschema::validator_for(definition).expect("the schema is valid");
+    Schema(definitions.iter().map(|(name, definition)| (name.clone(), compile(definition))).collect())
+});
 
 impl Schema {
-    fn load() -> Self {
-        let text = include_str!("../schema/protocol.schema.json");
-        Schema(serde_json::from_str(text).expect("the schema is JSON"))
+    pub(crate) fn load() -> &'static Self {
+        &SCHEMA
     }
 
-    fn definition(&self, name: &str) -> Validator {
-        let definition = &self.0["definitions"][name];
-        assert!(definition.is_object(), "no definition {name}");
-        jsonschema::validator_for(definition).expect("the schema is valid")
+    fn definition(&self, name: &str) -> &Validator {
+        self.0.get(name).unwrap_or_else(|| panic!("no definition {name}"))
     }
 
     fn assert(&self, name: &str, value: &Value) {
@@ -35,19 +45,29 @@ impl Schema {
     }
 
     /// Checks a frame by its type, and the payloads the schema knows.
-    fn assert_frame(&self, frame: &Value) {
+    pub(crate) fn assert_frame(&self, frame: &Value) {
+        self.assert_envelope(frame);
         match frame["type"].as_str() {
-            Some("res") => {
-                self.assert("ResponseFrame", frame);
-                if frame["payload"]["type"] == "hello-ok" {
-                    self.assert("HelloOk", &frame["payload"]);
-                }
-            }
-            Some("event") => {
-                self.assert("EventFrame", frame);
-                self.assert_event(frame);
-            }
+            Some("event") => self.assert_event(frame),
+            _ => self.assert_response(frame),
+        }
+    }
+
+    /// Checks a frame whose payload somebody ordered.
+    pub(crate) fn assert_envelope(&self, frame: &Value) {
+        match frame["type"].as_str() {
+            Some("res") => self.assert("ResponseFrame", frame),
+            Some("event") => self.assert("EventFrame", frame),
             other => panic!("{other:?} is no frame type of a gateway"),
+        }
+    }
+
+    fn assert_response(&self, frame: &Value) {
+        if frame["payload"]["type"] == "hello-ok" {
+            self.assert("HelloOk", &frame["payload"]);
+        }
+        if frame["error"]["details"]["code"] == "MISSING_SCOPE" {
+            self.assert("MissingScopeErrorDetails", &frame["error"]["details"]);
         }
     }
 
@@ -57,6 +77,13 @@ impl Schema {
             Some("tick") => self.assert("TickEvent", payload),
             Some("shutdown") => self.assert("ShutdownEvent", payload),
             Some("chat") => self.assert("ChatEvent", payload),
+            Some("agent") => {
+                // The gateway sends more than its own schema allows, as the recordings show.
+                let mut payload = payload.clone();
+                let fields = payload.as_object_mut().expect("an agent event is an object");
+                fields.retain(|name, _| !matches!(name.as_str(), "sessionKey" | "agentId"));
+                self.assert("AgentEvent", &payload);
+            }
             Some("presence") => {
                 for row in payload["presence"].as_array().expect("presence is a list") {
                     self.assert("PresenceEntry", row);
@@ -64,6 +91,85 @@ impl Schema {
             }
             _ => {}
         }
+    }
+}
+
+/// Watches everything a model does and checks what it sends, but for what was ordered to be wrong.
+#[derive(Default)]
+pub(crate) struct Inspector {
+    /// Frames checked.
+    pub(crate) frames: usize,
+    /// Events whose payload was ordered: only the frame around it is the model's.
+    pub(crate) ordered_events: BTreeSet<String>,
+}
+
+impl Inspector {
+    /// Checks the effects of one step.
+    pub(crate) fn inspect(&mut self, effects: &[Effect]) {
+        // A note of misbehaviour comes before or after what it is about, but in the same step.
+        if effects.iter().any(is_wrong_on_purpose) {
+            return;
+        }
+        for effect in effects {
+            let Effect::Send { text, .. } = effect else { continue };
+            let mut frame: Value = serde_json::from_str(text).expect("a gateway sends JSON");
+            self.frames += 1;
+            if frame["type"] == "res" && effects.iter().any(answers_nonsense) {
+                // The gateway repeats whatever id there was, even where its own schema wants another (protocol 2.3).
+                frame["id"] = json!("id");
+            }
+            match frame["event"].as_str() {
+                Some(event) if self.ordered_events.contains(event) => Schema::load().assert_envelope(&frame),
+                _ => Schema::load().assert_frame(&frame),
+            }
+        }
+    }
+}
+
+fn answers_nonsense(effect: &Effect) -> bool {
+    matches!(effect, Effect::Note(Note::FrameRejected { answered: true, .. }))
+}
+
+/// The misbehaviours whose frames the schema need not allow.
+fn is_wrong_on_purpose(effect: &Effect) -> bool {
+    let Effect::Note(Note::Misbehaved { mischief, .. }) = effect else { return false };
+    match mischief {
+        // A challenge without a nonce, a hello that is none, and frames that no gateway sends.
+        Mischief::ChallengeWithheld | Mischief::HelloSpoiled | Mischief::FrameInvented => true,
+        // Any words at all, absurd ones included.
+        Mischief::ConnectRejected => true,
+        // Judged when it was sent first.
+        Mischief::ResponseRepeated => true,
+        Mischief::ChallengeDelayed
+        | Mischief::HelloWithheld
+        | Mischief::HelloDelayed
+        | Mischief::TickStarved
+        | Mischief::ResponseWithheld
+        | Mischief::ResponseInvented
+        | Mischief::SequenceBent
+        | Mischief::CapacityRefused
+        | Mischief::PingStarved => false,
+    }
+}
+
+/// Generated plans reach what no test here thinks of.
+#[test]
+fn everything_sent_in_an_exploration_is_valid() {
+    let mut inspector = Inspector::default();
+    for seed in 0..300 {
+        let plan = generate::plan(seed);
+        inspector.ordered_events = plan.steps.iter().filter_map(|step| event_of(&step.action)).collect();
+        let mut tap = |_, effect: &Effect| inspector.inspect(std::slice::from_ref(effect));
+        let finished = machine::run_tapped(&plan, &mut tap);
+        assert!(finished.violation.is_none(), "seed {seed}: {:?}", finished.violation);
+    }
+    assert!(inspector.frames > 10_000, "only {} frames were sent", inspector.frames);
+}
+
+fn event_of(action: &Action) -> Option<String> {
+    match action {
+        Action::Emit { event, .. } => Some(event.clone()),
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::json;
 
 use crate::rig::{TOKEN, backend};
+use crate::schema::Inspector;
 
 /// What the walk knows about the sockets, from effects alone.
 #[derive(Default)]
@@ -108,13 +109,17 @@ fn fault(random: &mut Xoshiro256PlusPlus) -> HandshakeFault {
         HandshakeFault::KickAfterHello { after: by, code: 1001, reason: "x".repeat(200) },
         HandshakeFault::TerminateAfterHello { after: by },
         HandshakeFault::TerminateBeforeHello,
-        HandshakeFault::Reject(Rejection::default()),
+        HandshakeFault::Reject(rejection()),
         HandshakeFault::Startup,
         HandshakeFault::Draining,
         HandshakeFault::Payload { payload: "null".into() },
         HandshakeFault::WrongId { id: "w".to_owned() },
     ];
     faults[below(random, faults.len())].clone()
+}
+
+fn rejection() -> Rejection {
+    Rejection { code: "NEW".to_owned(), message: "as ordered".to_owned(), ..Rejection::default() }
 }
 
 fn order(random: &mut Xoshiro256PlusPlus) -> Order {
@@ -153,7 +158,7 @@ fn order(random: &mut Xoshiro256PlusPlus) -> Order {
         Order::Misbehave(Misbehave::WithholdResponses { count: 1 }),
         Order::Misbehave(Misbehave::DelayResponses { count: 1, by: lasting }),
         Order::Misbehave(Misbehave::RefuseCapacity { count: 1 }),
-        Order::Misbehave(Misbehave::FailRequests { count: 1, error: Rejection::default() }),
+        Order::Misbehave(Misbehave::FailRequests { count: 1, error: rejection() }),
         Order::Misbehave(Misbehave::RefuseUpgrades { lasting }),
         Order::Misbehave(Misbehave::Behave),
     ];
@@ -166,6 +171,8 @@ fn walk(seed: u64, steps: usize) -> Vec<Effect> {
     let latency = Latencies { connect: jitter, request: jitter, ..Latencies::default() };
     let mut model = GatewayModel::new(GatewayConfig { latency, ..GatewayConfig::default() }, seed);
     let (mut world, mut log, mut now, mut next) = (World::default(), Vec::new(), Duration::ZERO, 0);
+    let mut inspector = Inspector::default();
+    inspector.ordered_events.insert("chat".to_owned());
     for _ in 0..steps {
         let sockets: Vec<ConnectionId> = world.open.iter().copied().collect();
         let socket = sockets.get(below(&mut random, sockets.len().max(1))).copied();
@@ -199,6 +206,7 @@ fn walk(seed: u64, steps: usize) -> Vec<Effect> {
         let timeout = matches!(input, Input::Timeout);
         let mut effects = Vec::new();
         model.step(now, input, &mut effects);
+        inspector.inspect(&effects);
         effects.iter().for_each(|effect| world.judge(effect));
         assert_eq!(model.open_sockets(), world.open.len());
         assert_eq!(model.live_connections(), world.open.len() - world.closing.len());

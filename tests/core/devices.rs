@@ -1,0 +1,332 @@
+//! `right_credential`: devices, their tokens, and which credential is presented when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onesocket::core::{
+    Command, Config, Connection, DeviceIdentity, Effect, Epoch, GatewayError, Input, Instant, Options,
+    PauseReason, Secret, Status, StoreError, StoredToken, WireText,
+};
+use serde_json::{Value, json};
+
+use crate::script::HELLO;
+
+/// A core with a token store, and the driver's part played by hand.
+struct Bench {
+    core: Connection,
+    now: Instant,
+    epoch: u64,
+    /// What the store holds.
+    stored: Result<Option<StoredToken>, StoreError>,
+    /// The parameters of each connect.
+    presented: Vec<Value>,
+    effects: Vec<Effect>,
+}
+
+fn config() -> Config {
+    Config::new("ws://127.0.0.1").expect("a valid url").device(DeviceIdentity::from_seed([7; 32]))
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::trimmed(text).expect("not blank")
+}
+
+fn token(text: &str, scopes: &[&str]) -> StoredToken {
+    StoredToken { token: secret(text), scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect() }
+}
+
+impl Bench {
+    fn new(config: Config, stored: Option<StoredToken>) -> Self {
+        let core = Connection::new(Some(Arc::new(config)), Options::default(), 1).expect("valid options");
+        let mut bench = Self {
+            core: core.with_token_store(),
+            now: Instant::ZERO,
+            epoch: 0,
+            stored: Ok(stored),
+            presented: Vec::new(),
+            effects: Vec::new(),
+        };
+        bench.step(Input::Command(Command::Connect));
+        bench
+    }
+
+    /// Takes a step and answers what it asks of the store.
+    fn step(&mut self, input: Input) {
+        let mut effects = Vec::new();
+        self.core.step(self.now, input, &mut effects);
+        for effect in &effects {
+            if let Effect::LoadToken { epoch, key } = effect {
+                assert_eq!((key.role.as_str(), key.gateway.as_str()), ("operator", "127.0.0.1:18789"));
+                let result = self.stored.clone();
+                self.step(Input::TokenLoaded { epoch: *epoch, result });
+            }
+            if let Effect::Transmit { text, .. } = effect {
+                let frame: Value = serde_json::from_str(&text.0).expect("a frame is JSON");
+                self.presented.push(frame["params"].clone());
+            }
+        }
+        self.effects.append(&mut effects);
+    }
+
+    /// The next dial, up to the connect frame; gives back its `auth`.
+    fn attempt(&mut self) -> Value {
+        self.now = self.core.next_deadline().expect("a dial has a time").max(self.now);
+        self.step(Input::Timeout);
+        self.epoch += 1;
+        let epoch = Epoch(self.epoch);
+        self.step(Input::Opened { epoch });
+        self.receive(&json!({"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1700}}));
+        self.presented.last().map(|params| params["auth"].clone()).unwrap_or_default()
+    }
+
+    fn receive(&mut self, frame: &Value) {
+        let text = WireText::from(frame.to_string().as_str());
+        self.step(Input::Received { epoch: Epoch(self.epoch), text });
+    }
+
+    fn answer(&mut self, ok: bool, body: &Value) {
+        let frame = self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Transmit { text, .. } => Some(serde_json::from_str::<Value>(&text.0).expect("JSON")),
+            _ => None,
+        });
+        let id = frame.expect("a connect was sent")["id"].clone();
+        let part = if ok { "payload" } else { "error" };
+        self.receive(&json!({"type":"res","id":id,"ok":ok,part:body}));
+    }
+
+    fn hello(&mut self, device_token: Option<&str>, scopes: &[&str]) {
+        let mut hello: Value = serde_json::from_str(HELLO).expect("JSON");
+        hello["auth"] = json!({"role":"operator","scopes":scopes});
+        if let Some(token) = device_token {
+            hello["auth"]["deviceToken"] = token.into();
+        }
+        self.answer(true, &hello);
+    }
+
+    fn refuse(&mut self, code: &str) {
+        self.answer(false, &json!({"code":"INVALID_REQUEST","message":"no","details":{"code":code}}));
+    }
+
+    fn saved(&self) -> Vec<StoredToken> {
+        let saved = |effect: &Effect| match effect {
+            Effect::SaveToken { token, .. } => Some(token.clone()),
+            _ => None,
+        };
+        self.effects.iter().filter_map(saved).collect()
+    }
+
+    fn cleared(&self) -> Vec<Secret> {
+        let cleared = |effect: &Effect| match effect {
+            Effect::ClearToken { token, .. } => Some(token.clone()),
+            _ => None,
+        };
+        self.effects.iter().filter_map(cleared).collect()
+    }
+}
+
+#[test]
+fn right_credential_the_order_of_selection() {
+    let stored = || Some(token("stored", &["operator.read"]));
+    let auth = |config: Config, stored| Bench::new(config, stored).attempt();
+    let cases = [
+        (config(), None, Value::Null),
+        (config(), stored(), json!({"token":"stored","deviceToken":"stored"})),
+        (config().token("t"), stored(), json!({"token":"t"})),
+        (config().password("p"), stored(), json!({"password":"p"})),
+        (config().token("t").password("p"), None, json!({"token":"t","password":"p"})),
+        (config().device_token("d"), stored(), json!({"token":"d","deviceToken":"d"})),
+        (config().token("t").device_token("d"), None, json!({"token":"t","deviceToken":"d"})),
+        (config().bootstrap_token("b"), None, json!({"bootstrapToken":"b"})),
+        (config().bootstrap_token("b"), stored(), json!({"token":"stored","deviceToken":"stored"})),
+        (config().bootstrap_token("b").password("p"), None, json!({"password":"p"})),
+        (config().token("  "), None, Value::Null),
+    ];
+    for (index, (config, stored, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(auth(config, stored), expected, "case {index}");
+    }
+}
+
+#[test]
+fn right_credential_the_scopes_of_a_stored_token_are_asked_for_again() {
+    let scopes = |config: Config, stored| {
+        let mut bench = Bench::new(config, stored);
+        bench.attempt();
+        bench.presented[0]["scopes"].clone()
+    };
+    let stored = || Some(token("stored", &["operator.read", "operator.write"]));
+    assert_eq!(scopes(config(), stored()), json!(["operator.read", "operator.write"]));
+    assert_eq!(scopes(config().token("t"), stored()), json!(["operator.admin"]));
+    assert_eq!(scopes(config().scopes(["operator.talk"]), stored()), json!(["operator.talk"]));
+}
+
+#[test]
+fn right_credential_a_device_signs_the_gateway_s_time_and_nonce() {
+    let mut bench = Bench::new(config().token("t"), None);
+    bench.attempt();
+    let device = &bench.presented[0]["device"];
+    assert_eq!((&device["nonce"], &device["signedAt"]), (&json!("n"), &json!(1700)));
+    assert_eq!(device["id"], config_device_id());
+}
+
+fn config_device_id() -> String {
+    DeviceIdentity::from_seed([7; 32]).id().to_owned()
+}
+
+#[test]
+fn right_credential_a_challenge_without_a_time_is_no_challenge_for_a_device() {
+    let mut bench = Bench::new(config(), None);
+    bench.now = bench.core.next_deadline().expect("a dial is due");
+    bench.step(Input::Timeout);
+    bench.epoch = 1;
+    bench.step(Input::Opened { epoch: Epoch(1) });
+    bench.receive(&json!({"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":"soon"}}));
+    assert!(bench.presented.is_empty());
+    assert!(matches!(bench.core.status(), Status::Backoff { .. }), "{:?}", bench.core.status());
+}
+
+#[test]
+fn right_credential_an_issued_token_is_stored_and_the_same_token_keeps_its_scopes() {
+    let mut bench = Bench::new(config().token("t"), None);
+    bench.attempt();
+    bench.hello(Some("issued"), &["operator.admin"]);
+    assert_eq!(bench.saved(), [token("issued", &["operator.admin"])]);
+
+    // A26: a narrower session with the same token must not narrow what is stored.
+    let mut bench = Bench::new(config().token("t"), Some(token("issued", &["operator.admin"])));
+    bench.attempt();
+    bench.hello(Some("issued"), &["operator.read"]);
+    assert_eq!(bench.saved(), []);
+}
+
+#[test]
+fn right_credential_one_retry_with_the_stored_token_and_then_a_pause() {
+    let mut bench = Bench::new(config().token("old"), Some(token("stored", &[])));
+    assert_eq!(bench.attempt(), json!({"token":"old"}));
+    bench.refuse("AUTH_TOKEN_MISMATCH");
+    let wait = bench.core.next_deadline().expect("a retry has a time").since(bench.now);
+    assert_eq!(wait, Duration::from_millis(250));
+    assert_eq!(bench.attempt(), json!({"token":"old","deviceToken":"stored"}));
+    bench.refuse("AUTH_TOKEN_MISMATCH");
+    assert!(matches!(bench.core.status(), Status::Paused(_)), "{:?}", bench.core.status());
+    assert_eq!(bench.core.next_deadline(), None);
+
+    // The budget is not there again because a person resumes; only a hello or a config brings it.
+    bench.step(Input::Command(Command::Resume));
+    assert_eq!(bench.attempt(), json!({"token":"old"}));
+    bench.refuse("AUTH_TOKEN_MISMATCH");
+    assert!(matches!(bench.core.status(), Status::Paused(_)));
+}
+
+#[test]
+fn right_credential_a_hello_brings_the_retry_back() {
+    let mut bench = Bench::new(config().token("old"), Some(token("stored", &[])));
+    bench.attempt();
+    bench.refuse("AUTH_TOKEN_MISMATCH");
+    bench.attempt();
+    bench.hello(None, &[]);
+    let error = onesocket::core::ConnectionError::Closed { code: 1012, reason: String::new() };
+    bench.step(Input::Closed { epoch: Epoch(bench.epoch), error });
+    assert_eq!(bench.attempt(), json!({"token":"old"}));
+    bench.refuse("AUTH_TOKEN_MISMATCH");
+    assert_eq!(bench.attempt(), json!({"token":"old","deviceToken":"stored"}));
+}
+
+#[test]
+fn right_credential_no_retry_with_a_stored_token_across_a_network() {
+    let config = Config::new("ws://10.0.0.1:18789").expect("a private host").token("old");
+    let config = config.device(DeviceIdentity::from_seed([7; 32]));
+    let core = Connection::new(Some(Arc::new(config)), Options::default(), 1).expect("valid options");
+    let mut core = core.with_token_store();
+    let mut effects = Vec::new();
+    core.step(Instant::ZERO, Input::Command(Command::Connect), &mut effects);
+    core.step(Instant::ZERO, Input::Timeout, &mut effects);
+    let epoch = Epoch(1);
+    core.step(
+        Instant::ZERO,
+        Input::TokenLoaded { epoch, result: Ok(Some(token("stored", &[]))) },
+        &mut effects,
+    );
+    core.step(Instant::ZERO, Input::Opened { epoch }, &mut effects);
+    let challenge = r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#;
+    core.step(Instant::ZERO, Input::Received { epoch, text: challenge.into() }, &mut effects);
+    let id = effects.iter().find_map(|effect| match effect {
+        Effect::Transmit { text, .. } => {
+            Some(serde_json::from_str::<Value>(&text.0).expect("JSON")["id"].clone())
+        }
+        _ => None,
+    });
+    let refusal = json!({"type":"res","id":id,"ok":false,"error":
+        {"code":"INVALID_REQUEST","message":"no","details":{"code":"AUTH_TOKEN_MISMATCH"}}});
+    core.step(
+        Instant::ZERO,
+        Input::Received { epoch, text: refusal.to_string().as_str().into() },
+        &mut effects,
+    );
+    assert!(matches!(core.status(), Status::Paused(_)), "{:?}", core.status());
+}
+
+#[test]
+fn right_credential_a_refused_stored_token_is_cleared_and_not_presented_again() {
+    let mut bench = Bench::new(config(), Some(token("stored", &[])));
+    bench.attempt();
+    bench.refuse("AUTH_DEVICE_TOKEN_MISMATCH");
+    assert_eq!(bench.cleared(), [secret("stored")]);
+    let Status::Paused(reason) = bench.core.status() else { panic!("{:?}", bench.core.status()) };
+    assert!(matches!(&**reason, PauseReason::Credentials(GatewayError { .. })));
+    assert_eq!(bench.core.next_deadline(), None);
+}
+
+#[test]
+fn right_credential_a_refusal_for_another_reason_clears_nothing() {
+    let mut bench = Bench::new(config(), Some(token("stored", &[])));
+    bench.attempt();
+    bench.refuse("AUTH_RATE_LIMITED");
+    assert_eq!(bench.cleared(), []);
+}
+
+#[test]
+fn right_credential_an_unreadable_store_is_not_an_empty_one() {
+    let mut bench = Bench::new(config(), None);
+    bench.stored = Err(StoreError("disk".to_owned()));
+    bench.attempt();
+    assert!(bench.presented.is_empty(), "nothing is presented in place of what may be stored");
+    assert!(matches!(bench.core.status(), Status::Backoff { .. }), "{:?}", bench.core.status());
+
+    // With a token of the app's own the store is not needed.
+    let mut bench = Bench::new(config().token("t"), None);
+    bench.stored = Err(StoreError("disk".to_owned()));
+    assert_eq!(bench.attempt(), json!({"token":"t"}));
+}
+
+#[test]
+fn stop_is_final_a_shutdown_waits_for_the_store_but_not_for_ever() {
+    let stopping = || {
+        let mut bench = Bench::new(config().token("t"), None);
+        bench.attempt();
+        bench.hello(Some("issued"), &[]);
+        bench.step(Input::Command(Command::ShutDown));
+        let error = onesocket::core::ConnectionError::Closed { code: 1000, reason: String::new() };
+        bench.step(Input::Closed { epoch: Epoch(1), error });
+        assert!(!bench.effects.contains(&Effect::Stopped), "the token is not stored yet");
+        bench
+    };
+    let mut bench = stopping();
+    bench.step(Input::TokenStored);
+    assert!(bench.effects.contains(&Effect::Stopped));
+
+    let mut bench = stopping();
+    bench.now = bench.core.next_deadline().expect("the wait has an end");
+    bench.step(Input::Timeout);
+    assert!(bench.effects.contains(&Effect::Stopped));
+    assert_eq!(bench.core.next_deadline(), None);
+}
+
+#[test]
+fn right_credential_no_token_is_shown_by_debug() {
+    let mut bench =
+        Bench::new(config().token("secret-a").device_token("secret-b"), Some(token("secret-c", &[])));
+    bench.attempt();
+    bench.hello(Some("secret-d"), &[]);
+    let shown = format!("{:?} {:?}", bench.core, bench.effects);
+    assert!(!shown.contains("secret-"), "{shown}");
+}
