@@ -173,7 +173,9 @@ async fn wrong_usage_and_an_absent_gateway_are_told_apart() {
     let absent = run(&["status", "--url", &nobody], &[]).await;
     assert!(complaint(&absent, 1).contains("the connection was refused"), "{absent:?}");
 
-    let wrong: [&[&str]; 5] = [
+    let wrong: [&[&str]; 7] = [
+        &["status", "--tls-fingerprint", "abc", "--url", "wss://127.0.0.1"],
+        &["status", "--tls-fingerprint", &"00".repeat(32)],
         &["status", "--url", "ftp://x"],
         &["status", "--url", "ws://gateway.example"],
         &["call", "health", "{"],

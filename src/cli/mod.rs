@@ -17,7 +17,7 @@ use onesocket::core::{
     ClientInfo, Config, ConfigError, ConnectionError, PauseReason, RequestError, Secret, Status,
 };
 use onesocket::endpoint_store::credentials;
-use onesocket::net::TcpNetwork;
+use onesocket::net::{TcpNetwork, TlsNetwork};
 use thiserror::Error;
 
 /// The environment variable that holds the gateway's url.
@@ -46,6 +46,9 @@ pub(crate) struct Common {
     /// A file that holds the token, which goes before OPENCLAW_GATEWAY_TOKEN.
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Take only the certificate with this SHA-256 fingerprint, instead of those the system trusts.
+    #[arg(long, global = true, value_name = "SHA256")]
+    tls_fingerprint: Option<String>,
     /// Seconds to connect and get an answer.
     #[arg(long, global = true, default_value = "10", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
@@ -177,7 +180,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     let runtime = runtime.map_err(CliError::system("no runtime can be made"))?;
     runtime.block_on(async {
         let endpoint = config.endpoint().clone();
-        let client = Client::builder().config(config).spawn(TcpNetwork)?;
+        let client = Client::builder().config(config).spawn(TlsNetwork::new(TcpNetwork))?;
         let outcome = match command {
             Command::Call(call) => requests::call(&client, &common, &call).await,
             Command::Status => requests::status(&client, &common, &endpoint).await,
@@ -195,6 +198,9 @@ impl Common {
         let url = self.url.clone().or_else(|| environment(URL_VARIABLE).filter(|url| !url.trim().is_empty()));
         let info = ClientInfo { id: "cli".to_owned(), mode: "cli".to_owned(), ..ClientInfo::default() };
         let mut config = Config::new(url.as_deref().unwrap_or(DEFAULT_URL))?.client(info);
+        if let Some(fingerprint) = &self.tls_fingerprint {
+            config = config.pin(fingerprint.parse()?)?;
+        }
         let mut credentials = credentials(environment, None, None);
         if let Some(token) = self.token_of_file()? {
             credentials.token = Some(token);
