@@ -52,7 +52,7 @@ mod driver;
 pub mod endpoint_store;
 #[cfg(feature = "driver")]
 pub mod hub;
-#[cfg(feature = "net")]
+#[cfg(any(feature = "net", feature = "tls"))]
 pub mod net;
 #[cfg(feature = "driver")]
 pub mod network;

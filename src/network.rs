@@ -19,6 +19,7 @@ pub trait Network: Send + Sync + 'static {
     ///
     /// Cancel safe: the driver drops the future when the attempt is no longer wanted or its time is
     /// up. Answer [`io::ErrorKind::Unsupported`] for endpoints this network can never reach; the
-    /// connection then pauses instead of retrying.
+    /// connection then pauses instead of retrying. An error that carries a
+    /// [`DialError`](crate::core::DialError), made with [`io::Error::other`], is reported as that.
     fn connect(&self, endpoint: &Endpoint) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }

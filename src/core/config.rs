@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::certificate::CertificatePin;
 use super::device::{DeviceIdentity, SignatureVersion};
 use super::error::ConfigError;
 
@@ -128,6 +129,15 @@ impl Config {
         self
     }
 
+    /// Takes no other certificate of the gateway than this one.
+    ///
+    /// # Errors
+    /// [`ConfigError::PinWithoutTls`] when the url is `ws://`.
+    pub fn pin(mut self, pin: CertificatePin) -> Result<Self, ConfigError> {
+        self.endpoint = self.endpoint.pinned(pin)?;
+        Ok(self)
+    }
+
     /// Where the gateway is.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
@@ -222,6 +232,7 @@ pub struct Endpoint {
     host: String,
     port: u16,
     path: String,
+    pin: Option<CertificatePin>,
 }
 
 impl Endpoint {
@@ -258,7 +269,7 @@ impl Endpoint {
             },
         };
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-        let endpoint = Self { secure, host: host.to_ascii_lowercase(), port, path };
+        let endpoint = Self { secure, host: host.to_ascii_lowercase(), port, path, pin: None };
         if !secure && !endpoint.may_be_plaintext() {
             return Err(ConfigError::PlaintextToPublicHost { host: endpoint.host });
         }
@@ -276,6 +287,30 @@ impl Endpoint {
     pub fn is_loopback(&self) -> bool {
         let host = self.host().trim_end_matches('.');
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The same endpoint, where only this certificate will do.
+    ///
+    /// # Errors
+    /// [`ConfigError::PinWithoutTls`] for a `ws://` endpoint, which presents no certificate (protocol 18.2).
+    pub fn pinned(mut self, pin: CertificatePin) -> Result<Self, ConfigError> {
+        if !self.secure {
+            return Err(ConfigError::PinWithoutTls);
+        }
+        self.pin = Some(pin);
+        Ok(self)
+    }
+
+    /// The only certificate that will do, if there is just one.
+    #[must_use]
+    pub fn pin(&self) -> Option<CertificatePin> {
+        self.pin
+    }
+
+    /// The TCP endpoint below a TLS one, for networks that put TLS on top of others.
+    #[cfg(feature = "tls")]
+    pub(crate) fn below_tls(&self) -> Self {
+        Self { secure: false, pin: None, ..self.clone() }
     }
 
     /// The host name or address, without the brackets of an IPv6 address.

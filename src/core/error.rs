@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::certificate::CertificatePin;
 use super::payload::Payload;
 
 /// A config or an option that cannot be used. Nothing was dialed.
@@ -30,6 +31,12 @@ pub enum ConfigError {
     /// The text holds no Ed25519 private key in PKCS#8 form.
     #[error("the device identity is no Ed25519 private key in PKCS#8 PEM form")]
     Identity,
+    /// The text is no fingerprint of a certificate.
+    #[error("a certificate's fingerprint is 64 hexadecimal digits, or 32 pairs with colons between")]
+    Pin,
+    /// A certificate is pinned where none is presented (protocol 18.2).
+    #[error("a pinned certificate needs wss://")]
+    PinWithoutTls,
     /// An option is out of range.
     #[error("option {name} {why}")]
     Option {
@@ -89,6 +96,20 @@ pub enum DialError {
     /// The answer to the upgrade is not a websocket answer.
     #[error("the websocket upgrade failed: {0}")]
     Handshake(String),
+    /// The gateway presented another certificate than the pinned one. Nothing was sent to it. It is
+    /// retried like any failure of the transport (protocol 18.2): a captive portal goes away, and a
+    /// pause would outlast it.
+    #[error("the gateway presented the certificate {presented}, which is not the pinned one")]
+    PinMismatch {
+        /// What it presented.
+        presented: CertificatePin,
+    },
+    /// The gateway's certificate is not trusted.
+    #[error("the gateway's certificate is not trusted: {0}")]
+    Certificate(String),
+    /// TLS failed otherwise.
+    #[error("TLS failed: {0}")]
+    Tls(String),
     /// This network cannot reach such endpoints; retrying does not help.
     #[error("this network cannot dial the endpoint: {0}")]
     Unsupported(String),

@@ -13,6 +13,7 @@
 //! timer cannot outlive the state that wanted it.
 
 mod backoff;
+pub mod certificate;
 pub mod config;
 mod connection;
 mod credentials;
@@ -32,6 +33,7 @@ mod session;
 pub mod snapshot;
 pub mod time;
 
+pub use certificate::CertificatePin;
 pub use config::{ClientInfo, Config, Credentials, Endpoint, Options, Secret};
 pub use connection::Connection;
 pub use device::{DeviceIdentity, SignatureVersion};

@@ -263,6 +263,10 @@ fn upgrade_error(error: WsError) -> DialError {
 }
 
 fn dial_error(error: &io::Error) -> DialError {
+    // A network that knows better than the operating system's kinds says so.
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<DialError>()) {
+        return error.clone();
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => DialError::Refused,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => DialError::Unreachable,

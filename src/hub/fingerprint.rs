@@ -48,6 +48,7 @@ impl Salt {
         // configs that differ in it would share a socket.
         let Config { endpoint, credentials, client, role, scopes, caps, device, signature } = config;
         fields.text(&endpoint.url());
+        fields.option(endpoint.pin().map(|pin| pin.to_string()).as_deref());
         fields.credentials(credentials);
         fields.client(client);
         fields.text(role);
@@ -101,6 +102,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::CertificatePin;
 
     fn config(url: &str) -> Config {
         Config::new(url).expect("the url is valid")
@@ -121,6 +123,8 @@ mod tests {
             config("wss://localhost:1"),
             config("ws://localhost:1/path"),
             config("ws://localhost:1/?query"),
+            config("wss://localhost:1").pin(CertificatePin::of_der(b"a")).expect("it has TLS"),
+            config("wss://localhost:1").pin(CertificatePin::of_der(b"b")).expect("it has TLS"),
             config(base).token("a"),
             config(base).token("b"),
             config(base).password("a"),

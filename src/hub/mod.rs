@@ -30,6 +30,7 @@ use crate::core::{Config, ConfigError, Options};
 use crate::driver::notice::{Notice, NoticeReader};
 use crate::driver::{Driver, ShutdownReport};
 use crate::network::Network;
+use crate::token_store::TokenStore;
 
 pub use fingerprint::Fingerprint;
 use fingerprint::Salt;
@@ -44,7 +45,7 @@ pub struct Hub<N: Network> {
 
 struct Shared<N> {
     network: Arc<N>,
-    options: Options,
+    builder: HubBuilder,
     runtime: Handle,
     salt: Salt,
     registry: Mutex<Registry>,
@@ -91,37 +92,65 @@ pub struct HubReport {
     pub closed_subscriptions: usize,
 }
 
-impl<N: Network> Hub<N> {
-    /// A hub whose connections run over `network`, with default [`Options`], on the current runtime.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    #[must_use]
-    pub fn new(network: N) -> Self {
-        Self::with_options(network, Options::default()).expect("the default options are valid")
+/// Makes a hub. What is set here is the same for all its connections, so that no consumer's wishes
+/// depend on who came first.
+#[derive(Clone, Default)]
+#[must_use]
+pub struct HubBuilder {
+    options: Options,
+    token_store: Option<Arc<dyn TokenStore>>,
+}
+
+impl HubBuilder {
+    /// Times and limits.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
     }
 
-    /// A hub with options of its own. They are the same for all its connections, so that no consumer's
-    /// wishes depend on who came first.
+    /// Where device tokens are kept.
+    pub fn token_store(mut self, store: impl TokenStore) -> Self {
+        self.token_store = Some(Arc::new(store));
+        self
+    }
+
+    /// A hub whose connections run over `network`, on the current runtime.
     ///
     /// # Errors
     /// [`ConfigError::Option`] when an option is out of range.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn with_options(network: N, options: Options) -> Result<Self, ConfigError> {
-        options.validate()?;
+    pub fn build<N: Network>(self, network: N) -> Result<Hub<N>, ConfigError> {
+        self.options.validate()?;
         let (left, leaving) = Notice::new(());
         let shared = Shared {
             network: Arc::new(network),
-            options,
+            builder: self,
             runtime: Handle::current(),
             salt: Salt::fresh(),
             registry: Mutex::default(),
             left,
             leaving,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Hub { shared: Arc::new(shared) })
+    }
+}
+
+impl std::fmt::Debug for HubBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HubBuilder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<N: Network> Hub<N> {
+    /// A hub with default options, without a token store.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn new(network: N) -> Self {
+        HubBuilder::default().build(network).expect("the default options are valid")
     }
 
     /// The client for `config`: the one that others hold for an equal config, or a new one. May be
@@ -196,7 +225,11 @@ impl<N: Network> Hub<N> {
         // The driver's timer belongs to the hub's runtime, wherever this is called.
         let _runtime = self.shared.runtime.enter();
         let network = SlotNetwork { network: Arc::clone(&self.shared.network), slot };
-        let builder = Client::builder().config(config).options(self.shared.options.clone()).fixed();
+        let HubBuilder { options, token_store } = self.shared.builder.clone();
+        let mut builder = Client::builder().config(config).options(options).fixed();
+        if let Some(store) = token_store {
+            builder = builder.token_store(store);
+        }
         builder.build(network).expect("the options were validated")
     }
 

@@ -6,6 +6,7 @@ mod memory;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::core::{Secret, StoreError, StoredToken, TokenKey};
 
@@ -31,4 +32,19 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Forgets what is stored under `key` if it is `token`: another process may have stored a better
     /// one meanwhile.
     fn clear<'a>(&'a self, key: &'a TokenKey, token: &'a Secret) -> StoreFuture<'a, ()>;
+}
+
+/// One store may serve several connections.
+impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
+    fn load<'a>(&'a self, key: &'a TokenKey) -> StoreFuture<'a, Option<StoredToken>> {
+        T::load(self, key)
+    }
+
+    fn save<'a>(&'a self, key: &'a TokenKey, token: &'a StoredToken) -> StoreFuture<'a, ()> {
+        T::save(self, key, token)
+    }
+
+    fn clear<'a>(&'a self, key: &'a TokenKey, token: &'a Secret) -> StoreFuture<'a, ()> {
+        T::clear(self, key, token)
+    }
 }

@@ -1,0 +1,244 @@
+//! What the command line understands.
+
+mod output;
+mod requests;
+mod sockets;
+mod watching;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use onesocket::Client;
+use onesocket::core::config::DEFAULT_URL;
+use onesocket::core::{
+    ClientInfo, Config, ConfigError, ConnectionError, PauseReason, RequestError, Secret, Status,
+};
+use onesocket::endpoint_store::credentials;
+use onesocket::net::{TcpNetwork, TlsNetwork};
+use thiserror::Error;
+
+/// The environment variable that holds the gateway's url.
+const URL_VARIABLE: &str = "OPENCLAW_GATEWAY_URL";
+
+/// Talks to an OpenClaw Gateway over one socket.
+///
+/// The token comes from OPENCLAW_GATEWAY_TOKEN or from --token-file, never from an argument: the
+/// arguments of a process can be seen by everybody on the machine. A password comes from
+/// OPENCLAW_GATEWAY_PASSWORD.
+#[derive(Debug, Parser)]
+#[command(name = "onesocket", version)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What all commands take.
+#[derive(Args, Debug)]
+pub(crate) struct Common {
+    /// The gateway, like ws://127.0.0.1:18789; by default OPENCLAW_GATEWAY_URL, or this machine.
+    #[arg(long, global = true)]
+    url: Option<String>,
+    /// A file that holds the token, which goes before OPENCLAW_GATEWAY_TOKEN.
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Take only the certificate with this SHA-256 fingerprint, instead of those the system trusts.
+    #[arg(long, global = true, value_name = "SHA256")]
+    tls_fingerprint: Option<String>,
+    /// Seconds to connect and get an answer.
+    #[arg(long, global = true, default_value = "10", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+    /// Print JSON, one value to a line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Calls a method and prints the answer.
+    Call(Call),
+    /// Prints everything the gateway pushes, and reconnects if need be, until interrupted.
+    Watch(Watch),
+    /// Connects once and prints who is there.
+    Status,
+    /// Counts the TCP connections to the gateway's port, grouped by process: what to look at first
+    /// when a socket leak is suspected.
+    Sockets(Sockets),
+}
+
+/// Calls a method and prints the answer.
+#[derive(Args, Debug)]
+struct Call {
+    /// The method, like health.
+    method: String,
+    /// Its parameters, as JSON.
+    params: Option<String>,
+    /// Wait for the final answer of a method that answers twice.
+    #[arg(long = "final")]
+    final_reply: bool,
+}
+
+/// Prints everything the gateway pushes.
+#[derive(Args, Debug)]
+struct Watch {
+    /// Stop after so many items.
+    #[arg(long)]
+    count: Option<u64>,
+}
+
+/// Counts TCP connections.
+#[derive(Args, Debug)]
+struct Sockets {
+    /// Another port than the one of the url.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, Error)]
+pub(crate) enum CliError {
+    /// The url cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The token file cannot be read.
+    #[error("the token file {path} cannot be read: {why}")]
+    TokenFile {
+        /// The file.
+        path: String,
+        /// Why.
+        why: io::Error,
+    },
+    /// The token file holds nothing.
+    #[error("the token file {path} is empty")]
+    NoToken {
+        /// The file.
+        path: String,
+    },
+    /// The parameters are not JSON.
+    #[error("the parameters are not JSON: {0}")]
+    Params(serde_json::Error),
+    /// There is no connection.
+    #[error("{0}")]
+    NotConnected(Arc<ConnectionError>),
+    /// The gateway wants somebody to act.
+    #[error("{0}")]
+    Paused(Arc<PauseReason>),
+    /// The gateway did not answer in time.
+    #[error("the gateway did not answer within {0:?}")]
+    TimedOut(Duration),
+    /// The connection was shut down meanwhile.
+    #[error("the connection was shut down")]
+    ShutDown,
+    /// The request failed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The system does not tell, or cannot be used.
+    #[error("{what}: {why}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        why: io::Error,
+    },
+    /// The answer cannot be printed.
+    #[error("the answer is not JSON: {0}")]
+    Answer(serde_json::Error),
+}
+
+impl CliError {
+    /// 2 if the caller must call differently, 1 if the world must be different.
+    pub(crate) fn exit_status(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::TokenFile { .. } | Self::NoToken { .. } | Self::Params(_) => 2,
+            Self::NotConnected(_)
+            | Self::Paused(_)
+            | Self::TimedOut(_)
+            | Self::ShutDown
+            | Self::Request(_)
+            | Self::System { .. }
+            | Self::Answer(_) => 1,
+        }
+    }
+
+    fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |why| Self::System { what, why }
+    }
+}
+
+/// Carries out a command.
+pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
+    let Arguments { common, command } = arguments;
+    let config = common.config()?;
+    if let Command::Sockets(sockets) = &command {
+        return sockets::sockets(sockets.port.unwrap_or(config.endpoint().port()), common.json);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(CliError::system("no runtime can be made"))?;
+    runtime.block_on(async {
+        let endpoint = config.endpoint().clone();
+        let client = Client::builder().config(config).spawn(TlsNetwork::new(TcpNetwork))?;
+        let outcome = match command {
+            Command::Call(call) => requests::call(&client, &common, &call).await,
+            Command::Status => requests::status(&client, &common, &endpoint).await,
+            Command::Watch(watch) => watching::watch(&client, &common, &watch).await,
+            Command::Sockets(_) => Ok(()),
+        };
+        client.shutdown().await;
+        outcome
+    })
+}
+
+impl Common {
+    fn config(&self) -> Result<Config, CliError> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let url = self.url.clone().or_else(|| environment(URL_VARIABLE).filter(|url| !url.trim().is_empty()));
+        let info = ClientInfo { id: "cli".to_owned(), mode: "cli".to_owned(), ..ClientInfo::default() };
+        let mut config = Config::new(url.as_deref().unwrap_or(DEFAULT_URL))?.client(info);
+        if let Some(fingerprint) = &self.tls_fingerprint {
+            config = config.pin(fingerprint.parse()?)?;
+        }
+        let mut credentials = credentials(environment, None, None);
+        if let Some(token) = self.token_of_file()? {
+            credentials.token = Some(token);
+        }
+        if let Some(token) = &credentials.token {
+            config = config.token(token.expose());
+        }
+        if let Some(password) = &credentials.password {
+            config = config.password(password.expose());
+        }
+        Ok(config)
+    }
+
+    fn token_of_file(&self) -> Result<Option<Secret>, CliError> {
+        let Some(file) = &self.token_file else { return Ok(None) };
+        let path = || file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|why| CliError::TokenFile { path: path(), why })?;
+        Secret::trimmed(&text).map(Some).ok_or_else(|| CliError::NoToken { path: path() })
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+/// Waits until the client is connected. The first attempt decides: a person is waiting.
+async fn connected(client: &Client) -> Result<(), CliError> {
+    let mut statuses = client.watch_status();
+    client.connect();
+    loop {
+        match &*statuses.borrow_and_update() {
+            Status::Ready { .. } => return Ok(()),
+            Status::Paused(reason) => return Err(CliError::Paused(Arc::clone(reason))),
+            Status::Backoff { cause, .. } => return Err(CliError::NotConnected(Arc::clone(cause))),
+            Status::Stopped => return Err(CliError::ShutDown),
+            // Of these, only Idle can last: until the driver has read the order.
+            _ => {}
+        }
+        statuses.changed().await.map_err(|_| CliError::ShutDown)?;
+    }
+}

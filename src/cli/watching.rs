@@ -1,0 +1,111 @@
+//! The command that listens: `watch`.
+
+use onesocket::Client;
+use onesocket::core::{Push, Status};
+use serde_json::{Value, json};
+
+use super::{CliError, Common, Watch, output};
+
+/// Characters of a payload that a line for people shows.
+const SHOWN: usize = 200;
+
+/// Prints what the gateway pushes until it is interrupted, or has printed enough.
+pub(super) async fn watch(client: &Client, common: &Common, watch: &Watch) -> Result<(), CliError> {
+    let mut pushes = client.subscribe().expect("it is the first subscription");
+    let mut statuses = client.watch_status();
+    let mut left = watch.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        tokio::select! {
+            biased;
+            interrupted = tokio::signal::ctrl_c() => {
+                return interrupted.map_err(CliError::system("signals cannot be waited for"));
+            }
+            push = pushes.next() => {
+                let Some(push) = push else { return Err(CliError::ShutDown) };
+                output::print(&if common.json { as_json(&push)?.to_string() } else { as_text(&push) })?;
+                left -= 1;
+            }
+            // Before the first snapshot, a subscription says nothing of a gateway that says no.
+            paused = statuses.wait_for(|status| matches!(status, Status::Paused(_))) => {
+                let paused = paused.map_err(|_| CliError::ShutDown)?;
+                if let Status::Paused(reason) = &*paused {
+                    return Err(CliError::Paused(reason.clone()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn as_json(push: &Push) -> Result<Value, CliError> {
+    Ok(match push {
+        Push::Snapshot(snapshot) => json!({
+            "type": "snapshot",
+            "epoch": snapshot.epoch().0,
+            "serverVersion": snapshot.hello.server_version,
+            "connectionId": snapshot.hello.connection_id,
+            "presence": output::value(&snapshot.presence)?,
+            "health": output::value(&snapshot.health)?,
+        }),
+        Push::Event(event) => json!({
+            "type": "event",
+            "epoch": event.epoch.0,
+            "event": &*event.name,
+            "seq": event.seq,
+            "payload": output::value(&event.payload)?,
+        }),
+        Push::Gap(gap) => json!({
+            "type": "gap",
+            "epoch": gap.epoch.0,
+            "expected": gap.expected,
+            "received": gap.received,
+        }),
+        Push::Status(status) => json!({ "type": "status", "status": in_words(status) }),
+        Push::Lagged { missed } => json!({ "type": "lagged", "missed": missed }),
+        Push::Closed => json!({ "type": "closed" }),
+        // A kind of a later version.
+        _ => json!({ "type": "unknown" }),
+    })
+}
+
+fn as_text(push: &Push) -> String {
+    match push {
+        Push::Snapshot(snapshot) => {
+            let hello = &snapshot.hello;
+            format!("snapshot  gateway {}, connection {}", hello.server_version, hello.connection_id)
+        }
+        Push::Event(event) => {
+            let seq = event.seq.map(|seq| format!(" #{seq}")).unwrap_or_default();
+            format!("event     {}{seq} {}", event.name, shortened(event.payload.get()))
+        }
+        Push::Gap(gap) => format!("gap       expected #{}, received #{}", gap.expected, gap.received),
+        Push::Status(status) => format!("status    {}", in_words(status)),
+        Push::Lagged { missed } => format!("lagged    {missed} items are gone"),
+        Push::Closed => "closed".to_owned(),
+        // A kind of a later version.
+        other => format!("{other:?}"),
+    }
+}
+
+fn in_words(status: &Status) -> String {
+    match status {
+        Status::Idle => "idle".to_owned(),
+        Status::NotConfigured => "not configured".to_owned(),
+        Status::Connecting { attempt, .. } => format!("connecting, attempt {attempt}"),
+        Status::Handshaking { .. } => "handshaking".to_owned(),
+        Status::Ready { epoch } => format!("ready, epoch {epoch}"),
+        Status::Backoff { cause, .. } => format!("waiting to reconnect: {cause}"),
+        Status::Paused(reason) => format!("paused: {reason}"),
+        Status::Closing => "closing".to_owned(),
+        Status::Stopped => "stopped".to_owned(),
+        // A status of a later version.
+        other => format!("{other:?}"),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
