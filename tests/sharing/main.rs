@@ -4,5 +4,4 @@ mod config_source;
 mod endpoint_store;
 mod hub;
 mod rig;
-mod spans;
 mod statistics;

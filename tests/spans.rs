@@ -1,4 +1,7 @@
 //! What a trace shows: which connection and which request, and nothing that was said on them.
+//!
+//! A process of its own: tracing remembers for all threads which spans anybody wants, and tests beside
+//! this one want none.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -11,7 +14,11 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-use crate::rig::{Rig, TOKEN, config, ms, secs};
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "sharing/rig.rs"]
+mod rig;
+
+use rig::{Rig, TOKEN, config, ms, secs};
 
 /// All spans of this library so far, with their fields, in the order they were made.
 #[derive(Clone, Default)]
