@@ -324,6 +324,42 @@ async fn a_peer_that_does_not_read_stops_nobody_else() {
     assert_eq!(site.log.count("Accepted"), 3);
 }
 
+/// Text frames as a client sends them, with a mask of zeros.
+fn frames(texts: impl Iterator<Item = String>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for text in texts {
+        bytes.extend([0x81, 0xff]);
+        bytes.extend((text.len() as u64).to_be_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(text.into_bytes());
+    }
+    bytes
+}
+
+/// There is always more to read from it, and nothing of what it is sent is ever taken.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_only_sends_is_dropped_before_all_is_read() {
+    let mut config = GatewayConfig::default();
+    config.limits.buffered_bytes = 1_000_000;
+    let site = Site::with_config(near(), config);
+    let connect = json!({"type": "req", "id": "c", "method": "connect", "params": {
+        "minProtocol": 4, "maxProtocol": 4, "auth": {"token": TOKEN},
+        "client": {"id": "gateway-client", "version": "1", "platform": "test", "mode": "backend"},
+    }});
+    let echo = json!({"type": "req", "id": "e", "method": "test.echo", "params": "x".repeat(100_000)});
+    let requests = std::iter::once(connect).chain(std::iter::repeat_n(echo, 200));
+    let mut bytes = UPGRADE.as_bytes().to_vec();
+    bytes.extend(frames(requests.map(|request| request.to_string())));
+    // Room for the answer to the upgrade, and for little more.
+    let (unread, _held) = tokio::io::duplex(1_000);
+    let stream = tokio::io::join(io::Cursor::new(bytes), unread);
+    site.host.serve(stream, Peer::LOCAL).await;
+    let slow = Note::Terminated { connection: ConnectionId(1), cause: TerminateCause::SlowConsumer };
+    assert_eq!(site.log.count(&format!("{slow:?}")), 1);
+    let taken = site.log.count("RequestReceived");
+    assert!(taken < 30, "{taken} requests of 100 kB were taken");
+}
+
 #[tokio::test(start_paused = true)]
 async fn terminating_says_nothing_and_closing_says_why() {
     let site = Site::new(near());
