@@ -10,7 +10,7 @@ use super::session::Session;
 use super::time::Instant;
 
 impl Connection {
-    /// When this connection wants [`Input::Timeout`], if it does. May be in the past, or now.
+    /// When this connection wants [`Input::Timeout`](super::Input::Timeout), if it does. May be in the past, or now.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
