@@ -22,7 +22,11 @@
 //!   socket, `decision` what follows the end of one, `mailbox` what waits for a subscriber.
 //! - `driver`: the loop, and `socket`, which makes a websocket something that is polled.
 //! - `client`: the handle, requests as futures, subscriptions as streams.
-//! - [`network`] and [`net`]: the seam, and TCP behind it.
+//! - [`network`] and [`net`]: the seam, and TCP and TLS behind it.
+//! - [`hub`], [`config_source`] and [`endpoint_store`]: one connection for each config of a process, and where
+//!   configs come from.
+//! - [`token_store`]: where device tokens are kept between connections and runs.
+//! - [`statistics`]: what is counted, readable at any time.
 //!
 //! # What is absent, on purpose
 //!

@@ -1,4 +1,33 @@
 //! Deterministic simulation testing harness for the onesocket client core.
+//!
+//! ```text
+//!   seed ── generate ──▶ Plan ──┬─▶ machine   core + model, an event queue
+//!                               ├─▶ stream    driver + model, in-memory bytes, one paused runtime
+//!                               └─▶ turmoil   driver + model, turmoil's hosts and links
+//!                                       │
+//!                          Recorder: Trace (digest) ──▶ Judge (oracles), Coverage (marks)
+//! ```
+//!
+//! # Code map
+//!
+//! - [`plan`] is a run as data; [`generate`] makes one from a seed; [`random`] gives each concern numbers of
+//!   its own.
+//! - [`run`] names the tiers: [`machine`], [`stream`] and [`turmoil_tier`]. The two async ones share the
+//!   director, which plays the app, [`pipe`] or turmoil's network, and [`host`], which gives the model a clock
+//!   and sockets.
+//! - [`gateway`] is the model. It is sans-IO and shares no parser with the core: two ends with one parser
+//!   cannot disagree, and a mistake in it would cancel out.
+//! - [`trace`] holds what happened, in words that fit any client; [`oracle`] judges it and knows nothing else;
+//!   [`marks`] counts what was reached.
+//! - [`explore`] runs many seeds; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
+//!   TCP.
+//!
+//! # What is absent, on purpose
+//!
+//! - Nothing here reads a clock or draws from the system while a run goes on: the plan is all there is.
+//! - No oracle looks inside the client, the model or a tier.
+//! - No run shares state with another: thousands go on side by side on any number of threads.
+//! - No panic is lost: the runtimes swallow those of tasks, and [`panics`] sees them all the same.
 
 pub mod book;
 mod director;
