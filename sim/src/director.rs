@@ -1,7 +1,9 @@
 //! Carries out a plan with the real client, on whatever network and runtime the tier brings.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use onesocket::core::{Config, Push};
@@ -238,10 +240,17 @@ impl<L: Links> Director<L> {
         }
         self.book.record(What::ShutdownCalled);
         let (book, client) = (self.book.clone(), self.client.clone());
-        tokio::spawn(async move {
+        let mut shutdown = Box::pin(async move {
             client.shutdown().await;
+            // Requests that ended before may not have had their turn yet to say so.
+            tokio::task::yield_now().await;
             book.record(What::ShutdownReturned);
         });
+        // The order goes out with the first poll. Left to the new task, it would come after whatever the
+        // driver is about to do at this same moment, and the record above would be too early.
+        if shutdown.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::spawn(shutdown);
+        }
     }
 }
 
