@@ -154,6 +154,9 @@ impl Oracle for NoWedge {
                 self.healed_at = record.at;
                 *self.lasting.entry((*fault, *gateway)).or_default() -= 1;
             }
+            // A partition may cost a connection long after it: a gateway that misses a pong says nothing for
+            // most of a minute and then drops it.
+            What::Gateway { seen: Seen::Dropped { .. }, .. } => self.healed_at = record.at,
             What::ShutdownCalled => self.stopping = true,
             What::Status(status) => self.status = *status,
             _ => {}
