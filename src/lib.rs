@@ -67,7 +67,8 @@ pub mod token_store;
 
 #[cfg(feature = "driver")]
 pub use client::{
-    Builder, Client, ConfigureError, NotReady, RequestBuilder, RequestFuture, SubscribeError, Subscription,
+    Builder, Client, ConfigureError, IdempotencyKey, NotReady, RequestBuilder, RequestFuture, StatusWatch,
+    SubscribeError, SubscribeOptions, Subscription,
 };
 #[cfg(feature = "driver")]
 pub use driver::{Driver, ShutdownReport};

@@ -107,6 +107,9 @@ pub enum Command {
         timeout: Option<Duration>,
         /// Which answer ends it.
         reply: Reply,
+        /// The only connection it may go over, if there is just one: it fails as not sent when that
+        /// one is not ready, and makes nobody connect.
+        only_on: Option<Epoch>,
     },
     /// The caller no longer wants the answer. Local only: the protocol has no cancel frame (2.1).
     Cancel {
@@ -137,13 +140,14 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect => f.write_str("Connect"),
-            Self::Request { id, method, params, timeout, reply } => f
+            Self::Request { id, method, params, timeout, reply, only_on } => f
                 .debug_struct("Request")
                 .field("id", id)
                 .field("method", method)
                 .field("params", &params.clone().map(WireText))
                 .field("timeout", timeout)
                 .field("reply", reply)
+                .field("only_on", only_on)
                 .finish(),
             Self::Cancel { id } => f.debug_struct("Cancel").field("id", id).finish(),
             Self::Subscribe { id } => f.debug_struct("Subscribe").field("id", id).finish(),
@@ -323,12 +327,14 @@ pub enum Push {
     Gap(Gap),
     /// The status of the connection changed.
     Status(Status),
-    /// This subscriber was too slow and lost its oldest items.
+    /// This subscriber was too slow and lost items; its [`LagPolicy`](super::LagPolicy) says which, and
+    /// what comes next.
     Lagged {
         /// How many items are gone.
         missed: u64,
     },
-    /// The client was shut down; this is the last item.
+    /// The subscription is over, and this is its last item: the client was shut down, or the subscriber
+    /// lagged and wanted this to be the end.
     Closed,
 }
 

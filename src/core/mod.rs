@@ -28,6 +28,8 @@ mod in_flight;
 mod inbound;
 pub mod mailbox;
 pub mod payload;
+mod reconnect;
+mod requests;
 mod sequence;
 mod session;
 pub mod snapshot;
@@ -45,6 +47,7 @@ pub use error::{
     ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator, PauseReason, RequestError,
     RequestErrorKind, Stage, StoreError,
 };
+pub use mailbox::LagPolicy;
 pub use payload::Payload;
 pub use snapshot::{Hello, Policy, Snapshot};
 pub use time::Instant;

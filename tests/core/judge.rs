@@ -197,6 +197,7 @@ impl Judge {
             params: Some(Arc::from(format!(r#"{{"n":{number},"pad":"{SECRET}{padding}"}}"#))),
             timeout: (!b.is_multiple_of(3)).then(|| Duration::from_millis(u64::from(b))),
             reply: if is_final { Reply::Final } else { Reply::First },
+            only_on: None,
         });
     }
 

@@ -238,6 +238,7 @@ impl<'p> Machine<'p> {
             params: Some(Arc::from(probe_params(request))),
             timeout: Some(Duration::from_millis(timeout_ms)),
             reply: Reply::First,
+            only_on: None,
         });
     }
 
