@@ -138,7 +138,7 @@ impl Connection {
     }
 
     /// Device tokens are kept from now on: the caller has a store that answers
-    /// [`Effect::LoadToken`], [`Effect::SaveToken`] and [`Effect::ClearToken`].
+    /// [`Effect::LoadToken`], [`Effect::SaveToken`], [`Effect::AdoptToken`] and [`Effect::ClearToken`].
     #[must_use]
     pub fn with_token_store(mut self) -> Self {
         self.has_token_store = true;

@@ -84,7 +84,8 @@ pub enum Input {
         /// What it holds.
         result: Result<Option<StoredToken>, StoreError>,
     },
-    /// The token store finished a [`Effect::SaveToken`] or [`Effect::ClearToken`], well or not.
+    /// The token store finished a [`Effect::SaveToken`], [`Effect::AdoptToken`] or [`Effect::ClearToken`],
+    /// well or not.
     TokenStored,
     /// The deadline that [`Connection::next_deadline`](super::Connection::next_deadline) named has come.
     Timeout,
@@ -205,6 +206,15 @@ pub enum Effect {
     },
     /// Store this token; answer with [`Input::TokenStored`].
     SaveToken {
+        /// Whose token.
+        key: TokenKey,
+        /// The token.
+        token: StoredToken,
+    },
+    /// Store this token, unless the very same one is stored already: that keeps its scopes, because a
+    /// narrower session must not narrow the next. Nothing is stored while the store cannot be read.
+    /// Answer with [`Input::TokenStored`].
+    AdoptToken {
         /// Whose token.
         key: TokenKey,
         /// The token.

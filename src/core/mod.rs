@@ -49,5 +49,5 @@ pub use error::{
 };
 pub use mailbox::LagPolicy;
 pub use payload::Payload;
-pub use snapshot::{Hello, Policy, Snapshot};
+pub use snapshot::{Hello, Policy, RoleToken, Snapshot};
 pub use time::Instant;

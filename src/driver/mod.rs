@@ -316,6 +316,7 @@ impl<N: Network> Driver<N> {
             }
             Effect::LoadToken { epoch, key } => self.token_work.add(Errand::Load { epoch, key }),
             Effect::SaveToken { key, token } => self.token_work.add(Errand::Save { key, token }),
+            Effect::AdoptToken { key, token } => self.token_work.add(Errand::Adopt { key, token }),
             Effect::ClearToken { key, token } => self.token_work.add(Errand::Clear { key, token }),
             Effect::Accepted { id, payload } => {
                 let now = self.now();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onesocket::core::{
-    Command, Config, Connection, DeviceIdentity, Effect, Epoch, GatewayError, Input, Instant, Options,
-    PauseReason, Secret, Status, StoreError, StoredToken, WireText,
+    CertificatePin, Command, Config, Connection, DeviceIdentity, Effect, Epoch, GatewayError, Input, Instant,
+    Options, PauseReason, Secret, Status, StoreError, StoredToken, WireText,
 };
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ impl Bench {
         self.core.step(self.now, input, &mut effects);
         for effect in &effects {
             if let Effect::LoadToken { epoch, key } = effect {
-                assert_eq!((key.role.as_str(), key.gateway.as_str()), ("operator", "127.0.0.1:18789"));
+                assert_eq!(key.role, "operator");
                 let result = self.stored.clone();
                 self.step(Input::TokenLoaded { epoch: *epoch, result });
             }
@@ -95,11 +95,16 @@ impl Bench {
     }
 
     fn hello(&mut self, device_token: Option<&str>, scopes: &[&str]) {
-        let mut hello: Value = serde_json::from_str(HELLO).expect("JSON");
-        hello["auth"] = json!({"role":"operator","scopes":scopes});
+        let mut auth = json!({"role":"operator","scopes":scopes});
         if let Some(token) = device_token {
-            hello["auth"]["deviceToken"] = token.into();
+            auth["deviceToken"] = token.into();
         }
+        self.hello_with(&auth);
+    }
+
+    fn hello_with(&mut self, auth: &Value) {
+        let mut hello: Value = serde_json::from_str(HELLO).expect("JSON");
+        hello["auth"] = auth.clone();
         self.answer(true, &hello);
     }
 
@@ -113,6 +118,14 @@ impl Bench {
             _ => None,
         };
         self.effects.iter().filter_map(saved).collect()
+    }
+
+    fn adopted(&self) -> Vec<(String, StoredToken)> {
+        let adopted = |effect: &Effect| match effect {
+            Effect::AdoptToken { key, token } => Some((key.role.clone(), token.clone())),
+            _ => None,
+        };
+        self.effects.iter().filter_map(adopted).collect()
     }
 
     fn cleared(&self) -> Vec<Secret> {
@@ -233,36 +246,71 @@ fn right_credential_a_hello_brings_the_retry_back() {
 
 #[test]
 fn right_credential_no_retry_with_a_stored_token_across_a_network() {
-    let config = Config::new("ws://10.0.0.1:18789").expect("a private host").token("old");
-    let config = config.device(DeviceIdentity::from_seed([7; 32]));
-    let core = Connection::new(Some(Arc::new(config)), Options::default(), 1).expect("valid options");
-    let mut core = core.with_token_store();
-    let mut effects = Vec::new();
-    core.step(Instant::ZERO, Input::Command(Command::Connect), &mut effects);
-    core.step(Instant::ZERO, Input::Timeout, &mut effects);
-    let epoch = Epoch(1);
-    core.step(
-        Instant::ZERO,
-        Input::TokenLoaded { epoch, result: Ok(Some(token("stored", &[]))) },
-        &mut effects,
-    );
-    core.step(Instant::ZERO, Input::Opened { epoch }, &mut effects);
-    let challenge = r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#;
-    core.step(Instant::ZERO, Input::Received { epoch, text: challenge.into() }, &mut effects);
-    let id = effects.iter().find_map(|effect| match effect {
-        Effect::Transmit { text, .. } => {
-            Some(serde_json::from_str::<Value>(&text.0).expect("JSON")["id"].clone())
-        }
-        _ => None,
-    });
-    let refusal = json!({"type":"res","id":id,"ok":false,"error":
-        {"code":"INVALID_REQUEST","message":"no","details":{"code":"AUTH_TOKEN_MISMATCH"}}});
-    core.step(
-        Instant::ZERO,
-        Input::Received { epoch, text: refusal.to_string().as_str().into() },
-        &mut effects,
-    );
-    assert!(matches!(core.status(), Status::Paused(_)), "{:?}", core.status());
+    for url in ["ws://10.0.0.1:18789", "wss://gateway.example"] {
+        let config = Config::new(url).expect("a valid url").token("old");
+        let config = config.device(DeviceIdentity::from_seed([7; 32]));
+        let mut bench = Bench::new(config, Some(token("stored", &[])));
+        bench.attempt();
+        bench.refuse("AUTH_TOKEN_MISMATCH");
+        assert!(matches!(bench.core.status(), Status::Paused(_)), "{url}: {:?}", bench.core.status());
+    }
+}
+
+/// Whoever holds the pinned certificate is the gateway, wherever it is (protocol 7.10).
+#[test]
+fn right_credential_one_retry_with_the_stored_token_where_the_certificate_is_pinned() {
+    let config = Config::new("wss://gateway.example").expect("a valid url").token("old");
+    let config = config.pin(CertificatePin::of_der(b"certificate")).expect("it is encrypted");
+    let mut bench = Bench::new(config.device(DeviceIdentity::from_seed([7; 32])), Some(token("stored", &[])));
+    bench.attempt();
+    bench.refuse("AUTH_TOKEN_MISMATCH");
+    assert_eq!(bench.attempt(), json!({"token":"old","deviceToken":"stored"}));
+}
+
+/// What a bootstrap hands over is kept under the role it is for, with the scopes that a hand-off has; the
+/// token of this very connection is kept as ever.
+#[test]
+fn right_credential_a_bootstrap_hands_over_a_token_for_each_role() {
+    let handed_over = json!({"role":"operator","scopes":["operator.read"],"deviceToken":"mine","deviceTokens":[
+        {"deviceToken":"mine-again","role":"operator","scopes":["operator.admin"],"issuedAtMs":1},
+        {"deviceToken":"node's","role":"node","scopes":["node.exec"],"issuedAtMs":1},
+        {"deviceToken":" ","role":"node","scopes":[]},
+        {"deviceToken":"other's","role":"other","scopes":[]},
+        "no token at all",
+    ]});
+    let mut bench = Bench::new(config().bootstrap_token("b"), None);
+    assert_eq!(bench.attempt(), json!({"bootstrapToken":"b"}));
+    bench.hello_with(&handed_over);
+    assert_eq!(bench.saved(), [token("mine", &["operator.read"])]);
+    assert_eq!(bench.adopted(), [("node".to_owned(), token("node's", &[]))]);
+
+    // As a node, it is the operator's token that is handed over.
+    let as_node = json!({"role":"node","scopes":[],"deviceTokens":[
+        {"deviceToken":"op","role":"operator","scopes":["operator.write","operator.pairing","operator.read"]},
+    ]});
+    let mut bench = Bench::new(config().bootstrap_token("b"), None);
+    bench.attempt();
+    bench.hello_with(&as_node);
+    let op = token("op", &["operator.write", "operator.read"]);
+    assert_eq!(bench.adopted(), [("operator".to_owned(), op)]);
+
+    // Nobody hands anything over to a connection that was there before.
+    let mut bench = Bench::new(config().token("t"), None);
+    bench.attempt();
+    bench.hello_with(&handed_over);
+    assert_eq!(bench.saved(), [token("mine", &["operator.read"])]);
+    assert_eq!(bench.adopted(), []);
+}
+
+/// A26 once more: the store could not be read, and may hold this very token with more scopes.
+#[test]
+fn right_credential_a_token_is_not_narrowed_in_a_store_that_could_not_be_read() {
+    let mut bench = Bench::new(config().token("t"), None);
+    bench.stored = Err(StoreError("disk".to_owned()));
+    bench.attempt();
+    bench.hello(Some("issued"), &["operator.read"]);
+    assert_eq!(bench.saved(), []);
+    assert_eq!(bench.adopted(), [("operator".to_owned(), token("issued", &["operator.read"]))]);
 }
 
 #[test]

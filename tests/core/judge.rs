@@ -79,6 +79,7 @@ impl Judge {
         options.max_queued_bytes = 200;
         options.max_unwritten = 3;
         options.max_early_events = 3;
+        options.max_early_bytes = 200;
         let core = Connection::new(Some(config(0)), options.clone(), seed).expect("the options are valid");
         Self {
             core,
@@ -376,7 +377,10 @@ impl Judge {
                 }
             }
             // These histories have no token store.
-            Effect::LoadToken { .. } | Effect::SaveToken { .. } | Effect::ClearToken { .. } => {
+            Effect::LoadToken { .. }
+            | Effect::SaveToken { .. }
+            | Effect::AdoptToken { .. }
+            | Effect::ClearToken { .. } => {
                 self.law(false, "without a token store nothing is asked of one");
             }
             Effect::Accepted { id, .. } => {

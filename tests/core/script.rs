@@ -404,6 +404,9 @@ pub(crate) fn tell(effect: &Effect) -> String {
         Effect::SaveToken { key, token } => {
             format!("save {} of {} with {:?}", token.token.expose(), key.role, token.scopes)
         }
+        Effect::AdoptToken { key, token } => {
+            format!("adopt {} of {} with {:?}", token.token.expose(), key.role, token.scopes)
+        }
         Effect::ClearToken { token, .. } => format!("clear {}", token.expose()),
         Effect::Accepted { id, payload } => format!("accepted #{}: {}", id.0, payload.get()),
         Effect::Complete { id, outcome: Ok(response) } => {
