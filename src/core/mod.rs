@@ -34,6 +34,7 @@ mod sequence;
 mod session;
 pub mod snapshot;
 pub mod time;
+pub mod typed;
 
 pub use certificate::CertificatePin;
 pub use config::{ClientInfo, Config, Credentials, Endpoint, Options, Secret};
@@ -51,3 +52,4 @@ pub use mailbox::LagPolicy;
 pub use payload::Payload;
 pub use snapshot::{Hello, Policy, RoleToken, Snapshot};
 pub use time::Instant;
+pub use typed::{DecodeError, TypedEvent};
