@@ -68,7 +68,8 @@ impl RequestBuilder {
     ///
     /// The gateway does the work of one key once and answers a repetition with the first outcome, for
     /// five minutes. So after a failure with [`Delivery::Unknown`] the same request may be made again with
-    /// the same key, also on another connection. `agent`, `send` and `chat.send` refuse to work without
+    /// the same key, also on another connection. While the work goes on, a repetition is only
+    /// acknowledged, also one that asks for the final reply: `agent.wait` waits for its end. `agent`, `send` and `chat.send` refuse to work without
     /// a key (protocol 12.5). [`Client::idempotency_key`](super::Client::idempotency_key) makes new ones.
     pub fn idempotency_key(mut self, key: &IdempotencyKey) -> Self {
         self.idempotency_key = Some(key.clone());
