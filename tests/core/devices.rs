@@ -16,6 +16,8 @@ struct Bench {
     core: Connection,
     now: Instant,
     epoch: u64,
+    /// Whose gateway's token must be asked for.
+    gateway: String,
     /// What the store holds.
     stored: Result<Option<StoredToken>, StoreError>,
     /// The parameters of each connect.
@@ -37,11 +39,13 @@ fn token(text: &str, scopes: &[&str]) -> StoredToken {
 
 impl Bench {
     fn new(config: Config, stored: Option<StoredToken>) -> Self {
+        let gateway = format!("{}:{}", config.endpoint().host(), config.endpoint().port());
         let core = Connection::new(Some(Arc::new(config)), Options::default(), 1).expect("valid options");
         let mut bench = Self {
             core: core.with_token_store(),
             now: Instant::ZERO,
             epoch: 0,
+            gateway,
             stored: Ok(stored),
             presented: Vec::new(),
             effects: Vec::new(),
@@ -56,7 +60,8 @@ impl Bench {
         self.core.step(self.now, input, &mut effects);
         for effect in &effects {
             if let Effect::LoadToken { epoch, key } = effect {
-                assert_eq!(key.role, "operator");
+                assert_eq!((&*key.role, &key.gateway), ("operator", &self.gateway));
+                assert_eq!(key.device_id, config_device_id());
                 let result = self.stored.clone();
                 self.step(Input::TokenLoaded { epoch: *epoch, result });
             }
@@ -344,6 +349,39 @@ fn right_credential_an_unreadable_store_is_not_an_empty_one() {
     let mut bench = Bench::new(config().token("t"), None);
     bench.stored = Err(StoreError("disk".to_owned()));
     assert_eq!(bench.attempt(), json!({"token":"t"}));
+}
+
+/// A store that answers when its attempt is over answers nobody: neither does it send anything late, nor is
+/// its answer taken for that of the next attempt.
+#[test]
+fn one_socket_a_store_that_answers_too_late_changes_nothing() {
+    let core = Connection::new(Some(Arc::new(config())), Options::default(), 1).expect("valid options");
+    let mut core = core.with_token_store();
+    let mut effects = Vec::new();
+    let mut now = Instant::ZERO;
+    let challenge = r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#;
+    for input in [
+        Input::Command(Command::Connect),
+        Input::Timeout,
+        Input::Opened { epoch: Epoch(1) },
+        Input::Received { epoch: Epoch(1), text: challenge.into() },
+    ] {
+        core.step(now, input, &mut effects);
+    }
+    // The time for the challenge is over, and then the time to dial anew has come.
+    for _ in 0..2 {
+        now = core.next_deadline().expect("an attempt and a wait have an end");
+        core.step(now, Input::Timeout, &mut effects);
+    }
+    let late = Input::TokenLoaded { epoch: Epoch(1), result: Ok(Some(token("late", &[]))) };
+    core.step(now, late, &mut effects);
+    core.step(now, Input::Opened { epoch: Epoch(2) }, &mut effects);
+    core.step(now, Input::Received { epoch: Epoch(2), text: challenge.into() }, &mut effects);
+    let sent = effects.iter().filter(|effect| matches!(effect, Effect::Transmit { .. })).count();
+    assert_eq!(sent, 0, "the second attempt still waits for its own answer");
+    core.step(now, Input::TokenLoaded { epoch: Epoch(2), result: Ok(None) }, &mut effects);
+    let Some(Effect::Transmit { epoch: Epoch(2), text }) = effects.last() else { panic!("{effects:?}") };
+    assert!(!text.0.contains("late"));
 }
 
 #[test]

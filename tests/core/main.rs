@@ -4,6 +4,7 @@
 //! bugs that real clients of this kind had. Most tests are a script and the history that follows from
 //! it (see `script.rs`); rules that hold for every history are in `laws.rs`.
 
+mod answers;
 mod config_changes;
 mod credentials;
 mod devices;
