@@ -25,3 +25,4 @@ mod shared_attempt;
 mod shutdown;
 mod snapshots;
 mod sockets;
+mod table;
