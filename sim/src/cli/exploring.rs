@@ -160,7 +160,7 @@ fn report_coverage(all: &[Explored], json_on_stdout: bool) {
     ];
     let head: Vec<String> = states.iter().map(|state| format!("{:>11}", format!("{state:?}"))).collect();
     say(json_on_stdout, &format!("\nfault while the client is {}", head.concat()));
-    for fault in Fault::ALL {
+    for fault in Fault::ALL.iter().copied() {
         let count = |state: &StatusKind| coverage.faults.get(&(fault, *state)).copied().unwrap_or(0);
         let row: Vec<String> = states.iter().map(|state| format!("{:>11}", count(state))).collect();
         say(json_on_stdout, &format!("{:<25} {}", fault.name(), row.concat()));

@@ -73,7 +73,7 @@ impl Oracle for OneReconnectPerChange {
                     ));
                 }
             }
-            What::Released { socket } => {
+            What::Released { socket, .. } => {
                 self.held.remove(socket);
             }
             What::Gateway { gateway, seen: Seen::Accepted { connection } } => {

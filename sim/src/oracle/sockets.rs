@@ -28,7 +28,7 @@ impl Oracle for OneSocket {
                 }
                 self.held.insert(*socket);
             }
-            What::Released { socket } if !self.held.remove(socket) => {
+            What::Released { socket, .. } if !self.held.remove(socket) => {
                 return Err(format!("socket {socket} is released twice"));
             }
             _ => {}
@@ -89,7 +89,7 @@ impl Oracle for SharedAttempt {
             What::Dialed { socket, gateway } => {
                 self.dialed.insert(*socket, Dialed { gateway: *gateway, at: record.at });
             }
-            What::Released { socket } => return self.released(*socket, record.at),
+            What::Released { socket, .. } => return self.released(*socket, record.at),
             What::Configured { changed: true, .. } | What::ShutdownCalled => self.changed = Some(record.at),
             What::Fault { fault: Fault::Partition | Fault::Blip, gateway } => {
                 *self.lasting.entry(*gateway).or_default() += 1;
