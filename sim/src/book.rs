@@ -58,6 +58,16 @@ impl Book {
         self.shared.reached.notified().await;
     }
 
+    /// Counts something that happens, whether it is recorded or not.
+    pub fn stir(&self) {
+        let now = self.now();
+        self.with(|recorder| {
+            if let Some(recorder) = recorder {
+                recorder.stir(now);
+            }
+        });
+    }
+
     /// Whether an invariant is broken already.
     #[must_use]
     pub fn is_broken(&self) -> bool {
@@ -98,7 +108,12 @@ impl Observer for GatewayObserver {
         }
     }
 
+    fn sent(&mut self, _now: std::time::Duration, _connection: ConnectionId, _text: &str) {
+        self.book.stir();
+    }
+
     fn received(&mut self, _now: std::time::Duration, connection: ConnectionId, message: &Message) {
+        self.book.stir();
         if let Message::Text(text) = message
             && let Some(request) = probe_of(text)
         {

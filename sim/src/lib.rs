@@ -43,6 +43,7 @@ pub mod mutants;
 mod nap;
 pub mod observe;
 pub mod oracle;
+mod pace;
 pub mod panics;
 mod path;
 pub mod pipe;

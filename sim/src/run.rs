@@ -5,7 +5,8 @@ use onesocket::core::{ClientInfo, Config, DeviceIdentity, Endpoint, Instant};
 use crate::gateway::config::{Auth, Latency};
 use crate::gateway::{GatewayConfig, GatewayModel};
 use crate::milestones::Milestones;
-use crate::oracle::{Judge, Violation};
+use crate::oracle::{Invariant, Judge, Violation};
+use crate::pace::{self, Pace};
 use crate::plan::Plan;
 use crate::random::Stream;
 use crate::trace::{Record, Trace, What};
@@ -70,13 +71,19 @@ pub struct Recorder {
     trace: Trace,
     judge: Judge,
     milestones: Milestones,
+    pace: Pace,
 }
 
 impl Recorder {
     /// A recorder for a run of `plan`.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        Self { trace: Trace::default(), judge: Judge::new(plan), milestones: Milestones::new(plan) }
+        Self {
+            trace: Trace::default(),
+            judge: Judge::new(plan),
+            milestones: Milestones::new(plan),
+            pace: Pace::default(),
+        }
     }
 
     /// Takes down one record; true if a step of the plan waits for it.
@@ -84,6 +91,13 @@ impl Recorder {
         let record = self.trace.push(at, what);
         self.judge.observe(record);
         self.milestones.observe(record)
+    }
+
+    /// Counts something that happens, whether it is recorded or not.
+    pub fn stir(&mut self, at: Instant) {
+        if !self.pace.count(at) {
+            self.judge.accuse(Invariant::NoSpin, at, pace::too_much);
+        }
     }
 
     /// A step of the plan, by its index, whose milestone was reached, and when that was.

@@ -235,6 +235,8 @@ pub enum Mischief {
     FrameInvented,
     /// A request is refused for lack of capacity that is not really lacking.
     CapacityRefused,
+    /// An established connection is ended without a reason.
+    EndedEarly,
     /// Pings are not sent and missed pongs are not acted on.
     PingStarved,
 }

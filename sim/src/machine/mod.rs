@@ -155,6 +155,7 @@ impl<'p> Machine<'p> {
             return false;
         };
         self.now = self.now.max(next);
+        self.recorder.stir(self.now);
         let mut due = [0; 2 + GATEWAYS as usize];
         let mut count = 0;
         for (index, deadline) in deadlines.iter().enumerate() {

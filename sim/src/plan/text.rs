@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Milestone, Plan, PlanError, Step, VERSION, When};
+use super::{Action, Milestone, Params, Plan, PlanError, Step, VERSION, When};
 
 /// Reads a plan without checking whether it makes sense.
 pub(super) fn read(text: &str) -> Result<Plan, PlanError> {
@@ -31,11 +31,16 @@ pub(super) fn read(text: &str) -> Result<Plan, PlanError> {
 /// The keys of a step that come before all others.
 const FIRST: [&str; 4] = ["at_ms", "after", "plus_ms", "do"];
 
+#[derive(Serialize)]
+struct Head<'a> {
+    version: u32,
+    seed: u64,
+    params: &'a Params,
+}
+
 pub(super) fn write(plan: &Plan) -> String {
     const DATA: &str = "a plan is plain data";
-    let head = Plan { steps: Vec::new(), ..plan.clone() };
-    let mut head = toml::Table::try_from(head).expect(DATA);
-    head.remove("steps");
+    let head = Head { version: plan.version, seed: plan.seed, params: &plan.params };
     let mut text = toml::to_string(&head).expect(DATA);
     for step in &plan.steps {
         text.push_str("\n[[steps]]\n");
