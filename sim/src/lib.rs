@@ -19,7 +19,8 @@
 //!   cannot disagree, and a mistake in it would cancel out.
 //! - [`trace`] holds what happened, in words that fit any client; [`oracle`] judges it and knows nothing else;
 //!   [`marks`] counts what was reached.
-//! - [`explore`] runs many seeds; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
+//! - [`explore`] runs many seeds; [`discoveries`] says which were the first to reach something; [`picture`] draws runs
+//!   and explorations; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
 //!   TCP.
 //!
 //! # What is absent, on purpose
@@ -31,6 +32,7 @@
 
 pub mod book;
 mod director;
+pub mod discoveries;
 pub mod explore;
 pub mod gateway;
 pub mod generate;
@@ -41,6 +43,7 @@ pub mod mutants;
 pub mod observe;
 pub mod oracle;
 pub mod panics;
+pub mod picture;
 pub mod pipe;
 pub mod plan;
 pub mod random;
