@@ -7,12 +7,12 @@ use maud::{Markup, html};
 
 use crate::trace::StatusKind;
 
-use super::layout::{GUTTER, Lanes, ROW, Rows, WORDS};
+use super::layout::{GUTTER, Lanes, RIBBON, ROW, Rows, WHO, WORDS, pause_height};
 use super::story::{Arrow, Column, Glyph, Message, Row, Shade, Span, Story};
 use super::{page, shortened};
 
 /// So many characters of a record fit beside its lanes.
-const WORDS_MAX: usize = 78;
+const WORDS_MAX: usize = 72;
 /// The height of the names of the lanes.
 const HEAD: i64 = 26;
 
@@ -32,15 +32,15 @@ pub(super) fn head(lanes: &Lanes) -> Markup {
 
 fn name_at(column: Column, left: i64, axis: i64) -> i64 {
     match column {
-        Column::App | Column::Client | Column::Link => axis,
-        Column::Consumer(_) | Column::Gateway(_) => left + 4,
+        Column::App | Column::Client => axis,
+        Column::Consumer(_) | Column::Link | Column::Gateway(_) => left + 6,
     }
 }
 
 fn name_anchor(column: Column) -> &'static str {
     match column {
-        Column::App | Column::Client | Column::Link => "middle",
-        Column::Consumer(_) | Column::Gateway(_) => "start",
+        Column::App | Column::Client => "middle",
+        Column::Consumer(_) | Column::Link | Column::Gateway(_) => "start",
     }
 }
 
@@ -163,7 +163,7 @@ fn label_of(span: &Span, lanes: &Lanes, rows: &Rows) -> Markup {
 /// Where the name of a fault begins: beside its mark, clear of the sockets.
 fn fault_word(column: Column, left: i64, axis: i64) -> i64 {
     match column {
-        Column::Link => left + 4,
+        Column::Link => left + 16,
         Column::App | Column::Consumer(_) | Column::Client | Column::Gateway(_) => axis + 8,
     }
 }
@@ -180,7 +180,7 @@ fn line(arrow: &Arrow, lanes: &Lanes, rows: &Rows) -> Markup {
 
 /// Cuts all lanes where time was left out.
 fn pause_mark(index: usize, pause_us: u64, lanes: &Lanes, rows: &Rows) -> Markup {
-    let height = super::layout::pause_height(pause_us);
+    let height = pause_height(pause_us);
     let y = rows.centre(index) - ROW / 2 - height / 2;
     html! {
         g.pause data-i=(index) transform={ "translate(0," (y) ")" } {
@@ -206,7 +206,7 @@ fn verdict_mark(index: usize, text: &str, lanes: &Lanes, rows: &Rows) -> Markup 
         g.violation id="violation" data-v=(index) transform={ "translate(0," (rows.centre(index)) ")" } {
             line x1="0" x2=(lanes.width) y1="18" y2="18" {}
             rect x=(lanes.words - 6) y="8" width=(WORDS) height="20" rx="3" {}
-            text x=(lanes.words) y="22" { "✕ " (shortened(text, WORDS_MAX - 6)) title { (text) } }
+            text x=(lanes.words) y="22" { "✕ " (shortened(text, WORDS_MAX)) title { (text) } }
         }
     }
 }
@@ -214,8 +214,8 @@ fn verdict_mark(index: usize, text: &str, lanes: &Lanes, rows: &Rows) -> Markup 
 fn record(index: usize, row: &Row, story: &Story, lanes: &Lanes, rows: &Rows) -> Markup {
     let place = lanes.place(row.column);
     let x = match (row.glyph, row.column) {
-        (Glyph::Wedge, Column::Link) => place.left + place.width - 10,
-        (_, Column::Client) => place.axis + super::layout::RIBBON / 2,
+        (Glyph::Wedge, Column::Link) => place.left + 8,
+        (_, Column::Client) => place.axis + RIBBON / 2,
         (_, Column::App | Column::Consumer(_) | Column::Link | Column::Gateway(_)) => place.axis,
     };
     let is_new_time = index.checked_sub(1).is_none_or(|before| story.rows[before].at_us != row.at_us);
@@ -226,9 +226,17 @@ fn record(index: usize, row: &Row, story: &Story, lanes: &Lanes, rows: &Rows) ->
             rect.hit x="0" y=(-ROW / 2) width=(lanes.width) height=(ROW) {}
             @if is_new_time { text.time x=(GUTTER - 22) y="4" { (page::seconds(row.at_us, 3)) } }
             (glyph(row.glyph, x))
-            text.words x=(lanes.words) y="4" { (shortened(&row.text, WORDS_MAX)) }
+            text.words x=(lanes.words) y="4" {
+                tspan.who { (row.column.name()) }
+                tspan x=(lanes.words + WHO) { (shortened(predicate(row), WORDS_MAX)) }
+            }
         }
     }
+}
+
+/// What a record says, without the name that is beside it.
+fn predicate(row: &Row) -> &str {
+    row.text.strip_prefix(&row.column.name()).map_or(&row.text, str::trim_start)
 }
 
 fn glyph(glyph: Glyph, x: i64) -> Markup {

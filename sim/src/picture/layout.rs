@@ -17,11 +17,16 @@ pub(super) const PAUSE_US: u64 = 1_000_000;
 /// Left of the lanes, for times.
 pub(super) const GUTTER: i64 = 78;
 /// Right of the lanes, for what the records say.
-pub(super) const WORDS: i64 = 470;
+pub(super) const WORDS: i64 = 500;
+/// Of it, for whom they are about.
+pub(super) const WHO: i64 = 74;
 /// The width of what shows the client's state.
 pub(super) const RIBBON: i64 = 84;
 
-const MARGIN: i64 = 8;
+/// What the name of a fault takes, with its mark.
+const FAULT_WORDS: i64 = 64;
+
+const MARGIN: i64 = 10;
 const TRACK: i64 = 4;
 const SOCKET_TRACK: i64 = 7;
 
@@ -51,13 +56,14 @@ impl Lanes {
             let tracks = |shade| tracks(&story.spans, *column, shade);
             let (width, axis) = match column {
                 Column::App => (44, 22),
-                Column::Consumer(_) => ((26 + tracks(Shade::Request) * TRACK).clamp(72, 120), 14),
+                Column::Consumer(_) => ((26 + tracks(Shade::Request) * TRACK).clamp(80, 120), 14),
                 Column::Client => (RIBBON + 24, 12 + RIBBON / 2),
                 Column::Link => {
                     let held = tracks(Shade::Socket).max(1) * SOCKET_TRACK;
                     let known = tracks(Shade::Connection).max(1) * SOCKET_TRACK;
-                    let half = held.max(known).max(24) + 12;
-                    (half * 2, half)
+                    // The names of faults come first, clear of the sockets.
+                    let axis = FAULT_WORDS + held + 6;
+                    (axis + known.max(14) + 10, axis)
                 }
                 Column::Gateway(_) => (92, 14),
             };

@@ -8,7 +8,7 @@ use super::story::{Column, Row, Shade, Span, Story};
 
 const WIDTH: u64 = 1_100;
 const LEFT: u64 = 78;
-const STRIP: u64 = 12;
+const STRIP: u64 = 13;
 const STEP: u64 = 18;
 /// Records are counted in so many slices of the run.
 const SLICES: u64 = 256;
@@ -75,6 +75,9 @@ fn bar(span: &Span, rows: &[Row], scale: &Scale, top: u64) -> Markup {
     let width = ((to - from).max(1.5) * 10.0).round() / 10.0;
     html! {
         rect class=(name) x=(from) y=(y) width=(width) height=(height) { title { (span.label) } }
+        @if matches!(span.shade, Shade::State(_)) && width > 12.0 + 6.0 * span.label.len() as f64 {
+            text.inside x=(from + 4.0) y=(top + 10) { (span.label) }
+        }
     }
 }
 

@@ -155,11 +155,11 @@ fn controls(story: &Story) -> Markup {
                     }
                 }
             }
-            label.search { "with " input type="search" name="text" placeholder="any text" size="16"; }
+            label.search { "with " input type="search" name="text" placeholder="any text" size="12"; }
             fieldset {
                 legend { "Time" }
                 label { input type="radio" name="scale" value="records" checked; "record by record" }
-                label { input type="radio" name="scale" value="time"; "true" }
+                label { input type="radio" name="scale" value="time"; "to scale" }
             }
             span.zoom {
                 button type="button" id="out" aria-label="Smaller" { "−" }
