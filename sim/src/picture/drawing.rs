@@ -7,12 +7,10 @@ use maud::{Markup, html};
 
 use crate::trace::StatusKind;
 
-use super::layout::{GUTTER, Lanes, RIBBON, ROW, Rows, WHO, WORDS, pause_height};
+use super::layout::{GUTTER, Lanes, RIBBON, ROW, Rows, WHO, pause_height};
 use super::story::{Arrow, Column, Glyph, Message, Row, Shade, Span, Story};
 use super::{page, shortened};
 
-/// So many characters of a record fit beside its lanes.
-const WORDS_MAX: usize = 72;
 /// The height of the names of the lanes.
 const HEAD: i64 = 26;
 
@@ -205,8 +203,8 @@ fn verdict_mark(index: usize, text: &str, lanes: &Lanes, rows: &Rows) -> Markup 
     html! {
         g.violation id="violation" data-v=(index) transform={ "translate(0," (rows.centre(index)) ")" } {
             line x1="0" x2=(lanes.width) y1="18" y2="18" {}
-            rect x=(lanes.words - 6) y="8" width=(WORDS) height="20" rx="3" {}
-            text x=(lanes.words) y="22" { "✕ " (shortened(text, WORDS_MAX)) title { (text) } }
+            rect x=(lanes.words - 6) y="8" width=(lanes.width - lanes.words + 5) height="20" rx="3" {}
+            text x=(lanes.words) y="22" { "✕ " (shortened(text, lanes.characters(lanes.words + 40))) title { (text) } }
         }
     }
 }
@@ -228,7 +226,7 @@ fn record(index: usize, row: &Row, story: &Story, lanes: &Lanes, rows: &Rows) ->
             (glyph(row.glyph, x))
             text.words x=(lanes.words) y="4" {
                 tspan.who { (row.column.name()) }
-                tspan x=(lanes.words + WHO) { (shortened(predicate(row), WORDS_MAX)) }
+                tspan x=(lanes.words + WHO) { (shortened(predicate(row), lanes.characters(lanes.words + WHO))) }
             }
         }
     }

@@ -16,8 +16,12 @@ pub(super) const VERDICT: i64 = 22;
 pub(super) const PAUSE_US: u64 = 1_000_000;
 /// Left of the lanes, for times.
 pub(super) const GUTTER: i64 = 78;
-/// Right of the lanes, for what the records say.
-pub(super) const WORDS: i64 = 500;
+/// Right of the lanes, for what the records say, at the least.
+const WORDS: i64 = 500;
+/// What a window of usual width shows without scrolling.
+const COMFORTABLE: i64 = 1_216;
+/// A wide character of a wide font at the size of the words, in tenths.
+const CHARACTER_TENTHS: i64 = 68;
 /// Of it, for whom they are about.
 pub(super) const WHO: i64 = 74;
 /// The width of what shows the client's state.
@@ -70,11 +74,17 @@ impl Lanes {
             places.insert(*column, Place { left, width, axis: left + axis });
             left += width;
         }
-        Self { places, words: left + MARGIN, width: left + MARGIN + WORDS }
+        let words = left + MARGIN;
+        Self { places, words, width: (words + WORDS).max(COMFORTABLE) }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Column, Place)> + '_ {
         self.places.iter().map(|(column, place)| (*column, *place))
+    }
+
+    /// How many characters fit beside the lanes, from `x` on.
+    pub(super) fn characters(&self, x: i64) -> usize {
+        usize::try_from((self.width - x) * 10 / CHARACTER_TENTHS).unwrap_or(0)
     }
 
     /// The place of a lane that the story has.

@@ -93,7 +93,7 @@ fn plan(plan: &Plan) -> Markup {
     let steps = whole.get("steps").and_then(toml::Value::as_array).cloned().unwrap_or_default();
     html! {
         details.plan {
-            summary { "The plan: " (steps.len()) " steps" }
+            summary { "The plan: " (steps.len()) @if steps.len() == 1 { " step" } @else { " steps" } }
             p.params { (pairs(&table("params"))) }
             ol {
                 @for step in steps.iter().filter_map(toml::Value::as_table) { li { (step_line(step)) } }

@@ -92,7 +92,7 @@ fn violations(all: &[Explored]) -> Markup {
     html! {
         @if found().next().is_some() {
             h2 { "Violations" }
-            table.found {
+            div.wide { table.found {
                 thead { tr { th scope="col" { "invariant" } th scope="col" { "at" } th scope="col" { "replay" } th scope="col" { "what was seen" } } }
                 tbody {
                     @for (explored, found) in found() {
@@ -104,7 +104,7 @@ fn violations(all: &[Explored]) -> Markup {
                         }
                     }
                 }
-            }
+            } }
         }
     }
 }

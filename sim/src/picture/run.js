@@ -35,6 +35,8 @@
   let centres = [];
   let zoom = HEIGHTS.indexOf(ROW);
   let chosen = -1;
+  // The names of spans that were placed last, in the order of time.
+  let labels = [];
 
   const isTrueTime = () => controls.elements.scale.value === "time";
   const pauseHeight = (pause) => 12 + 3 * Math.floor(Math.log2(Math.max(1, Math.floor(pause / PAUSE))));
@@ -87,7 +89,12 @@
       element.classList.toggle("off", element.classList.contains("waiting") && !shown[from]);
     } else {
       element.setAttribute("y", a + Number(element.dataset.y));
-      element.classList.toggle("off", from !== to && b - a < LINE);
+      const y = a + Number(element.dataset.y), x = Number(element.getAttribute("x"));
+      const isCovered = labels.some((other) => Math.abs(other.x - x) < 40 && Math.abs(other.y - y) < LINE - 1);
+      const isOff = isCovered || (from !== to && b - a < LINE && element.classList.contains("state"));
+      element.classList.toggle("off", isOff);
+      if (!isOff) labels.push({ x, y });
+      if (labels.length > 8) labels.shift();
     }
   }
 
@@ -100,7 +107,7 @@
     };
     const left = 78, right = words - 8;
     byId("pauses").replaceChildren(...pauses.map(([index, pause]) => {
-      const y = centres[index] - HEIGHTS[zoom] / 2 - pauseHeight(pause) / 2;
+      const y = centres[index] - HEIGHTS[zoom] / 2 - Math.floor(pauseHeight(pause) / 2);
       const mark = svg("g", { class: "pause", "data-i": index, transform: `translate(0,${y})` });
       mark.append(
         svg("rect", { x: left, y: -2, width: right - left, height: 4 }),
@@ -119,7 +126,7 @@
       return other === undefined || Math.abs(other - y) >= LINE;
     });
     const take = (y) => taken.set(Math.floor(y / LINE), y);
-    if (HEIGHTS[zoom] < LINE) for (const [index, pause] of pauses) take(centres[index] - HEIGHTS[zoom] / 2 - pauseHeight(pause) / 2);
+    if (HEIGHTS[zoom] < LINE) for (const [index, pause] of pauses) take(centres[index] - HEIGHTS[zoom] / 2 - Math.floor(pauseHeight(pause) / 2));
     if (broken >= 0 && shown[broken]) take(centres[broken] + 18);
     for (const index of order) {
       if (!shown[index]) continue;
@@ -139,6 +146,7 @@
       mark.setAttribute("transform", `translate(0,${centres[index]})`);
       tableRows[index].classList.toggle("off", !shown[index]);
     });
+    labels = [];
     between.forEach(move);
     if (violation) violation.setAttribute("transform", `translate(0,${centres[broken]})`);
     drawPauses(pauses);
