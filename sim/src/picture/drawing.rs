@@ -14,17 +14,24 @@ use super::{page, shortened};
 /// The height of the names of the lanes.
 const HEAD: i64 = 26;
 
-/// The names of the lanes, above the drawing.
+/// The names of the lanes, which stay above the drawing while it scrolls.
 pub(super) fn head(lanes: &Lanes) -> Markup {
     html! {
         svg.head width=(lanes.width) height=(HEAD) viewBox={ "0 0 " (lanes.width) " " (HEAD) } aria-hidden="true" {
-            text.time x=(GUTTER - 22) y="17" { "seconds" }
-            @for (column, place) in lanes.iter() {
-                text.lane x=(name_at(column, place.left, place.axis)) y="17"
-                    text-anchor=(name_anchor(column)) { (column.name()) }
-            }
-            text.lane x=(lanes.words) y="17" { "what happened" }
+            (names(lanes))
         }
+    }
+}
+
+fn names(lanes: &Lanes) -> Markup {
+    html! {
+        text.time x=(GUTTER - 22) y="17" { "seconds" }
+        @for (column, place) in lanes.iter() {
+            text.lane x=(name_at(column, place.left, place.axis)) y="17" text-anchor=(name_anchor(column)) {
+                (column.name())
+            }
+        }
+        text.lane x=(lanes.words) y="17" { "what happened" }
     }
 }
 
@@ -47,9 +54,11 @@ pub(super) fn body(story: &Story, lanes: &Lanes, rows: &Rows, verdict: Option<&s
     let end = story.rows.len();
     let label = format!("Timeline of {end} records. The table below holds the same in words.");
     html! {
-        svg.picture id="picture" role="img" aria-label=(label) width=(lanes.width) height=(rows.height)
-            viewBox={ "0 0 " (lanes.width) " " (rows.height) } data-width=(lanes.width) {
+        svg.picture id="picture" role="img" aria-label=(label) width=(lanes.width) height=(rows.height + HEAD)
+            viewBox={ "0 " (-HEAD) " " (lanes.width) " " (rows.height + HEAD) } data-width=(lanes.width) {
             defs { (heads()) }
+            // On paper; on the screen the names that stay lie above.
+            g.head transform={ "translate(0," (-HEAD) ")" } { (names(lanes)) }
             @for span in story.spans.iter().filter(|span| matches!(span.shade, Shade::Fault | Shade::Down)) {
                 (bar(span, lanes, rows))
             }

@@ -10,7 +10,7 @@
   const detail = byId("detail");
   const all = (selector, within = picture) => [...within.querySelectorAll(selector)];
 
-  const ROW = 14, VERDICT = 22, PAUSE = 1e6, LINE = 11;
+  const ROW = 14, VERDICT = 22, PAUSE = 1e6, LINE = 11, HEAD = 26;
   const HEIGHTS = [2, 4, 7, 10, 14, 18, 24];
   const tableRows = all("tr", byId("records"));
   const times = tableRows.map((row) => Number(row.dataset.us));
@@ -139,8 +139,8 @@
   function lay() {
     const { middles, pauses, height } = isTrueTime() ? byTime() : byRecord();
     centres = middles;
-    picture.setAttribute("height", height);
-    picture.setAttribute("viewBox", `0 0 ${fullWidth} ${height}`);
+    picture.setAttribute("height", height + HEAD);
+    picture.setAttribute("viewBox", `0 ${-HEAD} ${fullWidth} ${height + HEAD}`);
     marks.forEach((mark, index) => {
       mark.classList.toggle("off", !shown[index]);
       mark.setAttribute("transform", `translate(0,${centres[index]})`);
@@ -221,7 +221,7 @@
     tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - width - 8))}px`;
     tip.style.top = `${event.clientY + 18 + height > innerHeight ? event.clientY - height - 10 : event.clientY + 18}px`;
   }
-  const under = (event) => nearest(event.clientY - picture.getBoundingClientRect().top);
+  const under = (event) => nearest(event.clientY - picture.getBoundingClientRect().top - HEAD);
   picture.addEventListener("pointermove", (event) => point(under(event), event));
   picture.addEventListener("pointerleave", () => point(-1));
   picture.addEventListener("click", (event) => choose(under(event), false));
