@@ -121,14 +121,14 @@ fn an_exploration_has_all_its_numbers_on_one_page() {
     assert!(!page.contains("<script"), "a report needs no script");
     assert!(page.contains("cargo sim replay 7 --tier machine"));
     assert!(page.contains("<li class=\"missed\"><span>woken</span>"));
-    for mark in Mark::ALL {
+    for mark in Mark::all().into_iter().filter(|mark| !matches!(mark, Mark::Met(..))) {
         assert!(page.contains(&format!("<span>{}</span>", mark.name())), "{}", mark.name());
     }
     let heat = between(&page, "<table class=\"heat\">", "</table>");
     for fault in Fault::ALL {
         let row = between(heat, &format!("<th scope=\"row\">{}</th>", fault.name()), "</tr>");
         let total: u64 = between(row, "<td class=\"total\">", "</td>").parse().expect("a number");
-        assert_eq!(total, explored.coverage.fault_totals().get(&fault).copied().unwrap_or(0));
+        assert_eq!(total, explored.coverage.fault_totals().get(fault).copied().unwrap_or(0));
     }
 }
 

@@ -170,8 +170,8 @@ fn label_of(span: &Span, lanes: &Lanes, rows: &Rows) -> Markup {
 /// Where the name of a fault begins: beside its mark, clear of the sockets.
 fn fault_word(column: Column, left: i64, axis: i64) -> i64 {
     match column {
-        Column::Link => left + 16,
-        Column::App | Column::Consumer(_) | Column::Client | Column::Gateway(_) => axis + 8,
+        Column::Client | Column::Link => left + 16,
+        Column::App | Column::Consumer(_) | Column::Gateway(_) => axis + 8,
     }
 }
 
@@ -221,7 +221,7 @@ fn verdict_mark(index: usize, text: &str, lanes: &Lanes, rows: &Rows) -> Markup 
 fn record(index: usize, row: &Row, story: &Story, lanes: &Lanes, rows: &Rows) -> Markup {
     let place = lanes.place(row.column);
     let x = match (row.glyph, row.column) {
-        (Glyph::Wedge, Column::Link) => place.left + 8,
+        (Glyph::Wedge, Column::Client | Column::Link) => place.left + 8,
         (_, Column::Client) => place.axis + RIBBON / 2,
         (_, Column::App | Column::Consumer(_) | Column::Link | Column::Gateway(_)) => place.axis,
     };

@@ -27,9 +27,6 @@ pub(super) const WHO: i64 = 74;
 /// The width of what shows the client's state.
 pub(super) const RIBBON: i64 = 84;
 
-/// What the name of a fault takes, with its mark.
-const FAULT_WORDS: i64 = 64;
-
 const MARGIN: i64 = 10;
 const TRACK: i64 = 4;
 const SOCKET_TRACK: i64 = 7;
@@ -66,10 +63,10 @@ impl Lanes {
                     let held = tracks(Shade::Socket).max(1) * SOCKET_TRACK;
                     let known = tracks(Shade::Connection).max(1) * SOCKET_TRACK;
                     // The names of faults come first, clear of the sockets.
-                    let axis = FAULT_WORDS + held + 6;
+                    let axis = name_width(story, *column) + 18 + held + 6;
                     (axis + known.max(14) + 10, axis)
                 }
-                Column::Gateway(_) => (92, 14),
+                Column::Gateway(_) => ((name_width(story, *column) + 28).max(92), 14),
             };
             places.insert(*column, Place { left, width, axis: left + axis });
             left += width;
@@ -125,6 +122,13 @@ impl Lanes {
             }
         }
     }
+}
+
+/// The width of the longest name of a fault in this lane.
+fn name_width(story: &Story, column: Column) -> i64 {
+    let here = story.spans.iter().filter(|span| span.column == column && span.shade == Shade::Fault);
+    let characters = here.map(|span| span.label.chars().count()).max().unwrap_or(0);
+    i64::try_from(characters).unwrap_or(0) * CHARACTER_TENTHS / 10
 }
 
 /// How many spans of this shade lie side by side.

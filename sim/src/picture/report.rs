@@ -1,5 +1,6 @@
 //! The page of an exploration.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use maud::{Markup, html};
@@ -115,11 +116,11 @@ fn heat_map(coverage: &Coverage) -> Markup {
     let count = |fault, state| coverage.faults.get(&(fault, state)).copied().unwrap_or(0);
     let most = coverage.faults.values().copied().max().unwrap_or(0);
     let totals = coverage.fault_totals();
+    let declared: BTreeSet<Mark> = Mark::all().into_iter().collect();
     let states: Vec<StatusKind> = STATES
         .into_iter()
         .filter(|state| {
-            *state != StatusKind::NotConfigured
-                || Fault::ALL.into_iter().any(|fault| count(fault, *state) > 0)
+            *state != StatusKind::NotConfigured || Fault::ALL.iter().any(|fault| count(*fault, *state) > 0)
         })
         .collect();
     html! {
@@ -137,20 +138,27 @@ fn heat_map(coverage: &Coverage) -> Markup {
                     @for fault in Fault::ALL {
                         tr {
                             th scope="row" { (fault.name()) }
-                            @for state in &states { (cell(count(fault, *state), most)) }
-                            td.total { (grouped(totals.get(&fault).copied().unwrap_or(0))) }
+                            @for state in &states {
+                                (cell(count(*fault, *state), most, declared.contains(&Mark::Met(*fault, *state))))
+                            }
+                            td.total { (grouped(totals.get(fault).copied().unwrap_or(0))) }
                         }
                     }
                 }
             }
         }
-        p.note { "Shades are logarithmic. An empty cell was never reached." }
+        p.note { "Shades are logarithmic. What was never reached is red if it is a mark, and a dot if it is none." }
     }
 }
 
-fn cell(count: u64, most: u64) -> Markup {
+/// `is_declared` says that every exploration should reach it.
+fn cell(count: u64, most: u64, is_declared: bool) -> Markup {
     if count == 0 {
-        return html! { td.none { "·" } };
+        return if is_declared {
+            html! { td.missed { "missed" } }
+        } else {
+            html! { td.none { "·" } }
+        };
     }
     let share = share(count, most) * 0.55 + 0.05;
     html! { td style={ "--share:" (format!("{share:.2}")) } { (grouped(count)) } }
@@ -163,7 +171,10 @@ fn share(count: u64, most: u64) -> f64 {
 
 fn marks(coverage: &Coverage, all: &[Explored], runs: u64) -> Markup {
     let count = |mark| coverage.marks.get(&mark).copied().unwrap_or(0);
-    let mut rarest: Vec<Mark> = Mark::ALL.to_vec();
+    let all_marks = Mark::all();
+    // The table of faults and states has the others.
+    let mut rarest: Vec<Mark> =
+        all_marks.iter().copied().filter(|mark| !matches!(mark, Mark::Met(..))).collect();
     rarest.sort_by_key(|mark| count(*mark));
     let most = rarest.last().map_or(1, |mark| count(*mark));
     let missed = coverage.missed().count();
@@ -174,8 +185,8 @@ fn marks(coverage: &Coverage, all: &[Explored], runs: u64) -> Markup {
         seeds.min()
     };
     html! {
-        h2 { "Marks: " (Mark::ALL.len() - missed) " of " (Mark::ALL.len()) " reached" }
-        p.note { "Runs of " (grouped(runs)) " that reached each, the rarest first. Bars are logarithmic." }
+        h2 { "Marks: " (all_marks.len() - missed) " of " (all_marks.len()) " reached" }
+        p.note { "Runs of " (grouped(runs)) " that reached each, the rarest first; marks of a fault in a state are in the table above. Bars are logarithmic." }
         ol.marks {
             @for mark in rarest {
                 @if count(mark) == 0 {
@@ -206,7 +217,8 @@ fn growth(explored: &Explored) -> Markup {
     let run = |seed: u64| seed.saturating_sub(explored.first_seed) + 1;
     let marks: Vec<u64> = explored.discoveries.marks().map(run).collect();
     let pairs: Vec<u64> = explored.discoveries.pairs().map(run).collect();
-    let most = Mark::ALL.len().max(pairs.len()).max(1) as f64;
+    let declared = Mark::all().len();
+    let most = declared.max(pairs.len()).max(1) as f64;
     let y = |count: usize| HEIGHT - BOTTOM - count as f64 / most * (HEIGHT - TOP - BOTTOM);
     let steps = |mut runs: Vec<u64>| {
         runs.sort_unstable();
@@ -226,8 +238,8 @@ fn growth(explored: &Explored) -> Markup {
                     line.axis x1=(x(run)) x2=(x(run)) y1=(y(0)) y2=(y(0) + 4.0) {}
                     text.tick.middle x=(x(run)) y=(y(0) + 17.0) { @if run == 1 { "run 1" } @else { (grouped(run)) } }
                 }
-                line.most x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y(Mark::ALL.len())) y2=(y(Mark::ALL.len())) {}
-                text.tick.end x=(LEFT - 6.0) y=(y(Mark::ALL.len()) + 4.0) { (Mark::ALL.len()) }
+                line.most x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y(declared)) y2=(y(declared)) {}
+                text.tick.end x=(LEFT - 6.0) y=(y(declared) + 4.0) { (declared) }
                 path.marks-line d=(steps(marks.clone())) {}
                 path.pairs-line d=(steps(pairs.clone())) {}
                 @for found in &explored.found {

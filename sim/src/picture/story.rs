@@ -93,6 +93,7 @@ impl Kind {
             | What::Resumed
             | What::ShutdownCalled
             | What::ShutdownReturned
+            | What::Skipped { .. }
             | What::Remaining { .. } => Self::App,
             What::Dialed { .. } | What::Released { .. } => Self::Sockets,
             What::Gateway { seen, .. } => Self::of_seen(seen),
@@ -109,6 +110,7 @@ impl Kind {
             Seen::Request { .. } => Self::Requests,
             Seen::EventSent { .. } | Seen::EventLost { .. } => Self::Events,
             Seen::Booted | Seen::Down => Self::Gateways,
+            Seen::Misbehaved { .. } => Self::Faults,
         }
     }
 }
@@ -299,13 +301,14 @@ impl Teller {
             | What::Resumed
             | What::ShutdownCalled
             | What::ShutdownReturned => (Column::App, Glyph::Dot),
+            What::Skipped { .. } => (Column::App, Glyph::Ring),
             What::Remaining { .. } => (Column::Client, Glyph::Dot),
             What::Dialed { socket, gateway } => {
                 let span = self.open(index, Column::Link, Shade::Socket, format!("socket {socket}"), 0);
                 self.story.spans[span].track = self.network.dialed(*socket, *gateway, index, span);
                 (Column::Client, Glyph::Dot)
             }
-            What::Released { socket } => {
+            What::Released { socket, .. } => {
                 let released = self.network.released(*socket);
                 self.close(released, index);
                 (Column::Client, Glyph::Ring)
@@ -424,6 +427,7 @@ impl Teller {
                 self.close(gone, index);
                 if matches!(seen, Seen::Dropped { .. }) { Glyph::Cross } else { Glyph::Ring }
             }
+            Seen::Misbehaved { .. } => Glyph::Cross,
             Seen::Booted => {
                 let down = self.down.remove(&gateway);
                 self.close(down, index);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use onesocket::core::Instant;
 use onesocket_sim::generate;
 use onesocket_sim::picture::{self, Run};
-use onesocket_sim::plan::{Action, Plan};
+use onesocket_sim::plan::{Action, Plan, Step, When};
 use onesocket_sim::run::{Finished, Recorder, Tier};
 use onesocket_sim::trace::{Item, Seen, StatusKind, What};
 
@@ -64,16 +64,24 @@ pub(crate) fn short() -> Drawn {
 /// More than two thousand records: the same minute four times.
 pub(crate) fn long() -> Drawn {
     let mut plan = generate::plan(11);
-    let steps: Vec<_> =
-        plan.steps.iter().filter(|step| step.action != Action::Shutdown {}).cloned().collect();
+    let steps: Vec<(u64, Action)> = plan
+        .steps
+        .iter()
+        .filter(|step| step.action != Action::Shutdown {})
+        .filter_map(|step| match step.when {
+            When::At { at_ms } => Some((at_ms, step.action.clone())),
+            When::After { .. } => None,
+        })
+        .collect();
     let length = plan.params.end_ms;
     plan.params.end_ms = length * 4;
     plan.steps.clear();
     for round in 0..4 {
-        plan.steps.extend(steps.iter().cloned().map(|mut step| {
-            step.at_ms += round * length;
-            step
-        }));
+        let again = |(at_ms, action): &(u64, Action)| Step {
+            when: When::At { at_ms: at_ms + round * length },
+            action: action.clone(),
+        };
+        plan.steps.extend(steps.iter().map(again));
     }
     let finished = Tier::Machine.run(&plan);
     Drawn::new("long.toml", &plan, finished)
@@ -86,8 +94,8 @@ pub(crate) const HOSTILE: &str =
 /// A client that dials a second time while it holds a socket, in a plan whose strings are markup.
 pub(crate) fn broken() -> Drawn {
     let mut plan = Plan::parse("version = 1\nseed = 1\n[params]\n").expect("the plan is valid");
-    plan.steps.push(onesocket_sim::plan::Step {
-        at_ms: 50,
+    plan.steps.push(Step {
+        when: When::At { at_ms: 50 },
         action: Action::Configure { gateway: 0, token: HOSTILE.to_owned() },
     });
     let mut recorder = Recorder::new(&plan);
