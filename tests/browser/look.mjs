@@ -109,7 +109,7 @@ async function use(page, name) {
     return Math.max(...at.map((time, index) => Math.abs(y[index] - y[0] - (time - at[0]) * scale)));
   });
   said.legibleInTrueTime = await page.evaluate(legible);
-  await page.getByLabel("record by record").check();
+  await page.getByLabel("by record").check();
   while (await page.locator("#out").isEnabled()) await page.locator("#out").click();
   said.legibleFromAfar = await page.evaluate(legible);
   said.afar = await visibleKinds(page);

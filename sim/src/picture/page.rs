@@ -158,7 +158,7 @@ fn controls(story: &Story) -> Markup {
             label.search { "with " input type="search" name="text" placeholder="any text" size="12"; }
             fieldset {
                 legend { "Time" }
-                label { input type="radio" name="scale" value="records" checked; "record by record" }
+                label { input type="radio" name="scale" value="records" checked; "by record" }
                 label { input type="radio" name="scale" value="time"; "to scale" }
             }
             span.zoom {
