@@ -22,7 +22,8 @@
 //!   tier; `nap` keeps the futures of a suspended process from being polled; `pace` bounds what happens in a second.
 //! - [`trace`] holds what happened, in words that fit any client; [`oracle`] judges it and knows nothing else;
 //!   [`marks`] counts what was reached.
-//! - [`explore`] runs many seeds; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
+//! - [`explore`] runs many seeds; [`discoveries`] says which were the first to reach something; [`picture`] draws runs
+//!   and explorations; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
 //!   TCP.
 //!
 //! # What is absent, on purpose
@@ -35,6 +36,7 @@
 mod agenda;
 pub mod book;
 mod director;
+pub mod discoveries;
 pub mod explore;
 pub mod gateway;
 pub mod generate;
@@ -49,6 +51,7 @@ pub mod oracle;
 mod pace;
 pub mod panics;
 mod path;
+pub mod picture;
 pub mod pipe;
 pub mod plan;
 pub mod random;
