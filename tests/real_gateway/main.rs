@@ -9,6 +9,7 @@
 
 mod configuring;
 mod consumer;
+mod devices;
 mod script;
 mod sharing;
 mod side_by_side;
