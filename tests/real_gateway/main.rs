@@ -9,6 +9,7 @@
 
 mod configuring;
 mod consumer;
+mod device_script;
 mod devices;
 mod script;
 mod sharing;
