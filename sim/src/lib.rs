@@ -29,12 +29,15 @@
 //! - No run shares state with another: thousands go on side by side on any number of threads.
 //! - No panic is lost: the runtimes swallow those of tasks, and [`panics`] sees them all the same.
 
+mod app;
 pub mod book;
+pub mod consumer;
 mod director;
 pub mod explore;
 pub mod gateway;
 pub mod generate;
 pub mod host;
+pub mod logs;
 pub mod machine;
 pub mod marks;
 pub mod mutants;
@@ -47,6 +50,8 @@ pub mod random;
 pub mod run;
 pub mod standin;
 pub mod stream;
+pub mod subject;
+mod tasks;
 mod token_store;
 pub mod trace;
 mod tracked;

@@ -10,6 +10,8 @@ use onesocket::core::config::Options;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::consumer::Manner;
+
 /// The version of the plan format. A plan of another version is refused, never guessed at.
 pub const VERSION: u32 = 1;
 /// Gateways of a run.
@@ -58,6 +60,8 @@ pub struct Params {
     pub store_ms: u64,
     /// How many of a hundred reads and writes of the token store fail.
     pub store_fails_percent: u64,
+    /// How many items wait for a subscriber, at most.
+    pub subscription_items: u64,
     /// When the run ends.
     pub end_ms: u64,
 }
@@ -77,6 +81,7 @@ impl Default for Params {
             device: false,
             store_ms: 0,
             store_fails_percent: 0,
+            subscription_items: 1_024,
             end_ms: 60_000,
         }
     }
@@ -92,6 +97,7 @@ impl Params {
         options.challenge_timeout = stage;
         options.hello_timeout = stage;
         options.close_grace = Duration::from_millis(self.close_grace_ms);
+        options.subscription_items = usize::try_from(self.subscription_items).unwrap_or(usize::MAX);
         options.backoff.initial = Duration::from_millis(self.backoff_ms);
         options.backoff.cap = Duration::from_millis(self.backoff_cap_ms);
         options.backoff.stable_after = Duration::from_millis(self.stable_ms);
@@ -133,10 +139,28 @@ pub enum Action {
         /// The deadline.
         timeout_ms: u64,
     },
+    /// A consumer calls a method and drops the future of the call.
+    AbandonRequest {
+        /// Which consumer.
+        consumer: u8,
+        /// The gateway model's name of the method.
+        method: String,
+        /// The deadline.
+        timeout_ms: u64,
+        /// After how many polls, if it has not ended by then.
+        polls: u32,
+    },
     /// A consumer drops its oldest request that has not ended.
     DropRequest {
         /// Which consumer.
         consumer: u8,
+    },
+    /// A consumer behaves differently from now on.
+    Behave {
+        /// Which consumer.
+        consumer: u8,
+        /// How.
+        manner: Manner,
     },
     /// A consumer subscribes.
     Subscribe {
@@ -155,12 +179,26 @@ pub enum Action {
         /// Which token.
         token: String,
     },
+    /// The app applies a config and drops the future of doing so; the config counts all the same.
+    AbandonConfigure {
+        /// Which gateway.
+        gateway: u8,
+        /// Which token.
+        token: String,
+        /// After how many polls, at least one.
+        polls: u32,
+    },
     /// The app says that the network is back.
     Wake {},
     /// The app says that the reason for a pause is gone.
     Resume {},
     /// The app shuts the client down.
     Shutdown {},
+    /// The app begins to shut the client down and drops the future of doing so; the shutdown goes on.
+    AbandonShutdown {
+        /// After how many polls, at least one.
+        polls: u32,
+    },
     /// A gateway pushes an event to everybody.
     Emit {
         /// Which gateway.
@@ -229,13 +267,17 @@ impl Action {
             Self::DropEvent { .. } => Some(Fault::DropEvent),
             Self::Connect {}
             | Self::Request { .. }
+            | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
+            | Self::Behave { .. }
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::AbandonConfigure { .. }
             | Self::Wake {}
             | Self::Resume {}
             | Self::Shutdown {}
+            | Self::AbandonShutdown { .. }
             | Self::Emit { .. } => None,
         }
     }
@@ -245,6 +287,7 @@ impl Action {
     pub fn gateway(&self) -> Option<u8> {
         match self {
             Self::Configure { gateway, .. }
+            | Self::AbandonConfigure { gateway, .. }
             | Self::Emit { gateway, .. }
             | Self::Restart { gateway, .. }
             | Self::Partition { gateway, .. }
@@ -252,14 +295,17 @@ impl Action {
             | Self::ChangeToken { gateway, .. }
             | Self::Close { gateway, .. }
             | Self::DropEvent { gateway } => Some(*gateway),
+            Self::Behave { manner, .. } => manner.gateway(),
             Self::Connect {}
             | Self::Request { .. }
+            | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Wake {}
             | Self::Resume {}
-            | Self::Shutdown {} => None,
+            | Self::Shutdown {}
+            | Self::AbandonShutdown { .. } => None,
         }
     }
 
@@ -271,17 +317,35 @@ impl Action {
             Self::Partition { for_ms, .. } | Self::Blip { for_ms, .. } => *for_ms,
             Self::Connect {}
             | Self::Request { .. }
+            | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
+            | Self::Behave { .. }
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::AbandonConfigure { .. }
             | Self::Wake {}
             | Self::Resume {}
             | Self::Shutdown {}
+            | Self::AbandonShutdown { .. }
             | Self::Emit { .. }
             | Self::ChangeToken { .. }
             | Self::Close { .. }
             | Self::DropEvent { .. } => 0,
+        }
+    }
+}
+
+impl Action {
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::AbandonConfigure { polls: 0, .. } | Self::AbandonShutdown { polls: 0 } => {
+                Err("what is never polled does nothing: polls must be at least 1")
+            }
+            Self::Behave { manner: Manner::Slow { every_ms: 0 }, .. } => {
+                Err("a slow consumer takes its time: every_ms must be at least 1")
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -408,6 +472,7 @@ impl Plan {
         let mut last = 0;
         for (index, step) in self.steps.iter().enumerate() {
             let error = |why: String| PlanError::Step { step: index + 1, at_ms: step.at_ms, why };
+            step.action.check().map_err(|why| error(why.to_owned()))?;
             if step.at_ms < last {
                 return Err(error(format!("it comes after a step at {last} ms")));
             }
@@ -459,6 +524,9 @@ impl Params {
         }
         if self.end_ms == 0 || self.end_ms > 86_400_000 {
             return error("end_ms", "must be from 1 to 86400000, which is a day");
+        }
+        if self.subscription_items < 4 {
+            return error("subscription_items", "must be at least 4, the fewest that a client keeps");
         }
         if self.options().validate().is_err() {
             return error(

@@ -4,6 +4,7 @@ use onesocket::core::{ClientInfo, Config, DeviceIdentity, Endpoint, Instant};
 
 use crate::gateway::config::{Auth, Latency};
 use crate::gateway::{GatewayConfig, GatewayModel};
+use crate::logs::{self, Line};
 use crate::oracle::{Judge, Violation};
 use crate::plan::Plan;
 use crate::random::Stream;
@@ -62,6 +63,21 @@ pub struct Finished {
     pub simulated: Instant,
     /// The first broken invariant.
     pub violation: Option<Violation>,
+    /// What was logged, as far as it was kept.
+    pub logs: Vec<Line>,
+}
+
+/// The lines of a run: its records, and between them what was logged.
+pub fn timeline(finished: &Finished) -> impl Iterator<Item = String> + '_ {
+    let mut logs = finished.logs.iter().peekable();
+    let mut records = finished.records.iter().enumerate().peekable();
+    std::iter::from_fn(move || {
+        let before = records.peek().map_or(usize::MAX, |(index, _)| *index);
+        if let Some(line) = logs.next_if(|line| line.after <= before) {
+            return Some(line.to_string());
+        }
+        records.next().map(|(_, record)| record.to_string())
+    })
 }
 
 /// Takes down what happens and has it judged as it happens.
@@ -81,6 +97,7 @@ impl Recorder {
     pub fn record(&mut self, at: Instant, what: What) {
         let record = self.trace.push(at, what);
         self.judge.observe(record);
+        logs::recorded(self.trace.records().len());
     }
 
     /// Whether an invariant is broken already.
@@ -97,6 +114,7 @@ impl Recorder {
             simulated: self.trace.now(),
             violation: self.judge.violation().cloned(),
             records: self.trace.into_records(),
+            logs: Vec::new(),
         }
     }
 }

@@ -57,6 +57,18 @@ pub enum What {
         /// Its number.
         subscription: u32,
     },
+    /// A consumer panicked while it handled an item, and took the subscription with it.
+    Panicked {
+        /// The subscription.
+        subscription: u32,
+    },
+    /// A consumer behaves differently in the subscriptions that it opens from now on.
+    Behaves {
+        /// The consumer.
+        consumer: u8,
+        /// Whether it reads every item at once.
+        prompt: bool,
+    },
     /// A subscriber read an item.
     Pushed {
         /// The subscription.
@@ -143,11 +155,15 @@ pub enum Seen {
         connection: u32,
         /// The shared token it presented.
         token: Option<Arc<str>>,
+        /// The device token it presented.
+        device_token: Option<Arc<str>>,
     },
     /// Hello was sent.
     Hello {
         /// The connection.
         connection: u32,
+        /// The device token in it.
+        issued: Option<Arc<str>>,
     },
     /// A connect was refused.
     Refused {
@@ -408,6 +424,12 @@ fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
         What::Remaining { sockets, timers, requests } => {
             code.tag(18).number(u64::from(*sockets)).number(u64::from(*timers)).number(u64::from(*requests));
         }
+        What::Panicked { subscription } => {
+            code.tag(19).number(u64::from(*subscription));
+        }
+        What::Behaves { consumer, prompt } => {
+            code.tag(20).tag(*consumer).tag(u8::from(*prompt));
+        }
     }
 }
 
@@ -427,10 +449,14 @@ fn encode_item(item: Item, code: &mut Encoder<'_>) {
 fn encode_seen(seen: &Seen, code: &mut Encoder<'_>) {
     match seen {
         Seen::Accepted { connection } => code.tag(0).number(u64::from(*connection)),
-        Seen::Connect { connection, token } => {
-            code.tag(1).number(u64::from(*connection)).text(token.as_deref().unwrap_or_default())
+        Seen::Connect { connection, token, device_token } => code
+            .tag(1)
+            .number(u64::from(*connection))
+            .text(token.as_deref().unwrap_or_default())
+            .text(device_token.as_deref().unwrap_or_default()),
+        Seen::Hello { connection, issued } => {
+            code.tag(2).number(u64::from(*connection)).text(issued.as_deref().unwrap_or_default())
         }
-        Seen::Hello { connection } => code.tag(2).number(u64::from(*connection)),
         Seen::Refused { connection, code: why } => code.tag(3).number(u64::from(*connection)).text(why),
         Seen::Request { connection, request } => {
             code.tag(4).number(u64::from(*connection)).number(u64::from(*request))
@@ -490,6 +516,8 @@ impl What {
             | Self::RequestDropped { .. }
             | Self::Subscribed { .. }
             | Self::Unsubscribed { .. }
+            | Self::Panicked { .. }
+            | Self::Behaves { .. }
             | Self::Pushed { .. }
             | Self::Configured { .. }
             | Self::Wanted
@@ -541,6 +569,13 @@ impl fmt::Display for What {
                 write!(f, "consumer {consumer} opens subscription {subscription}")
             }
             Self::Unsubscribed { subscription } => write!(f, "subscription {subscription} is dropped"),
+            Self::Panicked { subscription } => write!(f, "the reader of subscription {subscription} panics"),
+            Self::Behaves { consumer, prompt: true } => {
+                write!(f, "consumer {consumer} reads at once from now on")
+            }
+            Self::Behaves { consumer, prompt: false } => {
+                write!(f, "consumer {consumer} is slow, stuck or about to panic from now on")
+            }
             Self::Pushed { subscription, item } => write!(f, "subscription {subscription} gets {item}"),
             Self::Status(status) => write!(f, "is {status:?}"),
             Self::Configured { gateway, token, changed: true } => {
@@ -570,13 +605,17 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted { connection } => write!(f, "accepts connection {connection}"),
-            Self::Connect { connection, token: Some(token) } => {
-                write!(f, "connection {connection} presents {token}")
+            Self::Connect { connection, token, device_token } => {
+                write!(f, "connection {connection} presents {}", token.as_deref().unwrap_or("no token"))?;
+                match device_token {
+                    Some(device_token) => write!(f, " and device token {device_token}"),
+                    None => Ok(()),
+                }
             }
-            Self::Connect { connection, token: None } => {
-                write!(f, "connection {connection} presents no token")
+            Self::Hello { connection, issued: None } => write!(f, "says hello to connection {connection}"),
+            Self::Hello { connection, issued: Some(token) } => {
+                write!(f, "says hello to connection {connection} and issues device token {token}")
             }
-            Self::Hello { connection } => write!(f, "says hello to connection {connection}"),
             Self::Refused { connection, code } => write!(f, "refuses connection {connection}: {code}"),
             Self::Request { connection, request } => {
                 write!(f, "receives request {request} on connection {connection}")

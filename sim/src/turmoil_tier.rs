@@ -18,17 +18,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use onesocket::Client;
 use onesocket::core::{Endpoint, Instant};
 use onesocket::network::Network;
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::book::Book;
-use crate::director::{Links, play};
+use crate::director::{Links, Stage, play};
 use crate::gateway::Peer;
 use crate::host::Host;
 use crate::plan::{GATEWAYS, Plan};
 use crate::random::Stream;
 use crate::run::{Finished, gateway, gateway_of, gateway_port};
+use crate::subject::Subject;
+use crate::tasks::Tasks;
 use crate::tracked::{Sockets, Tracked};
 
 /// Shorter ticks cost more and find no more; much longer ones quantise every latency.
@@ -44,6 +47,12 @@ fn gateway_host(gateway: u8) -> String {
 /// Runs `plan` on this tier.
 #[must_use]
 pub fn run(plan: &Plan) -> Finished {
+    run_with::<Client>(plan)
+}
+
+/// Runs `plan` on this tier with any client.
+#[must_use]
+pub fn run_with<C: Subject>(plan: &Plan) -> Finished {
     let mut sim = turmoil::Builder::new()
         .rng_seed(Stream::new(plan.seed, "turmoil").any())
         .epoch(UNIX_EPOCH)
@@ -69,7 +78,8 @@ pub fn run(plan: &Plan) -> Finished {
     let network = TurmoilNetwork { sockets: Sockets::new(book.clone()) };
     let (played, client_book) = (plan.clone(), book.clone());
     sim.client(CLIENT, async move {
-        play(&played, client_book, network.clone(), hosts, network).await;
+        let (links, tasks) = (network.clone(), Tasks::default());
+        play::<C, _, _>(&played, Stage { book: client_book, links, hosts, network, tasks }).await;
         Ok(())
     });
     sim.run().expect("neither the director nor a gateway returns an error");

@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use onesocket_sim::explore::run_judged;
+use onesocket_sim::explore::{judged, run_judged};
 use onesocket_sim::generate;
+use onesocket_sim::logs::Keep;
 use onesocket_sim::plan::Plan;
-use onesocket_sim::run::Finished;
+use onesocket_sim::run::{Finished, timeline};
 use serde::Serialize;
 
 use super::output::{is_stdout, say, write};
@@ -19,12 +20,12 @@ pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
         say(json_on_stdout, &plan.to_text());
         return Ok(Verdict::Clean);
     }
-    let finished = run_judged(arguments.tier, &plan);
+    let finished = judged(Keep::Everything, || arguments.tier.run(&plan));
     if let Some(path) = &arguments.json {
         write(path, &to_json(arguments, &finished))?;
     }
-    for record in &finished.records {
-        say(json_on_stdout, &record.to_string());
+    for line in timeline(&finished) {
+        say(json_on_stdout, &line);
     }
     say(json_on_stdout, &format!("digest {:016x}, {} records", finished.digest, finished.records.len()));
     let mut verdict = Verdict::Clean;

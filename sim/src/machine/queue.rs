@@ -18,6 +18,8 @@ pub(super) enum Due {
     ArriveAtClient(Epoch),
     /// The token store is done with the oldest errand.
     StoreAnswers,
+    /// The slow reader of this subscription takes an item.
+    Read(u32),
     /// A fault of a gateway is over.
     Heal(Fault, u8),
 }

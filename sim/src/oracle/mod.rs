@@ -38,6 +38,12 @@ pub enum Invariant {
     NoStorm,
     /// A wanted connection becomes ready within a computed bound once faults have ended.
     NoWedge,
+    /// The credential presented is the configured one or one that was issued; no secret reaches a log or an error.
+    RightCredential,
+    /// A slow, stuck, panicking or vanished consumer harms no other, and lag is told and counted.
+    IsolatedConsumers,
+    /// Nothing is logged at level `error`.
+    NoErrorLog,
     /// No assertion of the core, the model or the harness fails.
     NoPanic,
     /// The same plan gives the same digest.
@@ -46,7 +52,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::OneSocket,
         Self::StopIsFinal,
         Self::OneReconnectPerChange,
@@ -56,6 +62,9 @@ impl Invariant {
         Self::SettlesOnce,
         Self::NoStorm,
         Self::NoWedge,
+        Self::RightCredential,
+        Self::IsolatedConsumers,
+        Self::NoErrorLog,
         Self::NoPanic,
         Self::Deterministic,
     ];
@@ -73,6 +82,9 @@ impl Invariant {
             Self::SettlesOnce => "settles_once",
             Self::NoStorm => "no_storm",
             Self::NoWedge => "no_wedge",
+            Self::RightCredential => "right_credential",
+            Self::IsolatedConsumers => "isolated_consumers",
+            Self::NoErrorLog => "no_error_log",
             Self::NoPanic => "no_panic",
             Self::Deterministic => "deterministic",
         }
