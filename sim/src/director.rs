@@ -51,11 +51,16 @@ pub(crate) struct Stage<L, N> {
     pub(crate) tasks: Tasks,
 }
 
-/// Plays `plan` from beginning to end, on the current runtime.
-pub(crate) async fn play<C: Subject, L: Links, N: Network>(plan: &Plan, stage: Stage<L, N>) {
+/// Plays `plan` from beginning to end, on the current runtime. When there is a client, `begin` sees it first.
+pub(crate) async fn play<C: Subject, L: Links, N: Network>(
+    plan: &Plan,
+    stage: Stage<L, N>,
+    begin: impl FnOnce(&C),
+) {
     let Stage { book, links, hosts, network, tasks } = stage;
     let started = Instant::now();
     let client = C::start(Setup::new(plan, first_target(plan), &book), network);
+    begin(&client);
     let app = App::new(plan, book.clone(), tasks.clone(), client);
     let mut director = Director { app, book, links, tasks, hosts, started, lasting: BTreeMap::new() };
     director.play(plan).await;

@@ -48,6 +48,7 @@ pub mod pipe;
 pub mod plan;
 pub mod random;
 pub mod run;
+pub mod scenario;
 pub mod standin;
 pub mod stream;
 pub mod subject;

@@ -490,6 +490,28 @@ impl Plan {
         Ok(())
     }
 
+    /// A plan in which nothing happens yet: default parameters, 60 seconds, and `seed` for what a run draws.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { version: VERSION, seed, params: Params::default(), steps: Vec::new() }
+    }
+
+    /// The plan with one more step. Steps may be added in any order; of those at the same time, what is added first
+    /// happens first.
+    #[must_use]
+    pub fn at(mut self, at_ms: u64, action: Action) -> Self {
+        let index = self.steps.partition_point(|step| step.at_ms <= at_ms);
+        self.steps.insert(index, Step { at_ms, action });
+        self
+    }
+
+    /// The plan with other parameters.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Params)) -> Self {
+        change(&mut self.params);
+        self
+    }
+
     /// The plan as text that [`parse`](Self::parse) reads.
     #[must_use]
     pub fn to_text(&self) -> String {

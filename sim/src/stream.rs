@@ -4,6 +4,7 @@
 //! run is a function of its plan. Bytes are chopped and coalesced: the frames of both ends meet every
 //! boundary there is.
 
+use std::future::Future;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -33,6 +34,14 @@ pub fn run(plan: &Plan) -> Finished {
 /// Runs `plan` on this tier with any client.
 #[must_use]
 pub fn run_with<C: Subject>(plan: &Plan) -> Finished {
+    run_app(plan, |_: C| async {})
+}
+
+/// Runs `plan` on this tier with any client, and an app's own code beside the consumers of the plan.
+pub(crate) fn run_app<C: Subject, F>(plan: &Plan, app: impl FnOnce(C) -> F) -> Finished
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -48,8 +57,9 @@ pub fn run_with<C: Subject>(plan: &Plan) -> Finished {
             let host = host.clone();
             tasks.spawn(async move { host.run_clock().await });
         }
+        let app_tasks = tasks.clone();
         let stage = Stage { book: book.clone(), links: network.clone(), hosts, network, tasks };
-        play::<C, _, _>(plan, stage).await;
+        play(plan, stage, |client: &C| drop(app_tasks.spawn(app(client.clone())))).await;
         book
     });
     // What the tasks hold goes with the runtime, and is no longer part of the run.

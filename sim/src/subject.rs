@@ -1,9 +1,4 @@
-//! The client under test, as the harness drives it.
-//!
-//! Any client that dials through a [`Network`] can be judged: implement [`Subject`] for it, and the tiers `stream`
-//! and `turmoil` run it with [`stream::run_with`](crate::stream::run_with) and
-//! [`turmoil_tier::run_with`](crate::turmoil_tier::run_with). The tier `machine` runs onesocket's sans-IO core and
-//! nothing else.
+#![doc = include_str!("../docs/own-client.md")]
 
 use std::future::Future;
 use std::sync::Arc;

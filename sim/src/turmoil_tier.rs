@@ -79,7 +79,7 @@ pub fn run_with<C: Subject>(plan: &Plan) -> Finished {
     let (played, client_book) = (plan.clone(), book.clone());
     sim.client(CLIENT, async move {
         let (links, tasks) = (network.clone(), Tasks::default());
-        play::<C, _, _>(&played, Stage { book: client_book, links, hosts, network, tasks }).await;
+        play::<C, _, _>(&played, Stage { book: client_book, links, hosts, network, tasks }, |_| {}).await;
         Ok(())
     });
     sim.run().expect("neither the director nor a gateway returns an error");

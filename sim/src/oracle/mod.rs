@@ -4,6 +4,8 @@
 //! mutant to `scenarios/mutants/` that it catches, and say in `tests/` that it does.
 
 mod config;
+mod consumers;
+mod credential;
 mod events;
 mod liveness;
 mod requests;
@@ -16,6 +18,8 @@ use onesocket::core::Instant;
 
 use crate::plan::Plan;
 use crate::trace::Record;
+#[cfg(test)]
+use crate::trace::What;
 
 /// What must hold. The ids are stable: marks, mutants, tests and stored plans name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +146,8 @@ impl Judge {
             Box::new(shutdown::StopIsFinal::new(plan)),
             Box::new(liveness::NoStorm::new(plan)),
             Box::new(liveness::NoWedge::new(plan)),
+            Box::new(credential::RightCredential::new(plan)),
+            Box::new(consumers::IsolatedConsumers::new(plan)),
         ];
         Self { oracles, violation: None }
     }
@@ -164,4 +170,12 @@ impl Judge {
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
     }
+}
+
+/// The number of the first record of a made-up history that an oracle objects to. Times are in milliseconds.
+#[cfg(test)]
+fn first_broken(oracle: &mut dyn Oracle, history: impl IntoIterator<Item = (u64, What)>) -> Option<usize> {
+    let mut history =
+        history.into_iter().map(|(at_ms, what)| Record { at: Instant::from_millis(at_ms), what });
+    history.position(|record| oracle.observe(&record).is_err())
 }
