@@ -37,6 +37,8 @@ pub(super) struct RightCredential {
     /// Device tokens that a gateway called wrong, until it issues them again.
     dead: BTreeSet<(u8, Arc<str>)>,
     retry: Retry,
+    /// When a retry that was due ceased to be: what was under way then may still arrive.
+    lapsed: Option<Instant>,
 }
 
 /// Where the retry with a device token stands.
@@ -63,6 +65,7 @@ impl RightCredential {
             refused: BTreeSet::new(),
             dead: BTreeSet::new(),
             retry: Retry::Unneeded,
+            lapsed: None,
         }
     }
 
@@ -108,7 +111,7 @@ impl RightCredential {
                 return Err(format!("device token {device}, which was refused before"));
             }
             let beside = token.as_ref().is_some_and(|token| token != device);
-            if beside && std::mem::replace(&mut self.retry, Retry::Used) != Retry::Due {
+            if beside && !self.take_retry(since) {
                 return Err("a device token beside a shared one that was not refused just before".to_owned());
             }
         }
@@ -116,6 +119,14 @@ impl RightCredential {
             return Err("again what was refused, and nobody acted".to_owned());
         }
         Ok(())
+    }
+
+    /// Uses the retry up on a connection accepted at `since`; false if there is none.
+    fn take_retry(&mut self, since: Instant) -> bool {
+        if self.lapsed.take().is_some_and(|lapsed| since <= lapsed) {
+            return true;
+        }
+        std::mem::replace(&mut self.retry, Retry::Used) == Retry::Due
     }
 
     fn refused(&mut self, gateway: u8, connection: u32, code: &str, at: Instant) {
@@ -140,10 +151,12 @@ impl RightCredential {
         }
     }
 
-    /// Somebody acted: what was refused may be right by now.
-    fn forgive(&mut self) {
+    /// Something new begins, with a budget of its own.
+    fn forgive(&mut self, at: Instant) {
         self.refused.clear();
-        self.retry = Retry::Unneeded;
+        if std::mem::replace(&mut self.retry, Retry::Unneeded) == Retry::Due {
+            self.lapsed = Some(at);
+        }
     }
 }
 
@@ -163,9 +176,10 @@ impl Oracle for RightCredential {
         match &record.what {
             What::Configured { gateway, token, changed: true } => {
                 self.configs.push((record.at, *gateway, Arc::clone(token)));
-                self.forgive();
+                self.forgive(record.at);
             }
-            What::Resumed => self.forgive(),
+            // Somebody acted: what was refused may be right by now.
+            What::Resumed => self.refused.clear(),
             // A refusal may be lost, and the credential is presented once more.
             What::Fault { fault, .. } => {
                 self.lasting += u32::from(fault.lasts());
@@ -184,7 +198,7 @@ impl Oracle for RightCredential {
                     self.dead.remove(&(*gateway, Arc::clone(token)));
                     self.issued.entry(*gateway).or_default().insert(Arc::clone(token));
                 }
-                self.forgive();
+                self.forgive(record.at);
             }
             What::Gateway { gateway, seen: Seen::Refused { connection, code } } => {
                 self.refused(*gateway, *connection, code, record.at);
