@@ -12,6 +12,8 @@
 //!
 //! - [`plan`] is a run as data; [`generate`] makes one from a seed; [`random`] gives each concern numbers of
 //!   its own.
+//! - [`subject`] is the trait through which any client is driven, and says how to bring one's own; [`consumer`] says
+//!   how those behave who use it; [`scenario`] checks a plan in one call.
 //! - [`run`] names the tiers: [`machine`], [`stream`] and [`turmoil_tier`]. The two async ones share the
 //!   director, which plays the app, [`pipe`] or turmoil's network, and [`host`], which gives the model a clock
 //!   and sockets.
@@ -19,7 +21,7 @@
 //!   cannot disagree, and a mistake in it would cancel out.
 //! - [`trace`] holds what happened, in words that fit any client; [`oracle`] judges it and knows nothing else;
 //!   [`marks`] counts what was reached.
-//! - [`explore`] runs many seeds; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
+//! - [`logs`] keeps what is logged in a run; [`explore`] runs many seeds; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
 //!   TCP.
 //!
 //! # What is absent, on purpose

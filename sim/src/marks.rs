@@ -67,11 +67,17 @@ pub enum Mark {
     Woken,
     /// The client let go of a socket because the peer was silent or too slow.
     GaveUp,
+    /// A slow subscriber was told of a loss.
+    Lagged,
+    /// A subscriber panicked while it handled an item.
+    Panicked,
+    /// A device token was presented beside a refused shared one.
+    DeviceTokenRetried,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::Reconnected,
         Self::GapReported,
         Self::SnapshotAgain,
@@ -99,6 +105,9 @@ impl Mark {
         Self::WaitedForConnection,
         Self::Woken,
         Self::GaveUp,
+        Self::Lagged,
+        Self::Panicked,
+        Self::DeviceTokenRetried,
     ];
 
     /// The name used in reports.
@@ -132,6 +141,9 @@ impl Mark {
             Self::WaitedForConnection => "waited-for-connection",
             Self::Woken => "woken",
             Self::GaveUp => "gave-up",
+            Self::Lagged => "lagged",
+            Self::Panicked => "panicked",
+            Self::DeviceTokenRetried => "device-token-retried",
         }
     }
 }
@@ -227,6 +239,11 @@ impl Walk {
             What::Subscribed { .. } if self.status == StatusKind::Ready => self.reach(Mark::LateSubscriber),
             What::Unsubscribed { .. } if self.status == StatusKind::Ready => self.reach(Mark::LeftWhileReady),
             What::Pushed { item: Item::Gap { .. }, .. } => self.reach(Mark::GapReported),
+            What::Pushed { item: Item::Lagged { .. }, .. } => self.reach(Mark::Lagged),
+            What::Panicked { .. } => self.reach(Mark::Panicked),
+            What::Gateway { seen: Seen::Connect { token: Some(_), device_token: Some(_), .. }, .. } => {
+                self.reach(Mark::DeviceTokenRetried);
+            }
             What::Pushed { item: Item::Snapshot { .. }, .. }
                 if self.readies > 0 && self.status != StatusKind::Ready =>
             {

@@ -299,7 +299,7 @@ impl Machine<'_> {
                     self.leave(consumer, subscription, What::Panicked { subscription });
                 }
                 Following::Deed { consumer, subscription, deed } => {
-                    self.carry_out_deed(consumer, subscription, &deed)
+                    self.carry_out_deed(consumer, subscription, &deed);
                 }
             }
         }
