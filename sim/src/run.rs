@@ -1,5 +1,7 @@
 //! What every tier gives back, and how a run records itself.
 
+use std::sync::LazyLock;
+
 use onesocket::core::{ClientInfo, Config, DeviceIdentity, Endpoint, Instant};
 
 use crate::gateway::config::{Auth, Latency};
@@ -149,7 +151,7 @@ pub fn client_config(plan: &Plan, gateway: u8, token: &str) -> Config {
     }
     // Gateways issue no tokens to `gateway-client`; a command line is given one.
     let client = ClientInfo { id: "cli".to_owned(), mode: "cli".to_owned(), ..ClientInfo::default() };
-    config.client(client).device(DeviceIdentity::from_seed(DEVICE_SEED))
+    config.client(client).device(DEVICE.clone())
 }
 
 /// The gateways of a run of `plan`.
@@ -165,8 +167,8 @@ pub fn gateway(plan: &Plan, index: u8) -> GatewayModel {
     GatewayModel::new(config, Stream::new(plan.seed, "gateway").any().wrapping_add(u64::from(index)))
 }
 
-/// The device of every run that has one.
-const DEVICE_SEED: [u8; 32] = [7; 32];
+/// The device of every run that has one. Making it takes longer than most steps of a run.
+static DEVICE: LazyLock<DeviceIdentity> = LazyLock::new(|| DeviceIdentity::from_seed([7; 32]));
 
 /// The seed of the client of a run of `plan`.
 #[must_use]

@@ -115,17 +115,24 @@ impl<'p> Machine<'p> {
 
     /// One event; false if there is none until `end`.
     fn run_next(&mut self, end: Instant) -> bool {
-        let queued = self.queue.next_time();
-        let core = self.core.next_deadline();
-        let gateways = self.gateways.iter().map(|gateway| gateway.next_deadline().map(Instant::from));
-        let deadlines: Vec<Option<Instant>> = [queued, core].into_iter().chain(gateways).collect();
+        let mut deadlines = [None; 2 + GATEWAYS as usize];
+        deadlines[0] = self.queue.next_time();
+        deadlines[1] = self.core.next_deadline();
+        for (deadline, gateway) in deadlines[2..].iter_mut().zip(&self.gateways) {
+            *deadline = gateway.next_deadline().map(Instant::from);
+        }
         let Some(next) = deadlines.iter().flatten().min().copied().filter(|next| *next <= end) else {
             self.now = self.now.max(end);
             return false;
         };
         self.now = self.now.max(next);
-        let due: Vec<usize> = (0..deadlines.len()).filter(|index| deadlines[*index] == Some(next)).collect();
-        match *if due.len() == 1 { &due[0] } else { self.ties.pick(&due) } {
+        let mut due = [0; 2 + GATEWAYS as usize];
+        let mut count = 0;
+        for (index, _) in deadlines.iter().enumerate().filter(|(_, deadline)| **deadline == Some(next)) {
+            due[count] = index;
+            count += 1;
+        }
+        match if count == 1 { due[0] } else { *self.ties.pick(&due[..count]) } {
             0 => self.run_queued(),
             1 => self.step_core(Input::Timeout),
             gateway => self.step_gateway(gateway - 2, gateway::Input::Timeout),
