@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::book::Book;
 use crate::consumer::{Deed, Manner, Reaction};
+use crate::nap::Nap;
 use crate::plan::Plan;
 use crate::run::client_config;
 use crate::subject::{Call, Items, Subject, Target};
@@ -32,6 +33,7 @@ struct Shared<C> {
     plan: Plan,
     book: Book,
     tasks: Tasks,
+    nap: Nap,
     client: C,
     state: Mutex<State>,
 }
@@ -63,10 +65,10 @@ pub(crate) fn first_target(plan: &Plan) -> Target {
 }
 
 impl<C: Subject> App<C> {
-    pub(crate) fn new(plan: &Plan, book: Book, tasks: Tasks, client: C) -> Self {
+    pub(crate) fn new(plan: &Plan, book: Book, tasks: Tasks, nap: Nap, client: C) -> Self {
         let state = State { config: Some((0, Arc::from(Plan::FIRST_TOKEN))), ..State::default() };
         let state = Mutex::new(state);
-        Self { shared: Arc::new(Shared { plan: plan.clone(), book, tasks, client, state }) }
+        Self { shared: Arc::new(Shared { plan: plan.clone(), book, tasks, nap, client, state }) }
     }
 
     pub(crate) fn client(&self) -> &C {
@@ -75,6 +77,11 @@ impl<C: Subject> App<C> {
 
     fn record(&self, what: What) {
         self.shared.book.record(what);
+    }
+
+    /// A task of the app, which sleeps when the process does.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.shared.tasks.spawn(self.shared.nap.guard(work))
     }
 
     /// Never held while code of the client runs.
@@ -121,7 +128,7 @@ impl<C: Subject> App<C> {
         self.record(What::RequestMade { consumer, request, timeout_ms });
         let call = self.shared.client.request(Call::new(request, method, timeout_ms));
         let app = self.clone();
-        let task = self.shared.tasks.spawn(async move {
+        let task = self.spawn(async move {
             let mut call = pin!(call);
             let outcome = match polls {
                 None => call.await,
@@ -176,7 +183,7 @@ impl<C: Subject> App<C> {
             return;
         };
         let reader = Reader { app: self.clone(), consumer, subscription, manner };
-        let task = self.shared.tasks.spawn(reader.read(items));
+        let task = self.spawn(reader.read(items));
         self.state().subscriptions.entry(consumer).or_default().push_back((subscription, task));
     }
 
@@ -243,7 +250,7 @@ impl<C: Subject> App<C> {
         // The order goes out with the first poll. Left to the new task, it would come after whatever the client is
         // about to do at this same moment, and the record above would be too early.
         if shutdown.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            self.shared.tasks.spawn(shutdown);
+            self.spawn(shutdown);
         }
     }
 

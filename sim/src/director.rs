@@ -1,30 +1,30 @@
 //! Carries out a plan with a client, on whatever network and runtime the tier brings.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use onesocket::network::Network;
 use tokio::time::{Instant, sleep_until};
 
+use crate::agenda::{Agenda, Cue};
 use crate::app::{App, first_target};
 use crate::book::Book;
-use crate::host::Host;
-use crate::machine::gateway_order;
-use crate::plan::{Action, Fault, Plan};
+use crate::host::{Host, Manners};
+use crate::nap::Nap;
+use crate::path::Path;
+use crate::plan::{Action, Actor, GATEWAYS, Plan, When};
 use crate::subject::{Setup, Subject};
 use crate::tasks::Tasks;
 use crate::trace::What;
 
-/// What a tier can do to the path between the client and a gateway.
+/// What a tier can do to the path between the client and a gateway. What it cannot do, it leaves undone:
+/// [`Fault::applies_to`](crate::plan::Fault::applies_to) says what that is.
 pub(crate) trait Links: Clone + Send + 'static {
-    /// Everything vanishes.
-    fn partition(&self, gateway: u8);
-    /// New connections work again.
-    fn heal(&self, gateway: u8);
-    /// Nothing arrives.
-    fn hold(&self, gateway: u8);
-    /// What was held arrives.
-    fn release(&self, gateway: u8);
+    /// The path is like this from now on.
+    fn set_path(&self, gateway: u8, path: &Path);
+    /// The connections that exist die without a word.
+    fn half_open(&self, gateway: u8);
+    /// The connections that exist are reset.
+    fn reset(&self, gateway: u8);
     /// Sockets that the client holds.
     fn held(&self) -> u32;
 }
@@ -37,8 +37,11 @@ pub(crate) struct Director<C, L> {
     tasks: Tasks,
     hosts: Vec<Host>,
     started: Instant,
-    /// Faults of a kind that add up: a link is healed when the last of them is over.
-    lasting: BTreeMap<(Fault, u8), u32>,
+    plan: Plan,
+    paths: Vec<Path>,
+    agenda: Agenda,
+    /// Whether the client's process runs.
+    nap: Nap,
 }
 
 /// Where a run takes place.
@@ -59,32 +62,46 @@ pub(crate) async fn play<C: Subject, L: Links, N: Network>(
 ) {
     let Stage { book, links, hosts, network, tasks } = stage;
     let started = Instant::now();
-    let client = C::start(Setup::new(plan, first_target(plan), &book), network);
+    let nap = Nap::default();
+    let client = C::start(Setup::new(plan, first_target(plan), &book, &nap), network);
     begin(&client);
-    let app = App::new(plan, book.clone(), tasks.clone(), client);
-    let mut director = Director { app, book, links, tasks, hosts, started, lasting: BTreeMap::new() };
+    let app = App::new(plan, book.clone(), tasks.clone(), nap.clone(), client);
+    let mut director = Director {
+        app,
+        book,
+        links,
+        tasks,
+        hosts,
+        started,
+        plan: plan.clone(),
+        paths: vec![Path::default(); usize::from(GATEWAYS)],
+        agenda: Agenda::new(plan),
+        nap,
+    };
     director.play(plan).await;
-}
-
-/// Something the director does: a step of the plan, or the end of a fault.
-enum Cue<'p> {
-    Act(&'p Action),
-    Heal(Fault, u8),
 }
 
 impl<C: Subject, L: Links> Director<C, L> {
     async fn play(&mut self, plan: &Plan) {
-        for (at_ms, cue) in cues(plan) {
-            sleep_until(self.started + Duration::from_millis(at_ms)).await;
+        let end = self.started + Duration::from_millis(plan.params.end_ms);
+        loop {
+            self.plan_reached();
+            let next = self.agenda.next_time().map_or(end, |at| (self.started + at).min(end));
+            tokio::select! {
+                biased;
+                () = self.book.reached() => continue,
+                () = sleep_until(next) => {}
+            }
             if self.book.is_broken() {
                 return;
             }
-            match cue {
-                Cue::Act(action) => self.act(action).await,
-                Cue::Heal(fault, gateway) => self.heal(fault, gateway),
+            match self.agenda.take_due(self.started.elapsed()) {
+                Some(Cue::Act(index)) => self.act(index, &plan.steps[index].action).await,
+                Some(Cue::Heal(index)) => self.heal(&plan.steps[index].action),
+                None if Instant::now() >= end => break,
+                None => {}
             }
         }
-        sleep_until(self.started + Duration::from_millis(plan.params.end_ms)).await;
         self.app.shut_down(None).await;
         let grace = Duration::from_millis(plan.params.close_grace_ms + 1_000);
         sleep_until(Instant::now() + grace).await;
@@ -98,14 +115,50 @@ impl<C: Subject, L: Links> Director<C, L> {
         self.book.record(remaining);
     }
 
-    async fn act(&mut self, action: &Action) {
+    /// Steps whose milestone was reached have a time from now on.
+    fn plan_reached(&mut self) {
+        while let Some((index, reached)) = self.book.take_reached() {
+            let When::After { plus_ms, .. } = self.plan.steps[index].when else { continue };
+            let at = reached.elapsed() + Duration::from_millis(plus_ms);
+            if self.plan.params.calm_ms.is_some_and(|calm_ms| at > Duration::from_millis(calm_ms)) {
+                let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
+                self.book.record(What::Skipped { step });
+            } else {
+                self.agenda.add(at, Cue::Act(index));
+            }
+        }
+    }
+
+    async fn act(&mut self, index: usize, action: &Action) {
+        if action.actor() == Actor::App
+            && let Some(awake) = self.nap.until()
+        {
+            self.agenda.add(awake.duration_since(self.started), Cue::Act(index));
+            return;
+        }
         if let Some(fault) = action.fault() {
             let gateway = action.gateway().unwrap_or_default();
             self.book.record(What::Fault { fault, gateway });
-            if fault.lasts() {
-                *self.lasting.entry((fault, gateway)).or_default() += 1;
+        }
+        if let Some(lasts_ms) = action.lasts_ms() {
+            self.agenda.add(self.started.elapsed() + Duration::from_millis(lasts_ms), Cue::Heal(index));
+        }
+        match action.actor() {
+            Actor::App => self.act_as_app(action).await,
+            Actor::Gateway => {
+                if let Some((gateway, order)) = action.order() {
+                    self.hosts[usize::from(gateway)].order(order);
+                }
+            }
+            Actor::Link => self.strike(action),
+            Actor::Machine => {
+                let lasting = Duration::from_millis(action.lasts_ms().unwrap_or(0));
+                self.nap.sleep_until(Instant::now() + lasting);
             }
         }
+    }
+
+    async fn act_as_app(&mut self, action: &Action) {
         match action {
             Action::Connect {} => self.app.connect(),
             Action::Request { consumer, method, timeout_ms } => {
@@ -126,53 +179,40 @@ impl<C: Subject, L: Links> Director<C, L> {
             Action::Resume {} => self.app.resume(),
             Action::Shutdown {} => self.app.shut_down(None).await,
             Action::AbandonShutdown { polls } => self.app.shut_down(Some(*polls)).await,
-            Action::Emit { .. }
-            | Action::Restart { .. }
-            | Action::ChangeToken { .. }
-            | Action::Close { .. }
-            | Action::DropEvent { .. } => {
-                if let Some((gateway, order)) = gateway_order(action) {
-                    self.hosts[usize::from(gateway)].order(order);
-                }
-            }
-            Action::Partition { gateway, .. } => self.links.partition(*gateway),
-            Action::Blip { gateway, .. } => self.links.hold(*gateway),
+            _ => unreachable!("the app does only what is its own"),
         }
     }
 
-    fn heal(&mut self, fault: Fault, gateway: u8) {
-        let left = self.lasting.entry((fault, gateway)).or_default();
-        *left -= 1;
-        match (fault, *left) {
-            (Fault::Partition, 0) => self.links.heal(gateway),
-            (Fault::Blip, 0) => self.links.release(gateway),
-            (
-                Fault::Partition
-                | Fault::Blip
-                | Fault::Restart
-                | Fault::Crash
-                | Fault::TokenChange
-                | Fault::Close
-                | Fault::DropEvent,
-                _,
-            ) => {}
+    /// A fault of the path begins.
+    fn strike(&mut self, action: &Action) {
+        let gateway = action.gateway().expect("a path leads to a gateway");
+        self.paths[usize::from(gateway)].begin(action);
+        if let Action::HalfOpen { .. } = action {
+            self.links.half_open(gateway);
         }
-        self.book.record(What::Healed { fault, gateway });
+        if let Action::Reset { .. } = action {
+            self.links.reset(gateway);
+        }
+        self.set_path(gateway);
     }
-}
 
-/// Steps and the ends of faults, in order of time; at the same time, steps first.
-fn cues(plan: &Plan) -> Vec<(u64, Cue<'_>)> {
-    let mut cues: Vec<(u64, Cue<'_>)> = Vec::with_capacity(plan.steps.len() * 2);
-    for step in &plan.steps {
-        cues.push((step.at_ms, Cue::Act(&step.action)));
-    }
-    for step in &plan.steps {
-        if let Some(fault) = step.action.fault().filter(|fault| fault.lasts()) {
-            let gateway = step.action.gateway().unwrap_or_default();
-            cues.push((step.at_ms + step.action.lasts_ms(), Cue::Heal(fault, gateway)));
+    fn heal(&mut self, action: &Action) {
+        let gateway = action.gateway().unwrap_or_default();
+        if action.actor() == Actor::Link {
+            self.paths[usize::from(gateway)].end(action);
+            self.set_path(gateway);
+        }
+        if let Some(fault) = action.fault() {
+            self.book.record(What::Healed { fault, gateway });
         }
     }
-    cues.sort_by_key(|(at_ms, _)| *at_ms);
-    cues
+
+    fn set_path(&mut self, gateway: u8) {
+        let path = &self.paths[usize::from(gateway)];
+        self.hosts[usize::from(gateway)].set_manners(Manners {
+            ignores_upgrades: path.ignores_upgrades(),
+            close_answer: path.close_answer(),
+        });
+        self.links.set_path(gateway, path);
+    }
 }

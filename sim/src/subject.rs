@@ -7,9 +7,11 @@ use std::time::Duration;
 use onesocket::core::{Config, Endpoint, Options};
 use onesocket::network::Network;
 use onesocket::{Client, Subscription};
+use tokio::task::JoinHandle;
 
 use crate::book::Book;
 use crate::logs;
+use crate::nap::Nap;
 use crate::observe::{outcome, probe_of, probe_params};
 use crate::plan::Plan;
 pub use crate::token_store::SimTokenStore;
@@ -85,6 +87,21 @@ pub struct Setup {
     pub token_store: SimTokenStore,
     /// Where it tells its status.
     pub status: StatusTeller,
+    /// Where its tasks run.
+    pub process: Process,
+}
+
+/// The process of the client, which is suspended when the plan says so.
+#[derive(Clone)]
+pub struct Process {
+    nap: Nap,
+}
+
+impl Process {
+    /// Runs a task of the client. What a client spawns elsewhere runs on while its process sleeps.
+    pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        tokio::spawn(self.nap.guard(work))
+    }
 }
 
 /// A config: a gateway and what is presented to it.
@@ -148,13 +165,14 @@ impl Target {
 }
 
 impl Setup {
-    pub(crate) fn new(plan: &Plan, target: Target, book: &Book) -> Self {
+    pub(crate) fn new(plan: &Plan, target: Target, book: &Book, nap: &Nap) -> Self {
         Self {
             target,
             options: plan.params.options(),
             seed: crate::run::client_seed(plan),
             token_store: SimTokenStore::new(plan),
             status: StatusTeller { book: book.clone() },
+            process: Process { nap: nap.clone() },
         }
     }
 }
@@ -164,8 +182,10 @@ impl Subject for Client {
 
     fn start<N: Network>(setup: Setup, network: N) -> Self {
         let builder = Self::builder().config(setup.target.config).options(setup.options).seed(setup.seed);
-        let client = builder.token_store(setup.token_store).spawn(network).expect("a plan was checked");
-        tokio::spawn(watch_status(setup.status, client.clone()));
+        let (client, driver) =
+            builder.token_store(setup.token_store).build(network).expect("a plan was checked");
+        setup.process.spawn(driver.run());
+        setup.process.spawn(watch_status(setup.status, client.clone()));
         client
     }
 

@@ -5,8 +5,6 @@ use std::collections::BinaryHeap;
 
 use onesocket::core::{Epoch, Instant};
 
-use crate::plan::Fault;
-
 /// Something that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -20,8 +18,10 @@ pub(super) enum Due {
     StoreAnswers,
     /// The slow reader of this subscription takes an item.
     Read(u32),
-    /// A fault of a gateway is over.
-    Heal(Fault, u8),
+    /// The fault that the step with this index began is over.
+    Heal(usize),
+    /// A gateway's late answer to the client's close frame on this socket.
+    AnswerClose(Epoch),
 }
 
 /// Ordered by time, then by a drawn number, then by age.

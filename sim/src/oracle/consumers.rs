@@ -168,7 +168,7 @@ impl IsolatedConsumers {
                     self.trouble();
                 }
             }
-            Seen::Booted | Seen::Down => self.trouble(),
+            Seen::Booted | Seen::Down | Seen::Misbehaved { .. } => self.trouble(),
             Seen::Accepted { .. }
             | Seen::Connect { .. }
             | Seen::Refused { .. }

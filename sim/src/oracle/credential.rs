@@ -187,6 +187,12 @@ impl Oracle for RightCredential {
                 self.dead.clear();
             }
             What::Healed { .. } => self.lasting -= 1,
+            // A gateway that deviates may say anything, also that the stored token should be tried.
+            What::Gateway { seen: Seen::Misbehaved { .. }, .. } => {
+                self.refused.clear();
+                self.dead.clear();
+                self.retry = Retry::Due;
+            }
             What::Gateway { gateway, seen: Seen::Accepted { connection } } => {
                 self.accepted.insert((*gateway, *connection), record.at);
             }

@@ -10,7 +10,9 @@ mod events;
 mod liveness;
 mod requests;
 mod shutdown;
+mod silence;
 mod sockets;
+mod suspension;
 
 use std::fmt;
 
@@ -48,6 +50,10 @@ pub enum Invariant {
     IsolatedConsumers,
     /// Nothing is logged at level `error`.
     NoErrorLog,
+    /// A silent peer is noticed in time, pending work fails then, and a live one is never let go.
+    DeadIsDetected,
+    /// What happens is in proportion to what goes on.
+    NoSpin,
     /// No assertion of the core, the model or the harness fails.
     NoPanic,
     /// The same plan gives the same digest.
@@ -56,7 +62,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::OneSocket,
         Self::StopIsFinal,
         Self::OneReconnectPerChange,
@@ -69,6 +75,8 @@ impl Invariant {
         Self::RightCredential,
         Self::IsolatedConsumers,
         Self::NoErrorLog,
+        Self::DeadIsDetected,
+        Self::NoSpin,
         Self::NoPanic,
         Self::Deterministic,
     ];
@@ -89,6 +97,8 @@ impl Invariant {
             Self::RightCredential => "right_credential",
             Self::IsolatedConsumers => "isolated_consumers",
             Self::NoErrorLog => "no_error_log",
+            Self::DeadIsDetected => "dead_is_detected",
+            Self::NoSpin => "no_spin",
             Self::NoPanic => "no_panic",
             Self::Deterministic => "deterministic",
         }
@@ -143,6 +153,7 @@ impl Judge {
             Box::new(events::SnapshotFirst::default()),
             Box::new(events::GapBeforeEvent::default()),
             Box::new(requests::SettlesOnce::default()),
+            Box::new(silence::DeadIsDetected::new(plan)),
             Box::new(shutdown::StopIsFinal::new(plan)),
             Box::new(liveness::NoStorm::new(plan)),
             Box::new(liveness::NoWedge::new(plan)),
@@ -163,6 +174,11 @@ impl Judge {
                 return;
             }
         }
+    }
+
+    /// Something is wrong that no record shows. The first violation stands.
+    pub(crate) fn accuse(&mut self, invariant: Invariant, at: Instant, what: impl FnOnce() -> String) {
+        self.violation.get_or_insert_with(|| Violation { invariant, at, what: what() });
     }
 
     /// The first broken invariant.
