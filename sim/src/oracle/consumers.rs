@@ -159,7 +159,8 @@ impl IsolatedConsumers {
                 }
             }
             Seen::EventSent { connection, seq } => {
-                if self.lasting == 0 && self.healthy == Some((gateway, *connection)) {
+                // A hello that is late or spoiled makes no connection; the client says when there is one.
+                if self.ready && self.lasting == 0 && self.healthy == Some((gateway, *connection)) {
                     self.under_way.push_back((at, *seq));
                 }
             }
