@@ -19,9 +19,14 @@
 //!   and sockets.
 //! - [`gateway`] is the model. It is sans-IO and shares no parser with the core: two ends with one parser
 //!   cannot disagree, and a mistake in it would cancel out.
+//! - A step of a plan may follow a milestone: `milestones` counts them in the trace, the machine's queue or the
+//!   director's `agenda` takes it from there. `path` says what is wrong with a link at a time, the same on every
+//!   tier; `nap` keeps the futures of a suspended process from being polled; `pace` bounds what happens in a second.
 //! - [`trace`] holds what happened, in words that fit any client; [`oracle`] judges it and knows nothing else;
 //!   [`marks`] counts what was reached.
-//! - [`logs`] keeps what is logged in a run; [`explore`] runs many seeds; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
+//! - [`logs`] keeps what is logged in a run; [`explore`] runs many seeds; [`discoveries`] says which were the first
+//!   to reach something; [`picture`] draws runs and explorations; [`mutants`] breaks the core on purpose; [`standin`]
+//!   serves the model on real
 //!   TCP.
 //!
 //! # What is absent, on purpose
@@ -36,6 +41,7 @@ mod app;
 pub mod book;
 pub mod consumer;
 mod director;
+pub mod discoveries;
 pub mod explore;
 pub mod gateway;
 pub mod generate;
@@ -51,6 +57,7 @@ pub mod oracle;
 mod pace;
 pub mod panics;
 mod path;
+pub mod picture;
 pub mod pipe;
 pub mod plan;
 pub mod random;

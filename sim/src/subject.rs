@@ -241,13 +241,9 @@ async fn watch_status(teller: StatusTeller, client: Client) {
     let mut status = client.watch_status();
     // The watcher must not keep the client alive.
     drop(client);
-    while status.changed().await.is_ok() {
-        let kind = {
-            let status = status.borrow_and_update();
-            logs::status_shown(&status);
-            StatusKind::from(&*status)
-        };
-        teller.tell(kind);
+    while let Some(status) = status.changed().await {
+        logs::status_shown(&status);
+        teller.tell(StatusKind::from(&status));
     }
 }
 

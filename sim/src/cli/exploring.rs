@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use indicatif::{ProgressBar, ProgressStyle};
 use onesocket_sim::explore::{Exploration, Explored, Progress, explore as run_exploration};
 use onesocket_sim::marks::Mark;
+use onesocket_sim::picture;
 use onesocket_sim::plan::Fault;
 use onesocket_sim::run::Tier;
 use onesocket_sim::trace::StatusKind;
@@ -48,7 +49,7 @@ pub(super) fn main_job() -> Result<Verdict, CliError> {
 
 /// Explores one tier.
 pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
-    let json_on_stdout = is_stdout(arguments.json.as_deref());
+    let json_on_stdout = is_stdout(arguments.json.as_deref()) || is_stdout(arguments.html.as_deref());
     let time = match (&arguments.seeds, arguments.time()) {
         (None, None) => Some(Duration::from_secs(20)),
         (_, time) => time,
@@ -66,6 +67,9 @@ pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
     }
     say(json_on_stdout, &summary(&explored));
     let all = [explored];
+    if let Some(path) = &arguments.html {
+        write(path, &picture::of_explorations(&all))?;
+    }
     report_coverage(&all, json_on_stdout);
     Ok(verdict(&all, json_on_stdout))
 }

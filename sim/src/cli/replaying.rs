@@ -5,6 +5,7 @@ use std::fs;
 use onesocket_sim::explore::{judged, run_judged};
 use onesocket_sim::generate;
 use onesocket_sim::logs::Keep;
+use onesocket_sim::picture;
 use onesocket_sim::plan::Plan;
 use onesocket_sim::run::{Finished, timeline};
 use serde::Serialize;
@@ -15,7 +16,7 @@ use super::{CliError, Replay, Verdict};
 /// Runs one plan and prints what happens.
 pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
     let plan = load(&arguments.plan)?;
-    let json_on_stdout = is_stdout(arguments.json.as_deref());
+    let json_on_stdout = is_stdout(arguments.json.as_deref()) || is_stdout(arguments.html.as_deref());
     if arguments.print_plan {
         say(json_on_stdout, &plan.to_text());
         return Ok(Verdict::Clean);
@@ -23,6 +24,11 @@ pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
     let finished = judged(Keep::Everything, || arguments.tier.run(&plan));
     if let Some(path) = &arguments.json {
         write(path, &to_json(arguments, &finished))?;
+    }
+    if let Some(path) = &arguments.html {
+        let run =
+            picture::Run { name: &arguments.plan, tier: arguments.tier, plan: &plan, finished: &finished };
+        write(path, &picture::of_run(run))?;
     }
     for line in timeline(&finished) {
         say(json_on_stdout, &line);

@@ -138,6 +138,7 @@ impl Machine<'_> {
             params: Some(Arc::from(probe_params(request))),
             timeout: Some(Duration::from_millis(timeout_ms)),
             reply: Reply::First,
+            only_on: None,
         });
         request
     }
@@ -233,7 +234,7 @@ impl Machine<'_> {
             return;
         };
         match reader.manner {
-            Manner::Slow { .. } | Manner::Stuck => reader.mailbox.push(push),
+            Manner::Slow { .. } | Manner::Stuck => reader.mailbox.push(push, None),
             Manner::Prompt | Manner::Panics { .. } | Manner::ActsOnItem { .. } | Manner::ActsOnEnd { .. } => {
                 self.handle(subscription, &push);
             }

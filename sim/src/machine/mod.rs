@@ -360,6 +360,14 @@ impl<'p> Machine<'p> {
                 let _ = self.tokens.save(&key, &token);
                 self.answer_from_store(Input::TokenStored);
             }
+            Effect::AdoptToken { key, token } => {
+                if let Ok(stored) = self.tokens.load(&key)
+                    && stored.is_none_or(|stored| stored.token != token.token)
+                {
+                    let _ = self.tokens.save(&key, &token);
+                }
+                self.answer_from_store(Input::TokenStored);
+            }
             Effect::ClearToken { key, token } => {
                 let _ = self.tokens.clear(&key, &token);
                 self.answer_from_store(Input::TokenStored);
