@@ -1,27 +1,20 @@
-//! Carries out a plan with the real client, on whatever network and runtime the tier brings.
+//! Carries out a plan with a client, on whatever network and runtime the tier brings.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
-use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
-use onesocket::core::{Config, Push};
 use onesocket::network::Network;
-use onesocket::{Client, Subscription};
-use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
 use crate::agenda::{Agenda, Cue};
+use crate::app::{App, first_target};
 use crate::book::Book;
 use crate::host::{Host, Manners};
 use crate::nap::Nap;
-use crate::observe::{outcome, probe_params};
 use crate::path::Path;
 use crate::plan::{Action, Actor, GATEWAYS, Plan, When};
-use crate::run::{client_config, client_seed};
-use crate::token_store::SimTokenStore;
-use crate::trace::{Item, What};
+use crate::subject::{Setup, Subject};
+use crate::tasks::Tasks;
+use crate::trace::What;
 
 /// What a tier can do to the path between the client and a gateway. What it cannot do, it leaves undone:
 /// [`Fault::applies_to`](crate::plan::Fault::applies_to) says what that is.
@@ -36,68 +29,59 @@ pub(crate) trait Links: Clone + Send + 'static {
     fn held(&self) -> u32;
 }
 
-/// The app of a run: its consumers, and whoever steers the gateways and the links.
-pub(crate) struct Director<L> {
-    plan: Plan,
+/// Whoever has the app act, and steers the gateways and the links.
+pub(crate) struct Director<C, L> {
+    app: App<C>,
     book: Book,
     links: L,
+    tasks: Tasks,
     hosts: Vec<Host>,
-    client: Client,
-    driver: JoinHandle<()>,
     started: Instant,
-    config: (u8, Arc<str>),
-    configs: BTreeMap<(u8, Arc<str>), Config>,
-    next_request: u32,
-    next_subscription: u32,
-    requests: BTreeMap<u8, VecDeque<(u32, AbortHandle)>>,
-    subscriptions: BTreeMap<u8, VecDeque<(u32, AbortHandle)>>,
+    plan: Plan,
     paths: Vec<Path>,
     agenda: Agenda,
     /// Whether the client's process runs.
     nap: Nap,
-    stopping: bool,
 }
 
-/// Plays `plan` from beginning to end, on the current runtime.
-pub(crate) async fn play<L: Links, N: Network>(
+/// Where a run takes place.
+pub(crate) struct Stage<L, N> {
+    pub(crate) book: Book,
+    pub(crate) links: L,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) network: N,
+    /// The tasks of the harness on the runtime of the client.
+    pub(crate) tasks: Tasks,
+}
+
+/// Plays `plan` from beginning to end, on the current runtime. When there is a client, `begin` sees it first.
+pub(crate) async fn play<C: Subject, L: Links, N: Network>(
     plan: &Plan,
-    book: Book,
-    links: L,
-    hosts: Vec<Host>,
-    network: N,
+    stage: Stage<L, N>,
+    begin: impl FnOnce(&C),
 ) {
+    let Stage { book, links, hosts, network, tasks } = stage;
     let started = Instant::now();
-    let token: Arc<str> = Arc::from(Plan::FIRST_TOKEN);
-    let config = client_config(plan, 0, &token);
-    let builder = Client::builder().config(config).options(plan.params.options()).seed(client_seed(plan));
-    let builder = builder.token_store(SimTokenStore::new(plan));
-    let (client, driver) = builder.build(network).expect("a plan was checked");
     let nap = Nap::default();
-    let driver = tokio::spawn(nap.guard(driver.run()));
-    tokio::spawn(nap.guard(watch_status(book.clone(), client.clone())));
+    let client = C::start(Setup::new(plan, first_target(plan), &book, &nap), network);
+    begin(&client);
+    let app = App::new(plan, book.clone(), tasks.clone(), nap.clone(), client);
     let mut director = Director {
-        plan: plan.clone(),
+        app,
         book,
         links,
+        tasks,
         hosts,
-        client,
-        driver,
         started,
-        config: (0, token),
-        configs: BTreeMap::new(),
-        next_request: 0,
-        next_subscription: 0,
-        requests: BTreeMap::new(),
-        subscriptions: BTreeMap::new(),
+        plan: plan.clone(),
         paths: vec![Path::default(); usize::from(GATEWAYS)],
         agenda: Agenda::new(plan),
         nap,
-        stopping: false,
     };
     director.play(plan).await;
 }
 
-impl<L: Links> Director<L> {
+impl<C: Subject, L: Links> Director<C, L> {
     async fn play(&mut self, plan: &Plan) {
         let end = self.started + Duration::from_millis(plan.params.end_ms);
         loop {
@@ -118,13 +102,15 @@ impl<L: Links> Director<L> {
                 None => {}
             }
         }
-        self.shut_down();
+        self.app.shut_down(None).await;
         let grace = Duration::from_millis(plan.params.close_grace_ms + 1_000);
         sleep_until(Instant::now() + grace).await;
+        let few = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let remaining = What::Remaining {
             sockets: self.links.held(),
-            timers: u32::from(!self.driver.is_finished()),
-            requests: 0,
+            // A timer of a client belongs to one of its tasks.
+            timers: few(self.tasks.of_others()),
+            requests: few(self.app.client().pending()),
         };
         self.book.record(remaining);
     }
@@ -174,24 +160,25 @@ impl<L: Links> Director<L> {
 
     async fn act_as_app(&mut self, action: &Action) {
         match action {
-            Action::Connect {} => {
-                self.book.record(What::Wanted);
-                self.client.connect();
+            Action::Connect {} => self.app.connect(),
+            Action::Request { consumer, method, timeout_ms } => {
+                self.app.request(*consumer, method, *timeout_ms, None);
             }
-            Action::Request { consumer, method, timeout_ms } => self.request(*consumer, method, *timeout_ms),
-            Action::DropRequest { consumer } => self.drop_request(*consumer),
-            Action::Subscribe { consumer } => self.subscribe(*consumer),
-            Action::Unsubscribe { consumer } => self.unsubscribe(*consumer),
-            Action::Configure { gateway, token } => self.configure(*gateway, token).await,
-            Action::Wake {} => {
-                self.book.record(What::Woken);
-                self.client.wake();
+            Action::AbandonRequest { consumer, method, timeout_ms, polls } => {
+                self.app.request(*consumer, method, *timeout_ms, Some(*polls));
             }
-            Action::Resume {} => {
-                self.book.record(What::Resumed);
-                self.client.resume();
+            Action::DropRequest { consumer } => self.app.drop_request(*consumer),
+            Action::Subscribe { consumer } => self.app.subscribe(*consumer),
+            Action::Unsubscribe { consumer } => self.app.unsubscribe(*consumer),
+            Action::Behave { consumer, manner } => self.app.behave(*consumer, manner),
+            Action::Configure { gateway, token } => self.app.configure(*gateway, token, None).await,
+            Action::AbandonConfigure { gateway, token, polls } => {
+                self.app.configure(*gateway, token, Some(*polls)).await;
             }
-            Action::Shutdown {} => self.shut_down(),
+            Action::Wake {} => self.app.wake(),
+            Action::Resume {} => self.app.resume(),
+            Action::Shutdown {} => self.app.shut_down(None).await,
+            Action::AbandonShutdown { polls } => self.app.shut_down(Some(*polls)).await,
             _ => unreachable!("the app does only what is its own"),
         }
     }
@@ -227,96 +214,5 @@ impl<L: Links> Director<L> {
             close_answer: path.close_answer(),
         });
         self.links.set_path(gateway, path);
-    }
-
-    fn request(&mut self, consumer: u8, method: &str, timeout_ms: u64) {
-        self.next_request += 1;
-        let request = self.next_request;
-        self.book.record(What::RequestMade { consumer, request, timeout_ms });
-        let params: serde_json::Value =
-            serde_json::from_str(&probe_params(request)).expect("a probe is JSON");
-        let call = self.client.request(method, params).timeout(Duration::from_millis(timeout_ms));
-        let book = self.book.clone();
-        let settled = async move {
-            let result = call.await;
-            book.record(What::RequestSettled { request, outcome: outcome(request, &result) });
-        };
-        let task = tokio::spawn(self.nap.guard(settled));
-        self.requests.entry(consumer).or_default().push_back((request, task.abort_handle()));
-    }
-
-    /// Aborting a task drops the future of its request, at whatever await it stands.
-    fn drop_request(&mut self, consumer: u8) {
-        let open = self.requests.entry(consumer).or_default();
-        open.retain(|(_, task)| !task.is_finished());
-        if let Some((request, task)) = open.pop_front() {
-            self.book.record(What::RequestDropped { request });
-            task.abort();
-        }
-    }
-
-    fn subscribe(&mut self, consumer: u8) {
-        self.next_subscription += 1;
-        let subscription = self.next_subscription;
-        self.book.record(What::Subscribed { consumer, subscription });
-        let pushes = self.client.subscribe().expect("a plan has few subscriptions");
-        let task = tokio::spawn(self.nap.guard(read(self.book.clone(), subscription, pushes)));
-        self.subscriptions.entry(consumer).or_default().push_back((subscription, task.abort_handle()));
-    }
-
-    fn unsubscribe(&mut self, consumer: u8) {
-        if let Some((subscription, task)) = self.subscriptions.entry(consumer).or_default().pop_front() {
-            self.book.record(What::Unsubscribed { subscription });
-            task.abort();
-        }
-    }
-
-    async fn configure(&mut self, gateway: u8, token: &str) {
-        let next = (gateway, Arc::<str>::from(token));
-        let changed = next != self.config;
-        self.config = next.clone();
-        let fresh = || client_config(&self.plan, gateway, token);
-        let config = self.configs.entry(next.clone()).or_insert_with(fresh).clone();
-        self.book.record(What::Configured { gateway, token: next.1, changed });
-        // A client that was shut down takes no config, which is for the oracles to judge.
-        let _ = self.client.configure(Some(config)).await;
-    }
-
-    fn shut_down(&mut self) {
-        if std::mem::replace(&mut self.stopping, true) {
-            return;
-        }
-        self.book.record(What::ShutdownCalled);
-        let (book, client) = (self.book.clone(), self.client.clone());
-        let mut shutdown = Box::pin(async move {
-            client.shutdown().await;
-            // Requests that ended before may not have had their turn yet to say so.
-            tokio::task::yield_now().await;
-            book.record(What::ShutdownReturned);
-        });
-        // The order goes out with the first poll. Left to the new task, it would come after whatever the
-        // driver is about to do at this same moment, and the record above would be too early.
-        if shutdown.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            tokio::spawn(self.nap.guard(shutdown));
-        }
-    }
-}
-
-async fn watch_status(book: Book, client: Client) {
-    let mut status = client.watch_status();
-    // The watcher must not keep the client alive.
-    drop(client);
-    while let Some(status) = status.changed().await {
-        book.record(What::Status((&status).into()));
-    }
-}
-
-async fn read(book: Book, subscription: u32, mut pushes: Subscription) {
-    while let Some(push) = pushes.next().await {
-        let is_last = push == Push::Closed;
-        book.record(What::Pushed { subscription, item: Item::from(&push) });
-        if is_last {
-            return;
-        }
     }
 }

@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::discoveries::Discoveries;
 use crate::generate;
+use crate::logs::{self, Keep, Line};
 use crate::marks::{Coverage, Mark};
 use crate::oracle::{Invariant, Violation};
 use crate::panics;
@@ -95,18 +96,45 @@ impl Progress {
 /// oracles too.
 #[must_use]
 pub fn run_judged(tier: Tier, plan: &Plan) -> Finished {
-    let (finished, panic) = panics::watch(|| tier.run(plan));
+    judged(Keep::Errors, || tier.run(plan))
+}
+
+/// As [`run_judged`], for any run, with its log: a line at level `error` is a violation, and so is a secret in any
+/// line that is kept.
+#[must_use]
+pub fn judged(keep: Keep, run: impl FnOnce() -> Finished) -> Finished {
+    let ((finished, panic), lines) = logs::kept(keep, || panics::watch(run));
     let mut finished = finished.unwrap_or_else(|| Finished {
         records: Vec::new(),
         digest: 0,
         simulated: onesocket::core::Instant::ZERO,
         violation: None,
+        logs: Vec::new(),
     });
+    finished.logs = lines;
+    if finished.violation.is_none() {
+        finished.violation = logged(&finished);
+    }
     if let Some(what) = panic {
         // An assertion says more than what followed from its failure.
         finished.violation = Some(Violation { invariant: Invariant::NoPanic, at: finished.simulated, what });
     }
     finished
+}
+
+/// What the log of a run says against it.
+fn logged(finished: &Finished) -> Option<Violation> {
+    let at = |line: &Line| {
+        let record = finished.records.get(line.after).or(finished.records.last());
+        record.map_or(onesocket::core::Instant::ZERO, |record| record.at)
+    };
+    if let Some(line) = logs::leak(&finished.logs, &finished.records) {
+        let what = format!("a secret is in the log, in a line of {}", line.target);
+        return Some(Violation { invariant: Invariant::RightCredential, at: at(line), what });
+    }
+    let line = logs::unexpected(&finished.logs)?;
+    let what = format!("{} logs an error: {}", line.target, line.text);
+    Some(Violation { invariant: Invariant::NoErrorLog, at: at(line), what })
 }
 
 /// Explores.
@@ -218,12 +246,16 @@ fn seeded_digest(seed: u64, digest: u64) -> u64 {
     xxh3_64(&bytes)
 }
 
-/// Makes a sample of runs twice: the same plan must give the same digest.
+/// Makes a sample of runs twice: the same plan must give the same digest. The second run keeps its whole log, in which
+/// no secret may be.
 fn differs(tier: Tier, seed: u64, plan: &Plan, digest: u64) -> Option<Violation> {
     if !seed.is_multiple_of(CHECK_EVERY) {
         return None;
     }
-    let again = run_judged(tier, plan);
+    let again = judged(Keep::Everything, || tier.run(plan));
+    if again.violation.is_some() {
+        return again.violation;
+    }
     (again.digest != digest).then(|| Violation {
         invariant: Invariant::Deterministic,
         at: again.simulated,

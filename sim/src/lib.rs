@@ -12,6 +12,8 @@
 //!
 //! - [`plan`] is a run as data; [`generate`] makes one from a seed; [`random`] gives each concern numbers of
 //!   its own.
+//! - [`subject`] is the trait through which any client is driven, and says how to bring one's own; [`consumer`] says
+//!   how those behave who use it; [`scenario`] checks a plan in one call.
 //! - [`run`] names the tiers: [`machine`], [`stream`] and [`turmoil_tier`]. The two async ones share the
 //!   director, which plays the app, [`pipe`] or turmoil's network, and [`host`], which gives the model a clock
 //!   and sockets.
@@ -22,8 +24,9 @@
 //!   tier; `nap` keeps the futures of a suspended process from being polled; `pace` bounds what happens in a second.
 //! - [`trace`] holds what happened, in words that fit any client; [`oracle`] judges it and knows nothing else;
 //!   [`marks`] counts what was reached.
-//! - [`explore`] runs many seeds; [`discoveries`] says which were the first to reach something; [`picture`] draws runs
-//!   and explorations; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
+//! - [`logs`] keeps what is logged in a run; [`explore`] runs many seeds; [`discoveries`] says which were the first
+//!   to reach something; [`picture`] draws runs and explorations; [`mutants`] breaks the core on purpose; [`standin`]
+//!   serves the model on real
 //!   TCP.
 //!
 //! # What is absent, on purpose
@@ -34,13 +37,16 @@
 //! - No panic is lost: the runtimes swallow those of tasks, and [`panics`] sees them all the same.
 
 mod agenda;
+mod app;
 pub mod book;
+pub mod consumer;
 mod director;
 pub mod discoveries;
 pub mod explore;
 pub mod gateway;
 pub mod generate;
 pub mod host;
+pub mod logs;
 pub mod machine;
 pub mod marks;
 mod milestones;
@@ -56,8 +62,11 @@ pub mod pipe;
 pub mod plan;
 pub mod random;
 pub mod run;
+pub mod scenario;
 pub mod standin;
 pub mod stream;
+pub mod subject;
+mod tasks;
 mod token_store;
 pub mod trace;
 mod tracked;

@@ -70,6 +70,12 @@ pub enum Mark {
     Woken,
     /// The client let go of a socket because the peer was silent or too slow.
     GaveUp,
+    /// A slow subscriber was told of a loss.
+    Lagged,
+    /// A subscriber panicked while it handled an item.
+    Panicked,
+    /// A device token was presented beside a refused shared one.
+    DeviceTokenRetried,
     /// A step came too late to begin.
     Skipped,
     /// The client slept, and found its connection ended when it woke.
@@ -98,7 +104,7 @@ impl Mark {
     }
 
     /// Those that are single situations.
-    const SITUATIONS: [Self; 31] = [
+    const SITUATIONS: [Self; 34] = [
         Self::Reconnected,
         Self::GapReported,
         Self::SnapshotAgain,
@@ -126,6 +132,9 @@ impl Mark {
         Self::WaitedForConnection,
         Self::Woken,
         Self::GaveUp,
+        Self::Lagged,
+        Self::Panicked,
+        Self::DeviceTokenRetried,
         Self::Skipped,
         Self::LostAsleep,
         Self::KeptAsleep,
@@ -174,6 +183,9 @@ impl Mark {
             Self::WaitedForConnection => "waited-for-connection",
             Self::Woken => "woken",
             Self::GaveUp => "gave-up",
+            Self::Lagged => "lagged",
+            Self::Panicked => "panicked",
+            Self::DeviceTokenRetried => "device-token-retried",
         })
     }
 }
@@ -297,6 +309,11 @@ impl Walk {
             What::Subscribed { .. } if self.status == StatusKind::Ready => self.reach(Mark::LateSubscriber),
             What::Unsubscribed { .. } if self.status == StatusKind::Ready => self.reach(Mark::LeftWhileReady),
             What::Pushed { item: Item::Gap { .. }, .. } => self.reach(Mark::GapReported),
+            What::Pushed { item: Item::Lagged { .. }, .. } => self.reach(Mark::Lagged),
+            What::Panicked { .. } => self.reach(Mark::Panicked),
+            What::Gateway { seen: Seen::Connect { token: Some(_), device_token: Some(_), .. }, .. } => {
+                self.reach(Mark::DeviceTokenRetried);
+            }
             What::Pushed { item: Item::Snapshot { .. }, .. }
                 if self.readies > 0 && self.status != StatusKind::Ready =>
             {

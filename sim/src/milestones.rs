@@ -94,6 +94,8 @@ impl Milestones {
             | What::RequestDropped { .. }
             | What::Subscribed { .. }
             | What::Unsubscribed { .. }
+            | What::Panicked { .. }
+            | What::Behaves { .. }
             | What::Configured { .. }
             | What::Wanted
             | What::Woken

@@ -102,9 +102,17 @@ pub fn seen(note: &Note) -> Option<Seen> {
     Some(match note {
         Note::Accepted { connection } => Seen::Accepted { connection: connection.0 },
         Note::ConnectReceived { connection, presented, .. } => {
-            Seen::Connect { connection: connection.0, token: presented.token.as_deref().map(Arc::from) }
+            let (token, device_token) = (&presented.token, &presented.device_token);
+            Seen::Connect {
+                connection: connection.0,
+                token: token.as_deref().map(Arc::from),
+                device_token: device_token.as_deref().map(Arc::from),
+            }
         }
-        Note::HelloSent { connection, .. } => Seen::Hello { connection: connection.0 },
+        Note::HelloSent { connection, device_token, .. } => Seen::Hello {
+            connection: connection.0,
+            issued: device_token.as_ref().map(|token| Arc::clone(&token.0)),
+        },
         Note::Refused { connection, code } => Seen::Refused { connection: connection.0, code: code.clone() },
         Note::EventSent { connection, seq, .. } => Seen::EventSent { connection: connection.0, seq: *seq },
         Note::EventDropped { connection, seq, .. } => Seen::EventLost { connection: connection.0, seq: *seq },

@@ -80,13 +80,17 @@ impl Path {
             | Action::Reset { .. }
             | Action::Connect {}
             | Action::Request { .. }
+            | Action::AbandonRequest { .. }
             | Action::DropRequest { .. }
+            | Action::Behave { .. }
             | Action::Subscribe { .. }
             | Action::Unsubscribe { .. }
             | Action::Configure { .. }
+            | Action::AbandonConfigure { .. }
             | Action::Wake {}
             | Action::Resume {}
             | Action::Shutdown {}
+            | Action::AbandonShutdown { .. }
             | Action::Emit { .. }
             | Action::Restart { .. }
             | Action::Stop { .. }

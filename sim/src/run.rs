@@ -1,9 +1,12 @@
 //! What every tier gives back, and how a run records itself.
 
+use std::sync::LazyLock;
+
 use onesocket::core::{ClientInfo, Config, DeviceIdentity, Endpoint, Instant};
 
 use crate::gateway::config::{Auth, Latency};
 use crate::gateway::{GatewayConfig, GatewayModel};
+use crate::logs::{self, Line};
 use crate::milestones::Milestones;
 use crate::oracle::{Invariant, Judge, Violation};
 use crate::pace::{self, Pace};
@@ -64,6 +67,21 @@ pub struct Finished {
     pub simulated: Instant,
     /// The first broken invariant.
     pub violation: Option<Violation>,
+    /// What was logged, as far as it was kept.
+    pub logs: Vec<Line>,
+}
+
+/// The lines of a run: its records, and between them what was logged.
+pub fn timeline(finished: &Finished) -> impl Iterator<Item = String> + '_ {
+    let mut logs = finished.logs.iter().peekable();
+    let mut records = finished.records.iter().enumerate().peekable();
+    std::iter::from_fn(move || {
+        let before = records.peek().map_or(usize::MAX, |(index, _)| *index);
+        if let Some(line) = logs.next_if(|line| line.after <= before) {
+            return Some(line.to_string());
+        }
+        records.next().map(|(_, record)| record.to_string())
+    })
 }
 
 /// Takes down what happens and has it judged as it happens.
@@ -88,6 +106,7 @@ impl Recorder {
 
     /// Takes down one record; true if a step of the plan waits for it.
     pub fn record(&mut self, at: Instant, what: What) -> bool {
+        logs::recorded(self.trace.records().len() + 1);
         let record = self.trace.push(at, what);
         self.judge.observe(record);
         self.milestones.observe(record)
@@ -119,6 +138,7 @@ impl Recorder {
             simulated: self.trace.now(),
             violation: self.judge.violation().cloned(),
             records: self.trace.into_records(),
+            logs: Vec::new(),
         }
     }
 }
@@ -153,7 +173,7 @@ pub fn client_config(plan: &Plan, gateway: u8, token: &str) -> Config {
     }
     // Gateways issue no tokens to `gateway-client`; a command line is given one.
     let client = ClientInfo { id: "cli".to_owned(), mode: "cli".to_owned(), ..ClientInfo::default() };
-    config.client(client).device(DeviceIdentity::from_seed(DEVICE_SEED))
+    config.client(client).device(DEVICE.clone())
 }
 
 /// The gateways of a run of `plan`.
@@ -170,8 +190,8 @@ pub fn gateway(plan: &Plan, index: u8) -> GatewayModel {
     GatewayModel::new(config, Stream::new(plan.seed, "gateway").any().wrapping_add(u64::from(index)))
 }
 
-/// The device of every run that has one.
-const DEVICE_SEED: [u8; 32] = [7; 32];
+/// The device of every run that has one. Making it takes longer than most steps of a run.
+static DEVICE: LazyLock<DeviceIdentity> = LazyLock::new(|| DeviceIdentity::from_seed([7; 32]));
 
 /// The seed of the client of a run of `plan`.
 #[must_use]

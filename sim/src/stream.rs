@@ -4,15 +4,17 @@
 //! run is a function of its plan. Bytes are chopped and coalesced: the frames of both ends meet every
 //! boundary there is.
 
+use std::future::Future;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use onesocket::Client;
 use onesocket::core::{Endpoint, Instant};
 use onesocket::network::Network;
 
 use crate::book::Book;
-use crate::director::{Links, play};
+use crate::director::{Links, Stage, play};
 use crate::gateway::{Admission, Peer};
 use crate::host::Host;
 use crate::path::Path;
@@ -20,11 +22,27 @@ use crate::pipe::{Direction, Link, PipeStream, Profile};
 use crate::plan::{GATEWAYS, Plan};
 use crate::random::Stream;
 use crate::run::{Finished, gateway, gateway_of};
+use crate::subject::Subject;
+use crate::tasks::Tasks;
 use crate::tracked::{Sockets, Tracked};
 
 /// Runs `plan` on this tier.
 #[must_use]
 pub fn run(plan: &Plan) -> Finished {
+    run_with::<Client>(plan)
+}
+
+/// Runs `plan` on this tier with any client.
+#[must_use]
+pub fn run_with<C: Subject>(plan: &Plan) -> Finished {
+    run_app(plan, |_: C| async {})
+}
+
+/// Runs `plan` on this tier with any client, and an app's own code beside the consumers of the plan.
+pub(crate) fn run_app<C: Subject, F>(plan: &Plan, app: impl FnOnce(C) -> F) -> Finished
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -35,11 +53,14 @@ pub fn run(plan: &Plan) -> Finished {
         let book = Book::new(plan, move || Instant::from(started.elapsed()));
         let network = SimNetwork::new(plan, &book);
         let hosts = network.hosts.clone();
+        let tasks = network.tasks.clone();
         for host in &hosts {
             let host = host.clone();
-            tokio::spawn(async move { host.run_clock().await });
+            tasks.spawn(async move { host.run_clock().await });
         }
-        play(plan, book.clone(), network.clone(), hosts, network).await;
+        let app_tasks = tasks.clone();
+        let stage = Stage { book: book.clone(), links: network.clone(), hosts, network, tasks };
+        play(plan, stage, |client: &C| drop(app_tasks.spawn(app(client.clone())))).await;
         book
     });
     // What the tasks hold goes with the runtime, and is no longer part of the run.
@@ -55,6 +76,7 @@ struct SimNetwork {
     links: Vec<Arc<Link>>,
     hosts: Vec<Host>,
     sockets: Sockets,
+    tasks: Tasks,
 }
 
 impl SimNetwork {
@@ -71,7 +93,8 @@ impl SimNetwork {
         let links = (0..GATEWAYS).map(|_| Link::new(profile.clone(), draw.any())).collect();
         let hosts =
             (0..GATEWAYS).map(|index| Host::new(gateway(plan, index), book.observer(index))).collect();
-        Self { profile, links, hosts, sockets: Sockets::new(book.clone()) }
+        let (sockets, tasks) = (Sockets::new(book.clone()), Tasks::default());
+        Self { profile, links, hosts, sockets, tasks }
     }
 }
 
@@ -107,7 +130,7 @@ impl Network for SimNetwork {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let (client_end, gateway_end) = PipeStream::pair(link);
-        tokio::spawn(host.serve(gateway_end, Peer::LOCAL));
+        self.tasks.spawn(host.serve(gateway_end, Peer::LOCAL));
         Ok(held.carry(client_end))
     }
 }

@@ -68,8 +68,8 @@ impl Tokens {
     }
 }
 
-/// The same for the async tiers.
-pub(crate) struct SimTokenStore(Mutex<Tokens>);
+/// The token store of a run on an async tier.
+pub struct SimTokenStore(Mutex<Tokens>);
 
 impl SimTokenStore {
     pub(crate) fn new(plan: &Plan) -> Self {

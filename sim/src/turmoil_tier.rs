@@ -18,12 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
+use onesocket::Client;
 use onesocket::core::{Endpoint, Instant};
 use onesocket::network::Network;
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::book::Book;
-use crate::director::{Links, play};
+use crate::director::{Links, Stage, play};
 use crate::gateway::Peer;
 use crate::host::Host;
 use crate::path::Path;
@@ -31,6 +32,8 @@ use crate::pipe::{Dials, Direction};
 use crate::plan::{GATEWAYS, Plan};
 use crate::random::Stream;
 use crate::run::{Finished, gateway, gateway_of, gateway_port};
+use crate::subject::Subject;
+use crate::tasks::Tasks;
 use crate::tracked::{Sockets, Tracked};
 
 /// Shorter ticks cost more and find no more; much longer ones quantise every latency.
@@ -46,6 +49,12 @@ fn gateway_host(gateway: u8) -> String {
 /// Runs `plan` on this tier.
 #[must_use]
 pub fn run(plan: &Plan) -> Finished {
+    run_with::<Client>(plan)
+}
+
+/// Runs `plan` on this tier with any client.
+#[must_use]
+pub fn run_with<C: Subject>(plan: &Plan) -> Finished {
     let mut sim = turmoil::Builder::new()
         .rng_seed(Stream::new(plan.seed, "turmoil").any())
         .epoch(UNIX_EPOCH)
@@ -71,7 +80,8 @@ pub fn run(plan: &Plan) -> Finished {
     let network = TurmoilNetwork { sockets: Sockets::new(book.clone()), known: Arc::default() };
     let (played, client_book) = (plan.clone(), book.clone());
     sim.client(CLIENT, async move {
-        play(&played, client_book, network.clone(), hosts, network).await;
+        let (links, tasks) = (network.clone(), Tasks::default());
+        play::<C, _, _>(&played, Stage { book: client_book, links, hosts, network, tasks }, |_| {}).await;
         Ok(())
     });
     sim.run().expect("neither the director nor a gateway returns an error");

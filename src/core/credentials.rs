@@ -105,8 +105,12 @@ impl Connection {
         match result {
             Ok(stored) => session.stored = Stored::Known(stored),
             // A store that cannot be read is no reason to act as if it were empty, unless the
-            // credentials in the config are enough by themselves.
-            Err(_) if given.token.is_some() || given.password.is_some() => {
+            // credentials in the config are enough by themselves. In the retry they are not: the
+            // gateway has just refused them.
+            Err(_)
+                if self.device_token_retry != DeviceTokenRetry::Due
+                    && (given.token.is_some() || given.password.is_some()) =>
+            {
                 session.stored = Stored::Unreadable;
             }
             Err(error) => {

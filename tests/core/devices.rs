@@ -385,6 +385,21 @@ fn one_socket_a_store_that_answers_too_late_changes_nothing() {
 }
 
 #[test]
+fn right_credential_the_retry_waits_for_a_store_that_cannot_be_read() {
+    let mut bench = Bench::new(config().token("t"), Some(token("stored", &[])));
+    assert_eq!(bench.attempt(), json!({"token":"t"}));
+    bench.refuse("AUTH_TOKEN_MISMATCH");
+    let stored = std::mem::replace(&mut bench.stored, Err(StoreError("disk".to_owned())));
+    bench.attempt();
+    assert_eq!(bench.presented.len(), 1, "what was refused is not presented again");
+    assert!(matches!(bench.core.status(), Status::Backoff { .. }), "{:?}", bench.core.status());
+    bench.stored = stored;
+    assert_eq!(bench.attempt(), json!({"token":"t","deviceToken":"stored"}));
+    bench.refuse("AUTH_TOKEN_MISMATCH");
+    assert!(matches!(bench.core.status(), Status::Paused(_)), "{:?}", bench.core.status());
+}
+
+#[test]
 fn stop_is_final_a_shutdown_waits_for_the_store_but_not_for_ever() {
     let stopping = || {
         let mut bench = Bench::new(config().token("t"), None);

@@ -2,11 +2,12 @@
 
 use std::fs;
 
-use onesocket_sim::explore::run_judged;
+use onesocket_sim::explore::{judged, run_judged};
 use onesocket_sim::generate;
+use onesocket_sim::logs::Keep;
 use onesocket_sim::picture;
 use onesocket_sim::plan::Plan;
-use onesocket_sim::run::Finished;
+use onesocket_sim::run::{Finished, timeline};
 use serde::Serialize;
 
 use super::output::{is_stdout, say, write};
@@ -20,7 +21,7 @@ pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
         say(json_on_stdout, &plan.to_text());
         return Ok(Verdict::Clean);
     }
-    let finished = run_judged(arguments.tier, &plan);
+    let finished = judged(Keep::Everything, || arguments.tier.run(&plan));
     if let Some(path) = &arguments.json {
         write(path, &to_json(arguments, &finished))?;
     }
@@ -29,8 +30,8 @@ pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
             picture::Run { name: &arguments.plan, tier: arguments.tier, plan: &plan, finished: &finished };
         write(path, &picture::of_run(run))?;
     }
-    for record in &finished.records {
-        say(json_on_stdout, &record.to_string());
+    for line in timeline(&finished) {
+        say(json_on_stdout, &line);
     }
     say(json_on_stdout, &format!("digest {:016x}, {} records", finished.digest, finished.records.len()));
     let mut verdict = Verdict::Clean;

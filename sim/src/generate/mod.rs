@@ -8,6 +8,7 @@
 
 mod faults;
 
+use crate::consumer::{Deed, Manner};
 use crate::gateway::Misbehave;
 use crate::plan::{Action, Actor, Fault, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step, VERSION};
 use crate::random::Stream;
@@ -33,6 +34,7 @@ pub fn plan(seed: u64) -> Plan {
     generator.workload(&mut Stream::new(seed, "workload"));
     generator.configs(&mut Stream::new(seed, "configs"));
     generator.pounce(&mut Stream::new(seed, "pounce"));
+    generator.manners(&mut Stream::new(seed, "manners"));
     generator.pairings(&mut Stream::new(seed, "pairings"));
     generator.last_word(&mut Stream::new(seed, "last word"));
     // Stable: what follows a milestone goes to the end.
@@ -56,6 +58,8 @@ fn params(draw: &mut Stream) -> Params {
         device: draw.chance(40),
         store_ms: if draw.chance(50) { draw.log_between(1, 500) } else { 0 },
         store_fails_percent: if draw.chance(30) { draw.between(1, 40) } else { 0 },
+        // Set together with those who read slowly.
+        subscription_items: Params::default().subscription_items,
         pairing_by_order: draw.chance(25),
         retry_after_max_ms: draw.log_between(500, 8_000),
         calm_ms: None,
@@ -136,7 +140,8 @@ impl Generator {
             let consumer = u8::try_from(consumer).expect("there are few consumers");
             let requests = draw.log_between(2, 32);
             for _ in 0..requests {
-                self.request(consumer, draw);
+                let at_ms = draw.between(0, self.active_ms);
+                self.request(consumer, at_ms, draw);
             }
             for _ in 0..draw.between(0, 2) {
                 let at_ms = draw.between(0, self.active_ms);
@@ -159,8 +164,7 @@ impl Generator {
     }
 
     /// Mostly spread out, sometimes a burst at one moment.
-    fn request(&mut self, consumer: u8, draw: &mut Stream) {
-        let at_ms = draw.between(0, self.active_ms);
+    fn request(&mut self, consumer: u8, at_ms: u64, draw: &mut Stream) {
         let burst = if draw.chance(5) { draw.between(2, 20) } else { 1 };
         for _ in 0..burst {
             let mut ticket = draw.between(1, 100);
@@ -241,6 +245,78 @@ impl Generator {
         }
     }
 
+    /// Consumers that are slow, stuck, panic, act where they stand, or drop what they began.
+    fn manners(&mut self, draw: &mut Stream) {
+        if !draw.chance(40) {
+            return;
+        }
+        if draw.chance(70) {
+            self.params.subscription_items = draw.log_between(4, 64);
+        }
+        for _ in 0..draw.log_between(1, 6) {
+            let at_ms = draw.between(0, self.active_ms);
+            let consumer = u8::try_from(draw.between(0, CONSUMERS - 1)).expect("there are few consumers");
+            if draw.chance(30) {
+                let action = self.abandoned(consumer, at_ms, draw);
+                self.add(at_ms, action);
+                continue;
+            }
+            let manner = self.manner(at_ms, draw);
+            let acts_on_end = matches!(manner, Manner::ActsOnEnd { .. });
+            self.add(at_ms, Action::Behave { consumer, manner });
+            if acts_on_end {
+                self.request(consumer, at_ms, draw);
+            } else {
+                self.add(at_ms, Action::Subscribe { consumer });
+            }
+            if draw.chance(70) {
+                self.add(at_ms, Action::Behave { consumer, manner: Manner::Prompt });
+            }
+        }
+    }
+
+    fn manner(&mut self, at_ms: u64, draw: &mut Stream) -> Manner {
+        match draw.between(1, 100) {
+            1..=30 => Manner::Slow { every_ms: draw.log_between(10, 4_000) },
+            31..=45 => Manner::Stuck,
+            46..=60 => Manner::Panics { item: few(draw.log_between(1, 20)) },
+            61..=85 => {
+                Manner::ActsOnItem { item: few(draw.log_between(1, 20)), then: self.deed(at_ms, draw) }
+            }
+            _ => Manner::ActsOnEnd { then: self.deed(at_ms, draw) },
+        }
+    }
+
+    fn deed(&mut self, at_ms: u64, draw: &mut Stream) -> Deed {
+        match draw.between(1, 100) {
+            1..=25 => Deed::Subscribe,
+            26..=45 => Deed::Unsubscribe,
+            46..=65 => Deed::Request { timeout_ms: draw.log_between(10, 20_000) },
+            66..=92 => {
+                let gateway = u8::from(draw.chance(40));
+                Deed::Configure { gateway, token: self.token_at(gateway, at_ms) }
+            }
+            _ => Deed::Shutdown,
+        }
+    }
+
+    fn abandoned(&mut self, consumer: u8, at_ms: u64, draw: &mut Stream) -> Action {
+        let polls = few(draw.log_between(1, 8));
+        match draw.between(1, 100) {
+            1..=65 => Action::AbandonRequest {
+                consumer,
+                method: METHODS[0].0.to_owned(),
+                timeout_ms: draw.log_between(10, 20_000),
+                polls,
+            },
+            66..=95 => {
+                let gateway = u8::from(draw.chance(40));
+                Action::AbandonConfigure { gateway, token: self.token_at(gateway, at_ms), polls }
+            }
+            _ => Action::AbandonShutdown { polls },
+        }
+    }
+
     /// Somebody decides about the pairings that wait, some time after they are asked for.
     fn pairings(&mut self, draw: &mut Stream) {
         if !self.params.pairing_by_order || !self.params.device {
@@ -296,6 +372,10 @@ impl Generator {
         let convergence_ms = u64::try_from(self.params.convergence().as_millis()).expect("a bound is short");
         self.params.end_ms = at_ms + convergence_ms + 2_000;
     }
+}
+
+fn few(number: u64) -> u32 {
+    u32::try_from(number).expect("a small number")
 }
 
 /// Something near a gateway, or in the client, that steps may follow.

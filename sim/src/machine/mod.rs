@@ -3,28 +3,27 @@
 //! No runtime, no bytes, no threads: time jumps from one event to the next. What happens at the same
 //! time happens in an order drawn from the seed, so that no order is taken for granted.
 
+mod app;
 mod link;
 mod queue;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onesocket::core::{
-    Close, Command, Config, Connection, Effect, Epoch, Input, Instant, Push, Reply, RequestId,
-    SubscriptionId, WireText,
-};
+use onesocket::core::{Close, Command, Connection, Effect, Epoch, Input, Instant, WireText};
 
 use crate::gateway::{self, ConnectionId, GatewayModel, Peer};
-use crate::observe::{outcome, probe_of, probe_params, seen};
+use crate::observe::{outcome, probe_of, seen};
 use crate::path::CloseAnswer;
 use crate::pipe::{Dials, Direction};
 use crate::plan::{Action, Actor, GATEWAYS, Plan, When};
 use crate::random::Stream;
-use crate::run::{Finished, Recorder, client_config, client_seed, gateway, gateway_of};
+use crate::run::{Finished, Recorder, client_seed, gateway, gateway_of};
 use crate::token_store::Tokens;
-use crate::trace::{Item, Seen, What};
+use crate::trace::{Seen, What};
 
+use app::App;
 use link::{Network, ToClient, ToGateway};
 use queue::{Due, Queue};
 
@@ -65,30 +64,9 @@ struct Machine<'p> {
     tap: &'p mut dyn FnMut(u8, &gateway::Effect),
 }
 
-/// What the consumers hold.
-#[derive(Default)]
-struct App {
-    config: Option<(u8, Arc<str>)>,
-    configs: BTreeMap<(u8, Arc<str>), Arc<Config>>,
-    next_request: u32,
-    next_subscription: u32,
-    /// Open requests of each consumer, oldest first.
-    requests: BTreeMap<u8, VecDeque<u32>>,
-    subscriptions: BTreeMap<u8, VecDeque<u32>>,
-    stopping: bool,
-    stopped: bool,
-}
-
-impl App {
-    fn config(&mut self, plan: &Plan, gateway: u8, token: &Arc<str>) -> Arc<Config> {
-        let key = (gateway, Arc::clone(token));
-        Arc::clone(self.configs.entry(key).or_insert_with(|| Arc::new(client_config(plan, gateway, token))))
-    }
-}
-
 impl<'p> Machine<'p> {
     fn new(plan: &'p Plan, tap: &'p mut dyn FnMut(u8, &gateway::Effect)) -> Self {
-        let mut app = App::default();
+        let mut app = App::new(plan);
         let token: Arc<str> = Arc::from(Plan::FIRST_TOKEN);
         let config = app.config(plan, 0, &token);
         app.config = Some((0, token));
@@ -198,6 +176,10 @@ impl<'p> Machine<'p> {
                 let answer = self.token_errands.pop_front().expect("an errand for each answer");
                 self.step_core(answer);
             }
+            Due::Read(subscription) if self.now < self.suspended_until => {
+                self.queue.push(self.suspended_until, self.ties.any(), Due::Read(subscription));
+            }
+            Due::Read(subscription) => self.read_one(subscription),
             Due::Heal(index) => self.heal(index),
             Due::AnswerClose(epoch) => self.answer_close(epoch),
         }
@@ -258,11 +240,20 @@ impl<'p> Machine<'p> {
                 self.record(What::Wanted);
                 self.command(Command::Connect);
             }
-            Action::Request { consumer, method, timeout_ms } => self.request(*consumer, method, *timeout_ms),
+            Action::Request { consumer, method, timeout_ms } => {
+                self.request(*consumer, method, *timeout_ms);
+            }
+            Action::AbandonRequest { consumer, method, timeout_ms, polls } => {
+                self.abandon_request(*consumer, method, *timeout_ms, *polls);
+            }
             Action::DropRequest { consumer } => self.drop_request(*consumer),
+            Action::Behave { consumer, manner } => self.behave(*consumer, manner),
             Action::Subscribe { consumer } => self.subscribe(*consumer),
             Action::Unsubscribe { consumer } => self.unsubscribe(*consumer),
-            Action::Configure { gateway, token } => self.configure(*gateway, token),
+            // A future that was polled has given its order, which is all there is of it here.
+            Action::Configure { gateway, token } | Action::AbandonConfigure { gateway, token, .. } => {
+                self.configure(*gateway, token);
+            }
             Action::Wake {} => {
                 self.record(What::Woken);
                 self.command(Command::Wake);
@@ -271,7 +262,7 @@ impl<'p> Machine<'p> {
                 self.record(What::Resumed);
                 self.command(Command::Resume);
             }
-            Action::Shutdown {} => self.shut_down(),
+            Action::Shutdown {} | Action::AbandonShutdown { .. } => self.shut_down(),
             _ => unreachable!("the app does only what is its own"),
         }
     }
@@ -312,61 +303,6 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn request(&mut self, consumer: u8, method: &str, timeout_ms: u64) {
-        self.app.next_request += 1;
-        let request = self.app.next_request;
-        self.app.requests.entry(consumer).or_default().push_back(request);
-        self.record(What::RequestMade { consumer, request, timeout_ms });
-        self.command(Command::Request {
-            id: RequestId(u64::from(request)),
-            method: Arc::from(method),
-            params: Some(Arc::from(probe_params(request))),
-            timeout: Some(Duration::from_millis(timeout_ms)),
-            reply: Reply::First,
-            only_on: None,
-        });
-    }
-
-    fn drop_request(&mut self, consumer: u8) {
-        if let Some(request) = self.app.requests.get_mut(&consumer).and_then(VecDeque::pop_front) {
-            self.record(What::RequestDropped { request });
-            self.command(Command::Cancel { id: RequestId(u64::from(request)) });
-        }
-    }
-
-    fn subscribe(&mut self, consumer: u8) {
-        self.app.next_subscription += 1;
-        let subscription = self.app.next_subscription;
-        self.app.subscriptions.entry(consumer).or_default().push_back(subscription);
-        self.record(What::Subscribed { consumer, subscription });
-        self.command(Command::Subscribe { id: SubscriptionId(u64::from(subscription)) });
-    }
-
-    fn unsubscribe(&mut self, consumer: u8) {
-        if let Some(subscription) = self.app.subscriptions.get_mut(&consumer).and_then(VecDeque::pop_front) {
-            self.record(What::Unsubscribed { subscription });
-            self.command(Command::Unsubscribe { id: SubscriptionId(u64::from(subscription)) });
-        }
-    }
-
-    fn configure(&mut self, gateway: u8, token: &str) {
-        let token: Arc<str> = Arc::from(token);
-        let next = Some((gateway, Arc::clone(&token)));
-        let changed = next != self.app.config;
-        self.app.config = next;
-        let config = self.app.config(self.plan, gateway, &token);
-        self.record(What::Configured { gateway, token, changed });
-        self.command(Command::Configure(Some(config)));
-    }
-
-    fn shut_down(&mut self) {
-        if !self.app.stopping {
-            self.app.stopping = true;
-            self.record(What::ShutdownCalled);
-        }
-        self.command(Command::ShutDown);
-    }
-
     fn command(&mut self, command: Command) {
         self.step_core(Input::Command(command));
     }
@@ -388,6 +324,9 @@ impl<'p> Machine<'p> {
         if let Some((epoch, frames)) = written {
             self.step_core(Input::Written { epoch, frames });
         }
+        if self.app.has_more_to_do() {
+            self.app_goes_on();
+        }
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -408,10 +347,8 @@ impl<'p> Machine<'p> {
             }
             Effect::Complete { id, outcome: result } => {
                 let request = u32::try_from(id.0).expect("requests are numbered by this tier");
-                for open in self.app.requests.values_mut() {
-                    open.retain(|other| *other != request);
-                }
                 self.record(What::RequestSettled { request, outcome: outcome(request, &result) });
+                self.app.request_ended(request);
             }
             Effect::Accepted { .. } => {}
             Effect::LoadToken { epoch, key } => {
@@ -435,7 +372,7 @@ impl<'p> Machine<'p> {
                 let _ = self.tokens.clear(&key, &token);
                 self.answer_from_store(Input::TokenStored);
             }
-            Effect::Deliver { to, push } => self.deliver(to, &push),
+            Effect::Deliver { to, push } => self.deliver(to, push),
             Effect::Status(status) => self.record(What::Status((&status).into())),
             Effect::Stopped => {
                 if !self.app.stopped {
@@ -451,11 +388,6 @@ impl<'p> Machine<'p> {
         self.token_errands.push_back(answer);
         let arrival = self.tokens.finishes(self.now);
         self.queue.push(arrival, self.ties.any(), Due::StoreAnswers);
-    }
-
-    fn deliver(&mut self, to: SubscriptionId, push: &Push) {
-        let subscription = u32::try_from(to.0).expect("subscriptions are numbered by this tier");
-        self.record(What::Pushed { subscription, item: Item::from(push) });
     }
 
     /// The client lets go of a socket, if it had not before.

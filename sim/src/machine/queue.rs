@@ -16,6 +16,8 @@ pub(super) enum Due {
     ArriveAtClient(Epoch),
     /// The token store is done with the oldest errand.
     StoreAnswers,
+    /// The slow reader of this subscription takes an item.
+    Read(u32),
     /// The fault that the step with this index began is over.
     Heal(usize),
     /// A gateway's late answer to the client's close frame on this socket.

@@ -87,7 +87,7 @@ impl Oracle for OneReconnectPerChange {
             What::Gateway { gateway, seen: Seen::Accepted { connection } } => {
                 self.accepted.insert((*gateway, *connection), record.at);
             }
-            What::Gateway { gateway, seen: Seen::Connect { connection, token } } => {
+            What::Gateway { gateway, seen: Seen::Connect { connection, token, .. } } => {
                 return self.presented(*gateway, *connection, token.as_ref());
             }
             _ => {}

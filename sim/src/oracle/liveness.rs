@@ -100,13 +100,14 @@ impl Oracle for NoStorm {
     }
 }
 
-/// A computed time after the last trouble, a connection that is wanted is ready, and stays so.
+/// A computed time after the last trouble, a connection that is wanted is ready, and stays so. A client that never
+/// tells a status is not judged.
 pub(super) struct NoWedge {
     bound: Duration,
     healed_at: Instant,
     wanted: bool,
     stopping: bool,
-    status: StatusKind,
+    status: Option<StatusKind>,
     lasting: BTreeMap<(Fault, u8), u32>,
     /// Gateways that nobody can connect to.
     down: BTreeSet<u8>,
@@ -119,14 +120,15 @@ impl NoWedge {
             healed_at: Instant::ZERO,
             wanted: false,
             stopping: false,
-            status: StatusKind::Idle,
+            status: None,
             lasting: BTreeMap::new(),
             down: BTreeSet::new(),
         }
     }
 
     fn settled(&self) -> bool {
-        match self.status {
+        let Some(status) = self.status else { return true };
+        match status {
             // A pause is a promise to wait for a person; `no_storm` and the plan's end judge it.
             StatusKind::Ready | StatusKind::Paused | StatusKind::Stopped => true,
             StatusKind::Idle
@@ -151,7 +153,8 @@ impl Oracle for NoWedge {
             && self.lasting.values().all(|count| *count == 0);
         if calm && record.at > self.healed_at + self.bound && !self.settled() {
             let since = self.healed_at;
-            return Err(format!("the client is {:?} although nothing is wrong since {since}", self.status));
+            let status = self.status.unwrap_or(StatusKind::Idle);
+            return Err(format!("the client is {status:?} although nothing is wrong since {since}"));
         }
         match &record.what {
             What::RequestMade { .. } | What::Subscribed { .. } | What::Wanted if !self.wanted => {
@@ -182,7 +185,7 @@ impl Oracle for NoWedge {
                 self.healed_at = record.at;
             }
             What::ShutdownCalled => self.stopping = true,
-            What::Status(status) => self.status = *status,
+            What::Status(status) => self.status = Some(*status),
             _ => {}
         }
         Ok(())

@@ -4,6 +4,8 @@
 //! mutant to `scenarios/mutants/` that it catches, and say in `tests/` that it does.
 
 mod config;
+mod consumers;
+mod credential;
 mod events;
 mod liveness;
 mod requests;
@@ -18,6 +20,8 @@ use onesocket::core::Instant;
 
 use crate::plan::Plan;
 use crate::trace::Record;
+#[cfg(test)]
+use crate::trace::What;
 
 /// What must hold. The ids are stable: marks, mutants, tests and stored plans name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +44,12 @@ pub enum Invariant {
     NoStorm,
     /// A wanted connection becomes ready within a computed bound once faults have ended.
     NoWedge,
+    /// The credential presented is the configured one or one that was issued; no secret reaches a log or an error.
+    RightCredential,
+    /// A slow, stuck, panicking or vanished consumer harms no other, and lag is told and counted.
+    IsolatedConsumers,
+    /// Nothing is logged at level `error`.
+    NoErrorLog,
     /// A silent peer is noticed in time, pending work fails then, and a live one is never let go.
     DeadIsDetected,
     /// What happens is in proportion to what goes on.
@@ -52,7 +62,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::OneSocket,
         Self::StopIsFinal,
         Self::OneReconnectPerChange,
@@ -62,6 +72,9 @@ impl Invariant {
         Self::SettlesOnce,
         Self::NoStorm,
         Self::NoWedge,
+        Self::RightCredential,
+        Self::IsolatedConsumers,
+        Self::NoErrorLog,
         Self::DeadIsDetected,
         Self::NoSpin,
         Self::NoPanic,
@@ -81,6 +94,9 @@ impl Invariant {
             Self::SettlesOnce => "settles_once",
             Self::NoStorm => "no_storm",
             Self::NoWedge => "no_wedge",
+            Self::RightCredential => "right_credential",
+            Self::IsolatedConsumers => "isolated_consumers",
+            Self::NoErrorLog => "no_error_log",
             Self::DeadIsDetected => "dead_is_detected",
             Self::NoSpin => "no_spin",
             Self::NoPanic => "no_panic",
@@ -141,6 +157,8 @@ impl Judge {
             Box::new(shutdown::StopIsFinal::new(plan)),
             Box::new(liveness::NoStorm::new(plan)),
             Box::new(liveness::NoWedge::new(plan)),
+            Box::new(credential::RightCredential::new(plan)),
+            Box::new(consumers::IsolatedConsumers::new(plan)),
         ];
         Self { oracles, violation: None }
     }
@@ -168,4 +186,12 @@ impl Judge {
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
     }
+}
+
+/// The number of the first record of a made-up history that an oracle objects to. Times are in milliseconds.
+#[cfg(test)]
+fn first_broken(oracle: &mut dyn Oracle, history: impl IntoIterator<Item = (u64, What)>) -> Option<usize> {
+    let mut history =
+        history.into_iter().map(|(at_ms, what)| Record { at: Instant::from_millis(at_ms), what });
+    history.position(|record| oracle.observe(&record).is_err())
 }

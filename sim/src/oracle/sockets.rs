@@ -48,6 +48,10 @@ pub(super) struct SharedAttempt {
     /// Gateways that are going down or are down.
     down: BTreeSet<u8>,
     changed: Option<Instant>,
+    /// Whether the token store may fail.
+    store_fails: bool,
+    /// The token was refused, and what comes next may be the retry with a stored one.
+    token_refused: bool,
 }
 
 struct Dialed {
@@ -66,6 +70,8 @@ impl SharedAttempt {
             lasting: BTreeMap::new(),
             down: BTreeSet::new(),
             changed: None,
+            store_fails: plan.params.store_fails_percent > 0,
+            token_refused: false,
         }
     }
 
@@ -75,6 +81,8 @@ impl SharedAttempt {
             || self.lasting.get(&gateway).is_some_and(|count| *count > 0)
             || self.troubled.get(&gateway).is_some_and(|trouble| *trouble >= at)
             || self.changed.is_some_and(|changed| changed >= at)
+            // The retry with a stored token is nothing without the token.
+            || (self.store_fails && self.token_refused)
             // An attempt may run out of time in any of its stages without a fault, if it is slow.
             || !ready && now.since(at).as_millis() >= u128::from(self.stage_ms);
         if excused { Ok(()) } else { Err(format!("socket {socket} ends although nothing was wrong with it")) }
@@ -120,7 +128,15 @@ impl Oracle for SharedAttempt {
                 self.dialed.insert(*socket, Dialed { gateway: *gateway, at: record.at, ready: false });
             }
             What::Released { socket, .. } => return self.released(*socket, record.at),
-            What::Configured { changed: true, .. } | What::ShutdownCalled => self.changed = Some(record.at),
+            What::Gateway { seen: Seen::Hello { .. }, .. } => self.token_refused = false,
+            What::Configured { changed: true, .. } | What::ShutdownCalled => {
+                self.changed = Some(record.at);
+                self.token_refused = false;
+            }
+            What::Gateway { gateway, seen: Seen::Refused { code, .. } } => {
+                self.token_refused |= code == "AUTH_TOKEN_MISMATCH";
+                self.troubled.insert(*gateway, record.at);
+            }
             What::Status(StatusKind::Ready) => {
                 self.dialed.values_mut().for_each(|dialed| dialed.ready = true);
             }
@@ -145,8 +161,7 @@ impl Oracle for SharedAttempt {
             // A gateway that loses all it says is silent, and may be taken for dead.
             What::Gateway {
                 gateway,
-                seen:
-                    Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Refused { .. } | Seen::EventLost { .. },
+                seen: Seen::Closed { .. } | Seen::Dropped { .. } | Seen::EventLost { .. },
             } => {
                 self.troubled.insert(*gateway, record.at);
             }

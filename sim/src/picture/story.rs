@@ -85,7 +85,10 @@ impl Kind {
             What::RequestMade { .. } | What::RequestSettled { .. } | What::RequestDropped { .. } => {
                 Self::Requests
             }
-            What::Subscribed { .. } | What::Unsubscribed { .. } | What::Pushed { .. } => Self::Events,
+            What::Subscribed { .. }
+            | What::Unsubscribed { .. }
+            | What::Panicked { .. }
+            | What::Pushed { .. } => Self::Events,
             What::Status(_) => Self::Status,
             What::Configured { .. }
             | What::Wanted
@@ -94,6 +97,7 @@ impl Kind {
             | What::ShutdownCalled
             | What::ShutdownReturned
             | What::Skipped { .. }
+            | What::Behaves { .. }
             | What::Remaining { .. } => Self::App,
             What::Dialed { .. } | What::Released { .. } => Self::Sockets,
             What::Gateway { seen, .. } => Self::of_seen(seen),
@@ -289,6 +293,8 @@ impl Teller {
                 self.subscribers.insert(*subscription, *consumer);
                 (Column::Consumer(*consumer), Glyph::Dot)
             }
+            What::Panicked { subscription } => (self.subscriber(*subscription), Glyph::Cross),
+            What::Behaves { consumer, .. } => (Column::Consumer(*consumer), Glyph::Dot),
             What::Unsubscribed { subscription } => (self.subscriber(*subscription), Glyph::Ring),
             What::Pushed { subscription, item } => self.pushed(index, *subscription, *item),
             What::Status(status) => {
@@ -399,7 +405,7 @@ impl Teller {
                 self.arrow((index, Column::Client), (index, column), Message::Control);
                 Glyph::Dot
             }
-            Seen::Hello { connection } => {
+            Seen::Hello { connection, .. } => {
                 self.network.hello(gateway, *connection, index);
                 Glyph::Dot
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
+use crate::consumer::Manner;
 use crate::gateway::{Misbehave, Order, RestartMode};
 use crate::pipe::Direction;
 
@@ -23,10 +24,28 @@ pub enum Action {
         /// The deadline.
         timeout_ms: u64,
     },
+    /// A consumer calls a method and drops the future of the call.
+    AbandonRequest {
+        /// Which consumer.
+        consumer: u8,
+        /// The gateway model's name of the method.
+        method: String,
+        /// The deadline.
+        timeout_ms: u64,
+        /// After how many polls, if it has not ended by then.
+        polls: u32,
+    },
     /// A consumer drops its oldest request that has not ended.
     DropRequest {
         /// Which consumer.
         consumer: u8,
+    },
+    /// A consumer behaves differently from now on.
+    Behave {
+        /// Which consumer.
+        consumer: u8,
+        /// How.
+        manner: Manner,
     },
     /// A consumer subscribes.
     Subscribe {
@@ -45,12 +64,26 @@ pub enum Action {
         /// Which token.
         token: String,
     },
+    /// The app applies a config and drops the future of doing so; the config counts all the same.
+    AbandonConfigure {
+        /// Which gateway.
+        gateway: u8,
+        /// Which token.
+        token: String,
+        /// After how many polls, at least one.
+        polls: u32,
+    },
     /// The app says that the network is back.
     Wake {},
     /// The app says that the reason for a pause is gone.
     Resume {},
     /// The app shuts the client down.
     Shutdown {},
+    /// The app begins to shut the client down and drops the future of doing so; the shutdown goes on.
+    AbandonShutdown {
+        /// After how many polls, at least one.
+        polls: u32,
+    },
     /// A gateway pushes an event to everybody.
     Emit {
         /// Which gateway.
@@ -291,13 +324,17 @@ impl Action {
             Self::Suspend { .. } => Fault::Suspend,
             Self::Connect {}
             | Self::Request { .. }
+            | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
+            | Self::Behave { .. }
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::AbandonConfigure { .. }
             | Self::Wake {}
             | Self::Resume {}
             | Self::Shutdown {}
+            | Self::AbandonShutdown { .. }
             | Self::Emit { .. }
             | Self::Start { .. }
             | Self::ApprovePairing { .. } => return None,
@@ -310,13 +347,17 @@ impl Action {
         match self {
             Self::Connect {}
             | Self::Request { .. }
+            | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
+            | Self::Behave { .. }
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::AbandonConfigure { .. }
             | Self::Wake {}
             | Self::Resume {}
-            | Self::Shutdown {} => Actor::App,
+            | Self::Shutdown {}
+            | Self::AbandonShutdown { .. } => Actor::App,
             Self::Emit { .. }
             | Self::Restart { .. }
             | Self::Stop { .. }
@@ -352,6 +393,7 @@ impl Action {
     pub fn gateway(&self) -> Option<u8> {
         match self {
             Self::Configure { gateway, .. }
+            | Self::AbandonConfigure { gateway, .. }
             | Self::Emit { gateway, .. }
             | Self::Restart { gateway, .. }
             | Self::Stop { gateway }
@@ -378,14 +420,17 @@ impl Action {
             | Self::IgnoreCloses { gateway, .. }
             | Self::LateCloses { gateway, .. }
             | Self::Bytes { gateway, .. } => Some(*gateway),
+            Self::Behave { manner, .. } => manner.gateway(),
             Self::Connect {}
             | Self::Request { .. }
+            | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Wake {}
             | Self::Resume {}
             | Self::Shutdown {}
+            | Self::AbandonShutdown { .. }
             | Self::Suspend { .. } => None,
         }
     }
@@ -417,13 +462,17 @@ impl Action {
             Self::Misbehave { .. }
             | Self::Connect {}
             | Self::Request { .. }
+            | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
+            | Self::Behave { .. }
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::AbandonConfigure { .. }
             | Self::Wake {}
             | Self::Resume {}
             | Self::Shutdown {}
+            | Self::AbandonShutdown { .. }
             | Self::Emit { .. }
             | Self::Stop { .. }
             | Self::Start { .. }
@@ -462,13 +511,17 @@ impl Action {
             Self::Misbehave { how, .. } => Order::Misbehave(how.clone()),
             Self::Connect {}
             | Self::Request { .. }
+            | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
+            | Self::Behave { .. }
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::AbandonConfigure { .. }
             | Self::Wake {}
             | Self::Resume {}
             | Self::Shutdown {}
+            | Self::AbandonShutdown { .. }
             | Self::Partition { .. }
             | Self::Lose { .. }
             | Self::HalfOpen { .. }
@@ -485,5 +538,19 @@ impl Action {
             | Self::Suspend { .. } => return None,
         };
         self.gateway().map(|gateway| (gateway, order))
+    }
+}
+
+impl Action {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::AbandonConfigure { polls: 0, .. } | Self::AbandonShutdown { polls: 0 } => {
+                Err("what is never polled does nothing: polls must be at least 1")
+            }
+            Self::Behave { manner: Manner::Slow { every_ms: 0 }, .. } => {
+                Err("a slow consumer takes its time: every_ms must be at least 1")
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -154,6 +154,36 @@ pub enum PlanError {
 }
 
 impl Plan {
+    /// A plan in which nothing happens yet: default parameters, 60 seconds, and `seed` for what a run draws.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { version: VERSION, seed, params: Params::default(), steps: Vec::new() }
+    }
+
+    /// The plan with one more step. Steps may be added in any order; of those at the same time, what is added first
+    /// happens first.
+    #[must_use]
+    pub fn at(mut self, at_ms: u64, action: Action) -> Self {
+        let is_later = |step: &Step| step.when.at_ms().is_some_and(|other| other > at_ms);
+        let index = self.steps.iter().position(is_later).unwrap_or(self.steps.len());
+        self.steps.insert(index, Step::at(at_ms, action));
+        self
+    }
+
+    /// The plan with one more step, some time after a milestone; it needs the parameter `calm_ms`.
+    #[must_use]
+    pub fn after(mut self, after: Milestone, plus_ms: u64, action: Action) -> Self {
+        self.steps.push(Step::after(after, plus_ms, action));
+        self
+    }
+
+    /// The plan with other parameters.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Params)) -> Self {
+        change(&mut self.params);
+        self
+    }
+
     /// Reads a plan and checks it.
     ///
     /// # Errors
@@ -188,6 +218,7 @@ impl Plan {
                 }
                 last = at_ms;
             }
+            step.action.check().map_err(|why| error(why.to_owned()))?;
             self.check_time(step).map_err(error)?;
             if step.action.gateway().is_some_and(|gateway| gateway >= GATEWAYS) {
                 return Err(error(format!("there are only {GATEWAYS} gateways, numbered from 0")));

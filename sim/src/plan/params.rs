@@ -35,6 +35,8 @@ pub struct Params {
     pub store_ms: u64,
     /// How many of a hundred reads and writes of the token store fail.
     pub store_fails_percent: u64,
+    /// How many items wait for a subscriber, at most.
+    pub subscription_items: u64,
     /// Whether devices are paired only when the plan says so.
     pub pairing_by_order: bool,
     /// The longest wait that the client grants a gateway that asks for one.
@@ -62,6 +64,7 @@ impl Default for Params {
             device: false,
             store_ms: 0,
             store_fails_percent: 0,
+            subscription_items: 1_024,
             pairing_by_order: false,
             retry_after_max_ms: 8_000,
             calm_ms: None,
@@ -80,6 +83,7 @@ impl Params {
         options.challenge_timeout = stage;
         options.hello_timeout = stage;
         options.close_grace = Duration::from_millis(self.close_grace_ms);
+        options.subscription_items = usize::try_from(self.subscription_items).unwrap_or(usize::MAX);
         options.backoff.initial = Duration::from_millis(self.backoff_ms);
         options.backoff.cap = Duration::from_millis(self.backoff_cap_ms);
         options.backoff.retry_after_max = Duration::from_millis(self.retry_after_max_ms);
@@ -114,6 +118,9 @@ impl Params {
         }
         if self.calm_ms.is_some_and(|calm_ms| calm_ms > self.end_ms) {
             return error("calm_ms", "must not be after the end of the run");
+        }
+        if self.subscription_items < 4 {
+            return error("subscription_items", "must be at least 4, the fewest that a client keeps");
         }
         if self.options().validate().is_err() {
             return error(

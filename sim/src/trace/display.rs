@@ -36,6 +36,13 @@ impl fmt::Display for What {
                 write!(f, "consumer {consumer} opens subscription {subscription}")
             }
             Self::Unsubscribed { subscription } => write!(f, "subscription {subscription} is dropped"),
+            Self::Panicked { subscription } => write!(f, "the reader of subscription {subscription} panics"),
+            Self::Behaves { consumer, prompt: true } => {
+                write!(f, "consumer {consumer} reads at once from now on")
+            }
+            Self::Behaves { consumer, prompt: false } => {
+                write!(f, "consumer {consumer} is slow, stuck or about to panic from now on")
+            }
             Self::Pushed { subscription, item } => write!(f, "subscription {subscription} gets {item}"),
             Self::Status(status) => write!(f, "is {status:?}"),
             Self::Configured { gateway, token, changed: true } => {
@@ -68,13 +75,17 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted { connection } => write!(f, "accepts connection {connection}"),
-            Self::Connect { connection, token: Some(token) } => {
-                write!(f, "connection {connection} presents {token}")
+            Self::Connect { connection, token, device_token } => {
+                write!(f, "connection {connection} presents {}", token.as_deref().unwrap_or("no token"))?;
+                match device_token {
+                    Some(device_token) => write!(f, " and device token {device_token}"),
+                    None => Ok(()),
+                }
             }
-            Self::Connect { connection, token: None } => {
-                write!(f, "connection {connection} presents no token")
+            Self::Hello { connection, issued: None } => write!(f, "says hello to connection {connection}"),
+            Self::Hello { connection, issued: Some(token) } => {
+                write!(f, "says hello to connection {connection} and issues device token {token}")
             }
-            Self::Hello { connection } => write!(f, "says hello to connection {connection}"),
             Self::Refused { connection, code } => write!(f, "refuses connection {connection}: {code}"),
             Self::Request { connection, request } => {
                 write!(f, "receives request {request} on connection {connection}")

@@ -72,6 +72,12 @@ pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
         What::Remaining { sockets, timers, requests } => {
             code.tag(18).number(u64::from(*sockets)).number(u64::from(*timers)).number(u64::from(*requests));
         }
+        What::Panicked { subscription } => {
+            code.tag(20).number(u64::from(*subscription));
+        }
+        What::Behaves { consumer, prompt } => {
+            code.tag(21).tag(*consumer).tag(u8::from(*prompt));
+        }
         What::Skipped { step } => {
             code.tag(19).number(u64::from(*step));
         }
@@ -94,10 +100,14 @@ fn encode_item(item: Item, code: &mut Encoder<'_>) {
 fn encode_seen(seen: &Seen, code: &mut Encoder<'_>) {
     match seen {
         Seen::Accepted { connection } => code.tag(0).number(u64::from(*connection)),
-        Seen::Connect { connection, token } => {
-            code.tag(1).number(u64::from(*connection)).text(token.as_deref().unwrap_or_default())
+        Seen::Connect { connection, token, device_token } => code
+            .tag(1)
+            .number(u64::from(*connection))
+            .text(token.as_deref().unwrap_or_default())
+            .text(device_token.as_deref().unwrap_or_default()),
+        Seen::Hello { connection, issued } => {
+            code.tag(2).number(u64::from(*connection)).text(issued.as_deref().unwrap_or_default())
         }
-        Seen::Hello { connection } => code.tag(2).number(u64::from(*connection)),
         Seen::Refused { connection, code: why } => code.tag(3).number(u64::from(*connection)).text(why),
         Seen::Request { connection, request } => {
             code.tag(4).number(u64::from(*connection)).number(u64::from(*request))

@@ -26,6 +26,8 @@ impl What {
             | Self::RequestDropped { .. }
             | Self::Subscribed { .. }
             | Self::Unsubscribed { .. }
+            | Self::Panicked { .. }
+            | Self::Behaves { .. }
             | Self::Pushed { .. }
             | Self::Configured { .. }
             | Self::Wanted

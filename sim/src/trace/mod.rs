@@ -65,6 +65,18 @@ pub enum What {
         /// Its number.
         subscription: u32,
     },
+    /// A consumer panicked while it handled an item, and took the subscription with it.
+    Panicked {
+        /// The subscription.
+        subscription: u32,
+    },
+    /// A consumer behaves differently in the subscriptions that it opens from now on.
+    Behaves {
+        /// The consumer.
+        consumer: u8,
+        /// Whether it reads every item at once.
+        prompt: bool,
+    },
     /// A subscriber read an item.
     Pushed {
         /// The subscription.
@@ -158,11 +170,15 @@ pub enum Seen {
         connection: u32,
         /// The shared token it presented.
         token: Option<Arc<str>>,
+        /// The device token it presented.
+        device_token: Option<Arc<str>>,
     },
     /// Hello was sent.
     Hello {
         /// The connection.
         connection: u32,
+        /// The device token in it.
+        issued: Option<Arc<str>>,
     },
     /// A connect was refused.
     Refused {

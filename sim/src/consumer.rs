@@ -1,0 +1,111 @@
+//! How consumers behave, as data of a plan: slow, stuck, panicking, and acting where they stand.
+
+use serde::{Deserialize, Serialize};
+
+/// A consumer's way with what it is given. It holds for the subscriptions that the consumer opens afterwards, until
+/// its next `behave` step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Manner {
+    /// Reads every item at once.
+    #[default]
+    Prompt,
+    /// Reads one item and then none for a while.
+    Slow {
+        /// The time between two items.
+        every_ms: u64,
+    },
+    /// Subscribes and never reads.
+    Stuck,
+    /// Panics while it handles an item, in its own task.
+    Panics {
+        /// The number of the item, from 1.
+        item: u32,
+    },
+    /// Acts while it handles an item, in the task that got it.
+    ActsOnItem {
+        /// The number of the item, from 1.
+        item: u32,
+        /// What it does.
+        then: Deed,
+    },
+    /// Acts at the end of its next request, in the task that got the answer.
+    ActsOnEnd {
+        /// What it does.
+        then: Deed,
+    },
+}
+
+/// What a consumer does in the middle of something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Deed {
+    /// Subscribes once more; the new subscription is read at once.
+    Subscribe,
+    /// Drops the subscription whose item it handles; at the end of a request, its oldest one.
+    Unsubscribe,
+    /// Calls the method `health`.
+    Request {
+        /// The deadline.
+        timeout_ms: u64,
+    },
+    /// Applies a config.
+    Configure {
+        /// Which gateway.
+        gateway: u8,
+        /// Which token.
+        token: String,
+    },
+    /// Shuts the client down.
+    Shutdown,
+}
+
+impl Manner {
+    /// Whether its subscriptions are read as soon as there is an item, for as long as they last.
+    #[must_use]
+    pub const fn is_prompt(&self) -> bool {
+        match self {
+            Self::Prompt | Self::ActsOnItem { .. } | Self::ActsOnEnd { .. } => true,
+            Self::Slow { .. } | Self::Stuck | Self::Panics { .. } => false,
+        }
+    }
+
+    /// What it does when it is given its `item`th item.
+    pub(crate) fn reaction(&self, item: u32) -> Reaction<'_> {
+        match self {
+            Self::Panics { item: at } if *at == item => Reaction::Panic,
+            Self::ActsOnItem { item: at, then } if *at == item => Reaction::Act(then),
+            Self::Prompt
+            | Self::Slow { .. }
+            | Self::Stuck
+            | Self::Panics { .. }
+            | Self::ActsOnItem { .. }
+            | Self::ActsOnEnd { .. } => Reaction::Read,
+        }
+    }
+
+    /// The gateway it concerns, if it concerns one.
+    #[must_use]
+    pub const fn gateway(&self) -> Option<u8> {
+        match self {
+            Self::ActsOnItem { then: Deed::Configure { gateway, .. }, .. }
+            | Self::ActsOnEnd { then: Deed::Configure { gateway, .. } } => Some(*gateway),
+            Self::Prompt
+            | Self::Slow { .. }
+            | Self::Stuck
+            | Self::Panics { .. }
+            | Self::ActsOnItem { .. }
+            | Self::ActsOnEnd { .. } => None,
+        }
+    }
+}
+
+/// What follows an item.
+pub(crate) enum Reaction<'m> {
+    /// The next one is read.
+    Read,
+    /// The consumer panics.
+    Panic,
+    /// The consumer acts, and then reads on.
+    Act(&'m Deed),
+}

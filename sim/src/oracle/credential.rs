@@ -1,0 +1,295 @@
+//! `right_credential`: what is presented is what is configured, or was issued by that very gateway.
+//!
+//! That no secret reaches a log is judged where logs are kept, in [`explore`](crate::explore).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use onesocket::core::Instant;
+
+use super::{Invariant, Oracle};
+use crate::plan::Plan;
+use crate::trace::{Record, Seen, What};
+
+/// A shared token and a device token, as presented together.
+type Pair = (Option<Arc<str>>, Option<Arc<str>>);
+
+/// Looks at every connect.
+///
+/// A shared token must be the one of the config in force, or of one that was when the socket was accepted. A device
+/// token must have been issued by the gateway it is presented to, and comes beside a shared token only as the one
+/// retry after that was refused (protocol 7.10). What a gateway refused as wrong is not presented to it again before
+/// somebody acts.
+pub(super) struct RightCredential {
+    /// Whether what was refused may turn up again, because the store may fail to forget it.
+    forgetful: bool,
+    /// How soon after a connect a refusal must be sent for the client to get it while it waits.
+    in_time: Duration,
+    /// Faults that go on.
+    lasting: u32,
+    /// Every config so far, with the time it came into force.
+    configs: Vec<(Instant, u8, Arc<str>)>,
+    accepted: BTreeMap<(u8, u32), Instant>,
+    issued: BTreeMap<u8, BTreeSet<Arc<str>>>,
+    presented: BTreeMap<(u8, u32), (Instant, Pair)>,
+    refused: BTreeSet<(u8, Pair)>,
+    /// Device tokens that a gateway called wrong, until it issues them again.
+    dead: BTreeSet<(u8, Arc<str>)>,
+    retry: Retry,
+    /// When a retry that was due ceased to be: what was under way then may still arrive.
+    lapsed: Option<Instant>,
+}
+
+/// Where the retry with a device token stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retry {
+    /// Nothing was refused.
+    Unneeded,
+    /// A shared token was refused.
+    Due,
+    /// A device token was presented beside a shared one.
+    Used,
+}
+
+impl RightCredential {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            forgetful: plan.params.store_fails_percent > 0,
+            in_time: in_time(plan),
+            lasting: 0,
+            configs: vec![(Instant::ZERO, 0, Arc::from(Plan::FIRST_TOKEN))],
+            accepted: BTreeMap::new(),
+            issued: BTreeMap::new(),
+            presented: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            dead: BTreeSet::new(),
+            retry: Retry::Unneeded,
+            lapsed: None,
+        }
+    }
+
+    /// Whether `token` is of a config for `gateway` that was in force at `since` or later.
+    fn is_configured(&self, gateway: u8, token: &Arc<str>, since: Instant) -> bool {
+        for (from, of, configured) in self.configs.iter().rev() {
+            if *of == gateway && configured == token {
+                return true;
+            }
+            if *from < since {
+                return false;
+            }
+        }
+        false
+    }
+
+    fn is_issued(&self, gateway: u8, token: &Arc<str>) -> bool {
+        self.issued.get(&gateway).is_some_and(|issued| issued.contains(token))
+    }
+
+    fn connect(&mut self, gateway: u8, connection: u32, pair: Pair, at: Instant) -> Result<(), String> {
+        self.judge(gateway, connection, &pair)
+            .map_err(|what| format!("connection {connection} of gateway {gateway} presents {what}"))?;
+        self.presented.insert((gateway, connection), (at, pair));
+        Ok(())
+    }
+
+    fn judge(&mut self, gateway: u8, connection: u32, pair: &Pair) -> Result<(), String> {
+        let since = self.accepted.get(&(gateway, connection)).copied().unwrap_or_default();
+        let (token, device) = pair;
+        if let Some(token) = token {
+            // A client without a shared token presents its device token as both (protocol 6.3d).
+            let doubled = device.as_ref() == Some(token);
+            if !doubled && !self.is_configured(gateway, token, since) {
+                return Err(format!("{token}, which no config in force names"));
+            }
+        }
+        if let Some(device) = device {
+            if !self.is_issued(gateway, device) {
+                return Err(format!("device token {device}, which this gateway never issued"));
+            }
+            if !self.forgetful && self.dead.contains(&(gateway, Arc::clone(device))) {
+                return Err(format!("device token {device}, which was refused before"));
+            }
+            let beside = token.as_ref().is_some_and(|token| token != device);
+            if beside && !self.take_retry(since) {
+                return Err("a device token beside a shared one that was not refused just before".to_owned());
+            }
+        }
+        if self.refused.contains(&(gateway, pair.clone())) {
+            return Err("again what was refused, and nobody acted".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Uses the retry up on a connection accepted at `since`; false if there is none.
+    fn take_retry(&mut self, since: Instant) -> bool {
+        if self.lapsed.take().is_some_and(|lapsed| since <= lapsed) {
+            return true;
+        }
+        std::mem::replace(&mut self.retry, Retry::Used) == Retry::Due
+    }
+
+    fn refused(&mut self, gateway: u8, connection: u32, code: &str, at: Instant) {
+        let Some((presented, pair)) = self.presented.remove(&(gateway, connection)) else { return };
+        if code == "AUTH_TOKEN_MISMATCH" && self.retry == Retry::Unneeded {
+            self.retry = Retry::Due;
+        }
+        if self.lasting > 0 || at > presented + self.in_time {
+            // The client may never hear of it.
+            return;
+        }
+        match code {
+            "AUTH_TOKEN_MISMATCH" => {
+                self.refused.insert((gateway, pair));
+            }
+            "AUTH_DEVICE_TOKEN_MISMATCH" => {
+                self.dead.extend(pair.1.clone().map(|token| (gateway, token)));
+                self.refused.insert((gateway, pair));
+            }
+            // Not about the credential, or not for ever: a gateway that starts, or wants a pause.
+            _ => {}
+        }
+    }
+
+    /// Something new begins, with a budget of its own.
+    fn forgive(&mut self, at: Instant) {
+        self.refused.clear();
+        if std::mem::replace(&mut self.retry, Retry::Unneeded) == Retry::Due {
+            self.lapsed = Some(at);
+        }
+    }
+}
+
+/// Messages may come in pieces and wait for the ticks of a network.
+fn in_time(plan: &Plan) -> Duration {
+    let travel =
+        Duration::from_micros(plan.params.latency_max_us.max(1_000)) * 8 + Duration::from_millis(200);
+    Duration::from_millis(plan.params.stage_ms).saturating_sub(travel)
+}
+
+impl Oracle for RightCredential {
+    fn invariant(&self) -> Invariant {
+        Invariant::RightCredential
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        match &record.what {
+            What::Configured { gateway, token, changed: true } => {
+                self.configs.push((record.at, *gateway, Arc::clone(token)));
+                self.forgive(record.at);
+            }
+            // Somebody acted: what was refused may be right by now.
+            What::Resumed => self.refused.clear(),
+            // A refusal may be lost, and the credential is presented once more.
+            What::Fault { fault, .. } => {
+                self.lasting += u32::from(fault.lasts());
+                self.refused.clear();
+                self.dead.clear();
+            }
+            What::Healed { .. } => self.lasting -= 1,
+            // A gateway that deviates may say anything, also that the stored token should be tried.
+            What::Gateway { seen: Seen::Misbehaved { .. }, .. } => {
+                self.refused.clear();
+                self.dead.clear();
+                self.retry = Retry::Due;
+            }
+            What::Gateway { gateway, seen: Seen::Accepted { connection } } => {
+                self.accepted.insert((*gateway, *connection), record.at);
+            }
+            What::Gateway { gateway, seen: Seen::Connect { connection, token, device_token } } => {
+                return self.connect(*gateway, *connection, (token.clone(), device_token.clone()), record.at);
+            }
+            What::Gateway { gateway, seen: Seen::Hello { issued, .. } } => {
+                if let Some(token) = issued {
+                    self.dead.remove(&(*gateway, Arc::clone(token)));
+                    self.issued.entry(*gateway).or_default().insert(Arc::clone(token));
+                }
+                self.forgive(record.at);
+            }
+            What::Gateway { gateway, seen: Seen::Refused { connection, code } } => {
+                self.refused(*gateway, *connection, code, record.at);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::first_broken;
+    use super::*;
+
+    fn configured(token: &str) -> What {
+        What::Configured { gateway: 0, token: Arc::from(token), changed: true }
+    }
+
+    fn at_gateway(gateway: u8, seen: Seen) -> What {
+        What::Gateway { gateway, seen }
+    }
+
+    fn accepted(connection: u32) -> What {
+        at_gateway(0, Seen::Accepted { connection })
+    }
+
+    fn connect(connection: u32, token: &str, device: Option<&str>) -> What {
+        let device_token = device.map(Arc::from);
+        at_gateway(0, Seen::Connect { connection, token: Some(Arc::from(token)), device_token })
+    }
+
+    fn hello(gateway: u8, connection: u32, issued: &str) -> What {
+        at_gateway(gateway, Seen::Hello { connection, issued: Some(Arc::from(issued)) })
+    }
+
+    fn refused(connection: u32, code: &'static str) -> What {
+        at_gateway(0, Seen::Refused { connection, code: code.into() })
+    }
+
+    /// One record every 100 ms.
+    fn broken(history: &[What]) -> Option<usize> {
+        let history = (0..).map(|number| number * 100).zip(history.iter().cloned());
+        first_broken(&mut RightCredential::new(&Plan::new(1)), history)
+    }
+
+    #[test]
+    fn the_old_token_is_never_presented_after_a_change() {
+        let change = [accepted(1), configured("new"), accepted(2)];
+        assert_eq!(broken(&[&change[..], &[connect(1, "token-0", None)]].concat()), None);
+        assert_eq!(broken(&[&change[..], &[connect(2, "token-0", None)]].concat()), Some(3));
+        assert_eq!(broken(&[&change[..], &[connect(2, "new", None)]].concat()), None);
+    }
+
+    #[test]
+    fn a_device_token_belongs_to_one_gateway_and_is_for_one_retry() {
+        let begin = |issuer| {
+            [
+                accepted(1),
+                connect(1, "token-0", None),
+                hello(issuer, 1, "issued"),
+                accepted(2),
+                connect(2, "token-0", None),
+                refused(2, "AUTH_TOKEN_MISMATCH"),
+                accepted(3),
+                connect(3, "token-0", Some("issued")),
+            ]
+        };
+        assert_eq!(broken(&begin(0)), None);
+        assert_eq!(broken(&begin(1)), Some(7));
+        let unasked = [accepted(1), hello(0, 1, "issued"), connect(1, "token-0", Some("issued"))];
+        assert_eq!(broken(&unasked), Some(2));
+        let again =
+            [refused(3, "AUTH_DEVICE_TOKEN_MISMATCH"), accepted(4), connect(4, "token-0", Some("issued"))];
+        assert_eq!(broken(&[&begin(0)[..], &again[..]].concat()), Some(10));
+    }
+
+    #[test]
+    fn a_refused_token_waits_for_somebody_to_act() {
+        let begin =
+            [accepted(1), connect(1, "token-0", None), refused(1, "AUTH_TOKEN_MISMATCH"), accepted(2)];
+        let again = [connect(2, "token-0", None)];
+        assert_eq!(broken(&[&begin[..], &again[..]].concat()), Some(4));
+        assert_eq!(broken(&[&begin[..], &[What::Resumed], &again[..]].concat()), None);
+        let startup = [accepted(1), connect(1, "token-0", None), refused(1, "startup"), accepted(2)];
+        assert_eq!(broken(&[&startup[..], &again[..]].concat()), None);
+    }
+}
