@@ -108,8 +108,14 @@ pub(crate) fn broken() -> Drawn {
         (60, What::Dialed { socket: 1, gateway: 0 }),
         (61, What::Gateway { gateway: 0, seen: Seen::Accepted { connection } }),
         (62, What::Status(StatusKind::Handshaking)),
-        (63, What::Gateway { gateway: 0, seen: Seen::Connect { connection, token: Some(token) } }),
-        (64, What::Gateway { gateway: 0, seen: Seen::Hello { connection } }),
+        (
+            63,
+            What::Gateway {
+                gateway: 0,
+                seen: Seen::Connect { connection, token: Some(token), device_token: None },
+            },
+        ),
+        (64, What::Gateway { gateway: 0, seen: Seen::Hello { connection, issued: None } }),
         (65, What::Status(StatusKind::Ready)),
         (65, What::Pushed { subscription: 1, item: Item::Snapshot { epoch: 1 } }),
         (70, What::Gateway { gateway: 0, seen: Seen::EventSent { connection, seq: 1 } }),
