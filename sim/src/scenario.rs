@@ -101,8 +101,9 @@ fn report(plan: &Plan, tier: &str, finished: &Finished) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::catch_unwind;
+
     use super::*;
-    use crate::panics;
     use crate::plan::Action;
 
     fn plan() -> Plan {
@@ -112,7 +113,8 @@ mod tests {
     #[test]
     fn what_an_app_asserts_and_does_not_finish_fails_its_check() {
         let text = |app: fn(Client) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-            panics::watch(|| check_app(&plan(), app)).1
+            let panic = catch_unwind(|| check_app(&plan(), app)).err()?;
+            panic.downcast_ref::<String>().cloned()
         };
         assert_eq!(text(|client| Box::pin(async move { drop(client.ready().await) })), None);
         let wrong = text(|_| Box::pin(async { panic!("this app is wrong") })).expect("a panic");
