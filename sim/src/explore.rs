@@ -1,6 +1,6 @@
 //! Many seeds: run, judge, count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,8 +14,9 @@ use crate::generate;
 use crate::marks::{Coverage, Mark};
 use crate::oracle::{Invariant, Violation};
 use crate::panics;
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::run::{Finished, Tier};
+use crate::trace::StatusKind;
 
 /// Every how many seeds a run is made twice and its digests are compared.
 const CHECK_EVERY: u64 = 64;
@@ -33,6 +34,8 @@ pub struct Exploration {
     pub jobs: usize,
     /// After how many violations to stop.
     pub violations_max: usize,
+    /// Whether every run is made twice; otherwise a sample of them is.
+    pub check: bool,
 }
 
 /// A seed that broke an invariant.
@@ -69,7 +72,16 @@ pub struct Explored {
 #[derive(Debug, Default)]
 pub struct Progress {
     runs: AtomicU64,
+    simulated_us: AtomicU64,
+    reached: Mutex<Reached>,
     stop: AtomicBool,
+}
+
+/// What some run reached, across all threads.
+#[derive(Debug, Default)]
+struct Reached {
+    pairs: BTreeSet<(Fault, StatusKind)>,
+    marks: BTreeSet<Mark>,
 }
 
 impl Progress {
@@ -79,10 +91,42 @@ impl Progress {
         self.runs.load(Ordering::Relaxed)
     }
 
+    /// Simulated time so far.
+    #[must_use]
+    pub fn simulated(&self) -> Duration {
+        Duration::from_micros(self.simulated_us.load(Ordering::Relaxed))
+    }
+
+    /// Pairs of a fault and the state it met that were reached so far, and marks.
+    #[must_use]
+    pub fn reached(&self) -> (usize, usize) {
+        let reached = self.reached.lock().expect("workers do not panic");
+        (reached.pairs.len(), reached.marks.len())
+    }
+
+    /// Takes note of a run, which left its thread with this coverage.
+    fn note(&self, simulated: Duration, known: (usize, usize), coverage: &Coverage) {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(simulated.as_micros()).unwrap_or(u64::MAX);
+        self.simulated_us.fetch_add(micros, Ordering::Relaxed);
+        // Most runs reach nothing that their thread has not seen, and need no lock.
+        if known != sizes(coverage) {
+            let mut reached = self.reached.lock().expect("workers do not panic");
+            reached.pairs.extend(coverage.faults.keys());
+            reached
+                .marks
+                .extend(coverage.marks.iter().filter(|(_, count)| **count > 0).map(|(mark, _)| mark));
+        }
+    }
+
     /// Stops the exploration after the runs that are going on.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+}
+
+fn sizes(coverage: &Coverage) -> (usize, usize) {
+    (coverage.faults.len(), coverage.marks.len())
 }
 
 /// Runs a plan and turns a panic into a violation: assertions of the core and the harness are
@@ -135,8 +179,9 @@ fn work(exploration: &Exploration, progress: &Progress, next: &AtomicU64, starte
         if !exploration.seeds.contains(&seed) || explored.found.len() >= exploration.violations_max {
             break;
         }
-        explored.add(seed, exploration.tier);
-        progress.runs.fetch_add(1, Ordering::Relaxed);
+        let (known, simulated) = (sizes(&explored.coverage), explored.simulated);
+        explored.add(seed, exploration);
+        progress.note(explored.simulated - simulated, known, &explored.coverage);
     }
     explored
 }
@@ -155,7 +200,8 @@ impl Explored {
         }
     }
 
-    fn add(&mut self, seed: u64, tier: Tier) {
+    fn add(&mut self, seed: u64, exploration: &Exploration) {
+        let tier = exploration.tier;
         let plan = generate::plan(seed);
         let finished = run_judged(tier, &plan);
         self.runs += 1;
@@ -163,7 +209,9 @@ impl Explored {
         self.events += finished.records.len() as u64;
         self.coverage.add(&finished.records);
         self.digest = self.digest.wrapping_add(seeded_digest(seed, finished.digest));
-        let violation = finished.violation.or_else(|| differs(tier, seed, &plan, finished.digest));
+        let checked = exploration.check || seed.is_multiple_of(CHECK_EVERY);
+        let differs = || if checked { differs(tier, &plan, finished.digest) } else { None };
+        let violation = finished.violation.or_else(differs);
         if let Some(violation) = violation {
             self.found.push(Found { seed, violation });
         }
@@ -181,7 +229,7 @@ impl Explored {
     /// The contract's JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let names = |(fault, count): (crate::plan::Fault, u64)| (fault.name(), count);
+        let names = |(fault, count): (Fault, u64)| (fault.name(), count);
         let json = ExploredJson {
             tier: self.tier.name(),
             runs: self.runs,
@@ -208,11 +256,8 @@ fn seeded_digest(seed: u64, digest: u64) -> u64 {
     xxh3_64(&bytes)
 }
 
-/// Makes a sample of runs twice: the same plan must give the same digest.
-fn differs(tier: Tier, seed: u64, plan: &Plan, digest: u64) -> Option<Violation> {
-    if !seed.is_multiple_of(CHECK_EVERY) {
-        return None;
-    }
+/// Runs again: the same plan must give the same digest.
+fn differs(tier: Tier, plan: &Plan, digest: u64) -> Option<Violation> {
     let again = run_judged(tier, plan);
     (again.digest != digest).then(|| Violation {
         invariant: Invariant::Deterministic,

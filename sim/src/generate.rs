@@ -4,7 +4,7 @@
 //! of everything averages out. Then come weighted steps that make sense at their time, then a heal,
 //! a last word of the app, and a quiet tail longer than the longest wait.
 
-use crate::plan::{Action, Fault, GATEWAYS, Params, Plan, Step, VERSION};
+use crate::plan::{Action, Fault, GATEWAYS, Params, Plan, Step};
 use crate::random::Stream;
 
 /// Consumers of a run.
@@ -39,7 +39,7 @@ pub fn plan(seed: u64) -> Plan {
     generator.pounce(&mut Stream::new(seed, "pounce"));
     generator.last_word(&mut Stream::new(seed, "last word"));
     generator.steps.sort_by_key(|step| step.at_ms);
-    Plan { version: VERSION, seed, params: generator.params, steps: generator.steps }
+    Plan::new(seed, generator.params, generator.steps)
 }
 
 fn params(draw: &mut Stream) -> Params {

@@ -19,6 +19,8 @@
 //!   cannot disagree, and a mistake in it would cancel out.
 //! - [`trace`] holds what happened, in words that fit any client; [`oracle`] judges it and knows nothing else;
 //!   [`marks`] counts what was reached.
+//! - [`scenario`] says what a plan under `scenarios/` expects; [`shrink`] makes a plan that breaks something small,
+//!   and [`compare`] finds where two runs part.
 //! - [`explore`] runs many seeds; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
 //!   TCP.
 //!
@@ -30,6 +32,7 @@
 //! - No panic is lost: the runtimes swallow those of tasks, and [`panics`] sees them all the same.
 
 pub mod book;
+pub mod compare;
 mod director;
 pub mod explore;
 pub mod gateway;
@@ -45,6 +48,8 @@ pub mod pipe;
 pub mod plan;
 pub mod random;
 pub mod run;
+pub mod scenario;
+pub mod shrink;
 pub mod standin;
 pub mod stream;
 mod token_store;

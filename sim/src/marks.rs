@@ -101,6 +101,12 @@ impl Mark {
         Self::GaveUp,
     ];
 
+    /// The mark of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mark| mark.name() == name)
+    }
+
     /// The name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -10,6 +10,9 @@ use onesocket::core::config::Options;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::run::Tier;
+use crate::scenario::Expectation;
+
 /// The version of the plan format. A plan of another version is refused, never guessed at.
 pub const VERSION: u32 = 1;
 /// Gateways of a run.
@@ -23,6 +26,18 @@ pub struct Plan {
     pub version: u32,
     /// What the run still draws from while it goes on: latencies, jitter, ids, tie order.
     pub seed: u64,
+    /// The situation, in a sentence, if the plan was written or kept for one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// The tiers it is for; all of them if none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<Tier>,
+    /// What a run must have seen, or it never was in its situation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<Expectation>,
+    /// What a run must not have seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbid: Vec<Expectation>,
     /// What stays the same during the run.
     pub params: Params,
     /// What happens, in order of time.
@@ -374,6 +389,27 @@ pub enum PlanError {
 }
 
 impl Plan {
+    /// A plan of today's version that is for every tier and expects nothing.
+    #[must_use]
+    pub fn new(seed: u64, params: Params, steps: Vec<Step>) -> Self {
+        Self {
+            version: VERSION,
+            seed,
+            about: String::new(),
+            tiers: Vec::new(),
+            expect: Vec::new(),
+            forbid: Vec::new(),
+            params,
+            steps,
+        }
+    }
+
+    /// Whether it is for this tier.
+    #[must_use]
+    pub fn is_for(&self, tier: Tier) -> bool {
+        self.tiers.is_empty() || self.tiers.contains(&tier)
+    }
+
     /// Reads a plan and checks it.
     ///
     /// # Errors

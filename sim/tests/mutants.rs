@@ -8,17 +8,21 @@ use std::path::Path;
 
 use onesocket_sim::mutants;
 use onesocket_sim::oracle::Invariant;
+use onesocket_sim::plan::Plan;
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is a member of the workspace")
 }
 
 #[test]
-fn a_late_close_and_a_forgotten_timer_are_noticed_within_a_thousand_seeds() {
+fn a_late_close_and_a_forgotten_timer_are_noticed_and_shrunk() {
     let ids = ["late-close-kills-the-live-socket", "shutdown-keeps-the-backoff-timer"].map(str::to_owned);
     for mutant in &mutants::load(workspace(), &ids).expect("the mutants can be read") {
-        let outcome = mutants::try_out(workspace(), mutant).unwrap_or_else(|error| panic!("{error}"));
+        let outcome = mutants::try_out(workspace(), mutant, true).unwrap_or_else(|error| panic!("{error}"));
         assert!(outcome.found, "{outcome}");
+        let shrunk = outcome.shrunk.as_ref().expect("what was found is shrunk");
+        assert!(shrunk.minimal && shrunk.steps <= 6, "{outcome}\n{}", shrunk.plan);
+        Plan::parse(&shrunk.plan).unwrap_or_else(|error| panic!("{outcome}: {error}"));
     }
 }
 
