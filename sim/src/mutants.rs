@@ -55,6 +55,8 @@ pub struct Outcome {
     pub others: Vec<String>,
     /// What became of the plan that was noticed first, if it was to be shrunk.
     pub shrunk: Option<ShrunkTo>,
+    /// The simulator with this mutant, until the next one is built.
+    pub binary: PathBuf,
 }
 
 /// How small the first failing plan of a mutant is.
@@ -326,6 +328,7 @@ fn search(binary: &Path, mutant: &Mutant) -> Result<Outcome, MutantError> {
         seconds_to_find: 0.0,
         others: Vec::new(),
         shrunk: None,
+        binary: binary.to_owned(),
     };
     for first in (0..SEEDS).step_by(usize::try_from(PART).expect("a small number")) {
         let explored = explore(binary, mutant, first, first + PART)?;

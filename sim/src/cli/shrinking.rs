@@ -97,9 +97,8 @@ fn told(shrunk: &Shrunk) -> String {
 /// The steps, a line for each, as they stand in the file.
 fn outline(plan: &Plan) -> Vec<String> {
     let inline = |step| {
-        let table = toml::Table::try_from(step).unwrap_or_default();
-        let values: Vec<String> = table.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-        format!("  {}", values.join(", "))
+        let text = toml::to_string(step).expect("a step is plain data");
+        format!("  {}", text.lines().collect::<Vec<_>>().join(", "))
     };
     plan.steps.iter().map(inline).collect()
 }

@@ -5,8 +5,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
-
 use super::{End, Shrunk, Symptom};
 use crate::oracle::Violation;
 use crate::plan::{Params, Plan};
@@ -66,17 +64,25 @@ pub fn stored(shrunk: &Shrunk, violation: &Violation, tier: Tier, path: &Path) -
         shrunk.steps_before
     );
     let _ = writeln!(text, "# To replay: cargo sim replay {} --tier {}", path.display(), tier.name());
-    text + &sparse(&shrunk.plan).to_string()
+    text + &sparse(&shrunk.plan)
 }
 
-/// A plan without the parameters that have their default value.
-fn sparse(plan: &Plan) -> Table {
-    let mut table = Table::try_from(plan).expect("a plan is plain data");
-    let usual = Table::try_from(Params::default()).expect("parameters are plain data");
-    if let Some(Value::Table(params)) = table.get_mut("params") {
-        params.retain(|key, value| usual.get(key) != Some(value));
+/// The text of a plan without the parameters that have their default value.
+fn sparse(plan: &Plan) -> String {
+    let usual = toml::to_string(&Params::default()).expect("parameters are plain data");
+    let mut section = "";
+    let mut sparse = String::new();
+    let text = plan.to_text();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        if section != "[params]" || !usual.lines().any(|usual| usual == line) {
+            sparse.push_str(line);
+            sparse.push('\n');
+        }
     }
-    table
+    sparse
 }
 
 /// Lines of at most `width` characters, as far as words allow; what a panic says has lines of its own.
@@ -123,7 +129,8 @@ mod tests {
         let text = stored(&shrunk, &violation, Tier::Stream, Path::new("x/0001-no-storm.toml"));
         assert!(text.contains("# Seen on stream. Shrunk from 40 steps to 2: without any one"), "{text}");
         assert!(text.contains("# To replay: cargo sim replay x/0001-no-storm.toml --tier stream"), "{text}");
-        assert!(text.contains("tick_ms = 1000") && !text.contains("backoff_ms"), "{text}");
+        assert!(text.contains("tick_ms = 1000\n\n[[steps]]\nat_ms = 5\ndo ="), "{text}");
+        assert!(!text.contains("backoff_ms"), "{text}");
         assert_eq!(Plan::parse(&text), Ok(plan));
     }
 
