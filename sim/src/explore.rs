@@ -297,3 +297,38 @@ impl From<&Found> for FoundJson {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exploration(check: bool) -> Exploration {
+        Exploration { tier: Tier::Machine, seeds: 1..9, time: None, jobs: 2, violations_max: 1, check }
+    }
+
+    #[test]
+    fn another_digest_is_a_violation() {
+        let plan = generate::plan(1);
+        let digest = run_judged(Tier::Machine, &plan).digest;
+        assert_eq!(differs(Tier::Machine, &plan, digest), None);
+        let violation = differs(Tier::Machine, &plan, digest ^ 1).expect("the digests differ");
+        assert_eq!(violation.invariant, Invariant::Deterministic);
+    }
+
+    #[test]
+    fn progress_ends_where_the_report_does_and_checks_change_nothing() {
+        let progress = Progress::default();
+        let explored = explore(&exploration(true), &progress);
+        assert_eq!((progress.runs(), progress.simulated()), (explored.runs, explored.simulated));
+        let marks = explored.coverage.marks.values().filter(|count| **count > 0).count();
+        assert_eq!(progress.reached(), (explored.coverage.faults.len(), marks));
+        assert_eq!(explore(&exploration(false), &Progress::default()).digest, explored.digest);
+    }
+
+    #[test]
+    fn a_stopped_exploration_makes_no_run() {
+        let progress = Progress::default();
+        progress.stop();
+        assert_eq!(explore(&exploration(false), &progress).runs, 0);
+    }
+}

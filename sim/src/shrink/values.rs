@@ -151,7 +151,7 @@ fn gaps(search: &mut Search<'_>) {
 fn leaves(search: &Search<'_>) -> Vec<Path> {
     let mut found = Vec::new();
     if let Some(steps) = search.table().get("steps") {
-        walk(steps, vec![Segment::Key("steps".to_owned())], &mut |path, value| {
+        walk(steps, &vec![Segment::Key("steps".to_owned())], &mut |path, value| {
             if !matches!(value, Value::Table(_) | Value::Array(_)) {
                 found.push(path.clone());
             }
@@ -161,18 +161,18 @@ fn leaves(search: &Search<'_>) -> Vec<Path> {
 }
 
 /// Visits every value of a tree, parents first.
-fn walk(value: &Value, path: Path, visit: &mut dyn FnMut(&Path, &Value)) {
-    visit(&path, value);
+fn walk(value: &Value, path: &Path, visit: &mut dyn FnMut(&Path, &Value)) {
+    visit(path, value);
     let below = |segment| [path.as_slice(), &[segment]].concat();
     match value {
         Value::Table(table) => {
             for (key, value) in table {
-                walk(value, below(Segment::Key(key.clone())), visit);
+                walk(value, &below(Segment::Key(key.clone())), visit);
             }
         }
         Value::Array(values) => {
             for (index, value) in values.iter().enumerate() {
-                walk(value, below(Segment::Index(index)), visit);
+                walk(value, &below(Segment::Index(index)), visit);
             }
         }
         Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
@@ -240,7 +240,7 @@ fn simpler_texts(search: &Search<'_>, key: &str, text: &str) -> Vec<String> {
     let rank = |text: &str| (plain != Some(text), text.len(), text.to_owned());
     let mut texts: Vec<String> = plain.map(str::to_owned).into_iter().collect();
     if let Some(steps) = search.table().get("steps") {
-        walk(steps, Vec::new(), &mut |path, value| {
+        walk(steps, &Vec::new(), &mut |path, value| {
             if key_of(path) == key {
                 texts.extend(value.as_str().map(str::to_owned));
             }
@@ -256,7 +256,7 @@ fn simpler_texts(search: &Search<'_>, key: &str, text: &str) -> Vec<String> {
 fn lists(search: &mut Search<'_>) {
     let mut found = Vec::new();
     if let Some(steps) = search.table().get("steps") {
-        walk(steps, vec![Segment::Key("steps".to_owned())], &mut |path, value| {
+        walk(steps, &vec![Segment::Key("steps".to_owned())], &mut |path, value| {
             let length = value.as_array().map_or(0, Vec::len);
             // The list of all steps is for delta debugging.
             found.extend((0..length).rev().filter(|_| path.len() > 1).map(|index| (path.clone(), index)));
@@ -281,7 +281,7 @@ fn optional_keys(search: &mut Search<'_>) {
         let Some(plan) = removed.and_then(|_| Plan::deserialize(table).ok()) else { continue };
         let mut left = 0;
         if let Some(steps) = Table::try_from(&plan).expect("a plan is plain data").get("steps") {
-            walk(steps, Vec::new(), &mut |_, value| {
+            walk(steps, &Vec::new(), &mut |_, value| {
                 left += usize::from(!matches!(value, Value::Table(_) | Value::Array(_)));
             });
         }
