@@ -110,18 +110,19 @@ fn store(
     tier: Tier,
     symptom: &Symptom,
 ) -> Result<PathBuf, CliError> {
+    // The command stores next to the sources it was built from, where the tests look.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is a member of the workspace");
     let path = match &arguments.out {
         Some(path) => path.clone(),
         None => {
-            // The command stores next to the sources it was built from, where the tests look.
-            let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is in the workspace");
             let folder = root.join("scenarios/regressions");
             let failed = |why| CliError::Output { path: folder.display().to_string(), why };
             fs::create_dir_all(&folder).map_err(failed)?;
             shrink::next_path(&folder, &shrink::slug(symptom, &shrunk.plan)).map_err(failed)?
         }
     };
-    let text = shrink::stored(shrunk, violation, tier, Path::new(&shown(&path)));
+    // The file is read elsewhere, too: it names itself as seen from the root of the workspace.
+    let text = shrink::stored(shrunk, violation, tier, path.strip_prefix(root).unwrap_or(&path));
     write(&path, text.trim_end())?;
     Ok(path)
 }
