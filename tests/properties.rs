@@ -54,8 +54,8 @@ prop_compose! {
         steps in prop::collection::vec((0..ACTIVE_MS, action()), 0..40),
     ) -> Plan {
         let params = Params { latency_min_us: 50, latency_max_us, close_grace_ms, ..Params::default() };
-        let mut steps: Vec<Step> = steps.into_iter().map(|(at_ms, action)| Step { at_ms, action }).collect();
-        steps.sort_by_key(|step| step.at_ms);
+        let mut steps: Vec<Step> = steps.into_iter().map(|(at_ms, action)| Step::at(at_ms, action)).collect();
+        steps.sort_by_key(|step| step.when.at_ms());
         Plan::new(seed, params, steps)
     }
 }

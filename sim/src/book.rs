@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use onesocket::core::Instant;
+use tokio::sync::Notify;
 
 use crate::gateway::{ConnectionId, Message, Note};
 use crate::host::Observer;
@@ -20,13 +21,14 @@ pub struct Book {
 struct Shared {
     recorder: Mutex<Option<Recorder>>,
     clock: Box<dyn Fn() -> Instant + Send + Sync>,
+    reached: Notify,
 }
 
 impl Book {
     /// A book for a run of `plan` whose time is told by `clock`.
     pub fn new(plan: &Plan, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         let recorder = Mutex::new(Some(Recorder::new(plan)));
-        Self { shared: Arc::new(Shared { recorder, clock: Box::new(clock) }) }
+        Self { shared: Arc::new(Shared { recorder, clock: Box::new(clock), reached: Notify::new() }) }
     }
 
     /// The time of the run.
@@ -38,9 +40,30 @@ impl Book {
     /// Takes down what happens now. What happens after the end of the run is not part of it.
     pub fn record(&self, what: What) {
         let now = self.now();
+        let reached =
+            self.with(|recorder| recorder.as_mut().is_some_and(|recorder| recorder.record(now, what)));
+        if reached {
+            self.shared.reached.notify_one();
+        }
+    }
+
+    /// The next step of the plan, by its index, whose milestone was reached, and when that was.
+    #[must_use]
+    pub fn take_reached(&self) -> Option<(usize, Instant)> {
+        self.with(|recorder| recorder.as_mut().and_then(Recorder::take_reached))
+    }
+
+    /// Waits until [`take_reached`](Self::take_reached) may have something. For one waiter.
+    pub async fn reached(&self) {
+        self.shared.reached.notified().await;
+    }
+
+    /// Counts something that happens, whether it is recorded or not.
+    pub fn stir(&self) {
+        let now = self.now();
         self.with(|recorder| {
             if let Some(recorder) = recorder {
-                recorder.record(now, what);
+                recorder.stir(now);
             }
         });
     }
@@ -85,7 +108,12 @@ impl Observer for GatewayObserver {
         }
     }
 
+    fn sent(&mut self, _now: std::time::Duration, _connection: ConnectionId, _text: &str) {
+        self.book.stir();
+    }
+
     fn received(&mut self, _now: std::time::Duration, connection: ConnectionId, message: &Message) {
+        self.book.stir();
         if let Message::Text(text) = message
             && let Some(request) = probe_of(text)
         {

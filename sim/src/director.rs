@@ -12,25 +12,26 @@ use onesocket::{Client, Subscription};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
+use crate::agenda::{Agenda, Cue};
 use crate::book::Book;
-use crate::host::Host;
-use crate::machine::gateway_order;
+use crate::host::{Host, Manners};
+use crate::nap::Nap;
 use crate::observe::{outcome, probe_params};
-use crate::plan::{Action, Fault, Plan};
+use crate::path::Path;
+use crate::plan::{Action, Actor, GATEWAYS, Plan, When};
 use crate::run::{client_config, client_seed};
 use crate::token_store::SimTokenStore;
 use crate::trace::{Item, What};
 
-/// What a tier can do to the path between the client and a gateway.
+/// What a tier can do to the path between the client and a gateway. What it cannot do, it leaves undone:
+/// [`Fault::applies_to`](crate::plan::Fault::applies_to) says what that is.
 pub(crate) trait Links: Clone + Send + 'static {
-    /// Everything vanishes.
-    fn partition(&self, gateway: u8);
-    /// New connections work again.
-    fn heal(&self, gateway: u8);
-    /// Nothing arrives.
-    fn hold(&self, gateway: u8);
-    /// What was held arrives.
-    fn release(&self, gateway: u8);
+    /// The path is like this from now on.
+    fn set_path(&self, gateway: u8, path: &Path);
+    /// The connections that exist die without a word.
+    fn half_open(&self, gateway: u8);
+    /// The connections that exist are reset.
+    fn reset(&self, gateway: u8);
     /// Sockets that the client holds.
     fn held(&self) -> u32;
 }
@@ -50,8 +51,10 @@ pub(crate) struct Director<L> {
     next_subscription: u32,
     requests: BTreeMap<u8, VecDeque<(u32, AbortHandle)>>,
     subscriptions: BTreeMap<u8, VecDeque<(u32, AbortHandle)>>,
-    /// Faults of a kind that add up: a link is healed when the last of them is over.
-    lasting: BTreeMap<(Fault, u8), u32>,
+    paths: Vec<Path>,
+    agenda: Agenda,
+    /// Whether the client's process runs.
+    nap: Nap,
     stopping: bool,
 }
 
@@ -69,8 +72,9 @@ pub(crate) async fn play<L: Links, N: Network>(
     let builder = Client::builder().config(config).options(plan.params.options()).seed(client_seed(plan));
     let builder = builder.token_store(SimTokenStore::new(plan));
     let (client, driver) = builder.build(network).expect("a plan was checked");
-    let driver = tokio::spawn(driver.run());
-    tokio::spawn(watch_status(book.clone(), client.clone()));
+    let nap = Nap::default();
+    let driver = tokio::spawn(nap.guard(driver.run()));
+    tokio::spawn(nap.guard(watch_status(book.clone(), client.clone())));
     let mut director = Director {
         plan: plan.clone(),
         book,
@@ -85,31 +89,35 @@ pub(crate) async fn play<L: Links, N: Network>(
         next_subscription: 0,
         requests: BTreeMap::new(),
         subscriptions: BTreeMap::new(),
-        lasting: BTreeMap::new(),
+        paths: vec![Path::default(); usize::from(GATEWAYS)],
+        agenda: Agenda::new(plan),
+        nap,
         stopping: false,
     };
     director.play(plan).await;
 }
 
-/// Something the director does: a step of the plan, or the end of a fault.
-enum Cue<'p> {
-    Act(&'p Action),
-    Heal(Fault, u8),
-}
-
 impl<L: Links> Director<L> {
     async fn play(&mut self, plan: &Plan) {
-        for (at_ms, cue) in cues(plan) {
-            sleep_until(self.started + Duration::from_millis(at_ms)).await;
+        let end = self.started + Duration::from_millis(plan.params.end_ms);
+        loop {
+            self.plan_reached();
+            let next = self.agenda.next_time().map_or(end, |at| (self.started + at).min(end));
+            tokio::select! {
+                biased;
+                () = self.book.reached() => continue,
+                () = sleep_until(next) => {}
+            }
             if self.book.is_broken() {
                 return;
             }
-            match cue {
-                Cue::Act(action) => self.act(action).await,
-                Cue::Heal(fault, gateway) => self.heal(fault, gateway),
+            match self.agenda.take_due(self.started.elapsed()) {
+                Some(Cue::Act(index)) => self.act(index, &plan.steps[index].action).await,
+                Some(Cue::Heal(index)) => self.heal(&plan.steps[index].action),
+                None if Instant::now() >= end => break,
+                None => {}
             }
         }
-        sleep_until(self.started + Duration::from_millis(plan.params.end_ms)).await;
         self.shut_down();
         let grace = Duration::from_millis(plan.params.close_grace_ms + 1_000);
         sleep_until(Instant::now() + grace).await;
@@ -121,14 +129,50 @@ impl<L: Links> Director<L> {
         self.book.record(remaining);
     }
 
-    async fn act(&mut self, action: &Action) {
+    /// Steps whose milestone was reached have a time from now on.
+    fn plan_reached(&mut self) {
+        while let Some((index, reached)) = self.book.take_reached() {
+            let When::After { plus_ms, .. } = self.plan.steps[index].when else { continue };
+            let at = reached.elapsed() + Duration::from_millis(plus_ms);
+            if self.plan.params.calm_ms.is_some_and(|calm_ms| at > Duration::from_millis(calm_ms)) {
+                let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
+                self.book.record(What::Skipped { step });
+            } else {
+                self.agenda.add(at, Cue::Act(index));
+            }
+        }
+    }
+
+    async fn act(&mut self, index: usize, action: &Action) {
+        if action.actor() == Actor::App
+            && let Some(awake) = self.nap.until()
+        {
+            self.agenda.add(awake.duration_since(self.started), Cue::Act(index));
+            return;
+        }
         if let Some(fault) = action.fault() {
             let gateway = action.gateway().unwrap_or_default();
             self.book.record(What::Fault { fault, gateway });
-            if fault.lasts() {
-                *self.lasting.entry((fault, gateway)).or_default() += 1;
+        }
+        if let Some(lasts_ms) = action.lasts_ms() {
+            self.agenda.add(self.started.elapsed() + Duration::from_millis(lasts_ms), Cue::Heal(index));
+        }
+        match action.actor() {
+            Actor::App => self.act_as_app(action).await,
+            Actor::Gateway => {
+                if let Some((gateway, order)) = action.order() {
+                    self.hosts[usize::from(gateway)].order(order);
+                }
+            }
+            Actor::Link => self.strike(action),
+            Actor::Machine => {
+                let lasting = Duration::from_millis(action.lasts_ms().unwrap_or(0));
+                self.nap.sleep_until(Instant::now() + lasting);
             }
         }
+    }
+
+    async fn act_as_app(&mut self, action: &Action) {
         match action {
             Action::Connect {} => {
                 self.book.record(What::Wanted);
@@ -148,38 +192,41 @@ impl<L: Links> Director<L> {
                 self.client.resume();
             }
             Action::Shutdown {} => self.shut_down(),
-            Action::Emit { .. }
-            | Action::Restart { .. }
-            | Action::ChangeToken { .. }
-            | Action::Close { .. }
-            | Action::DropEvent { .. } => {
-                if let Some((gateway, order)) = gateway_order(action) {
-                    self.hosts[usize::from(gateway)].order(order);
-                }
-            }
-            Action::Partition { gateway, .. } => self.links.partition(*gateway),
-            Action::Blip { gateway, .. } => self.links.hold(*gateway),
+            _ => unreachable!("the app does only what is its own"),
         }
     }
 
-    fn heal(&mut self, fault: Fault, gateway: u8) {
-        let left = self.lasting.entry((fault, gateway)).or_default();
-        *left -= 1;
-        match (fault, *left) {
-            (Fault::Partition, 0) => self.links.heal(gateway),
-            (Fault::Blip, 0) => self.links.release(gateway),
-            (
-                Fault::Partition
-                | Fault::Blip
-                | Fault::Restart
-                | Fault::Crash
-                | Fault::TokenChange
-                | Fault::Close
-                | Fault::DropEvent,
-                _,
-            ) => {}
+    /// A fault of the path begins.
+    fn strike(&mut self, action: &Action) {
+        let gateway = action.gateway().expect("a path leads to a gateway");
+        self.paths[usize::from(gateway)].begin(action);
+        if let Action::HalfOpen { .. } = action {
+            self.links.half_open(gateway);
         }
-        self.book.record(What::Healed { fault, gateway });
+        if let Action::Reset { .. } = action {
+            self.links.reset(gateway);
+        }
+        self.set_path(gateway);
+    }
+
+    fn heal(&mut self, action: &Action) {
+        let gateway = action.gateway().unwrap_or_default();
+        if action.actor() == Actor::Link {
+            self.paths[usize::from(gateway)].end(action);
+            self.set_path(gateway);
+        }
+        if let Some(fault) = action.fault() {
+            self.book.record(What::Healed { fault, gateway });
+        }
+    }
+
+    fn set_path(&mut self, gateway: u8) {
+        let path = &self.paths[usize::from(gateway)];
+        self.hosts[usize::from(gateway)].set_manners(Manners {
+            ignores_upgrades: path.ignores_upgrades(),
+            close_answer: path.close_answer(),
+        });
+        self.links.set_path(gateway, path);
     }
 
     fn request(&mut self, consumer: u8, method: &str, timeout_ms: u64) {
@@ -190,10 +237,11 @@ impl<L: Links> Director<L> {
             serde_json::from_str(&probe_params(request)).expect("a probe is JSON");
         let call = self.client.request(method, params).timeout(Duration::from_millis(timeout_ms));
         let book = self.book.clone();
-        let task = tokio::spawn(async move {
+        let settled = async move {
             let result = call.await;
             book.record(What::RequestSettled { request, outcome: outcome(request, &result) });
-        });
+        };
+        let task = tokio::spawn(self.nap.guard(settled));
         self.requests.entry(consumer).or_default().push_back((request, task.abort_handle()));
     }
 
@@ -212,7 +260,7 @@ impl<L: Links> Director<L> {
         let subscription = self.next_subscription;
         self.book.record(What::Subscribed { consumer, subscription });
         let pushes = self.client.subscribe().expect("a plan has few subscriptions");
-        let task = tokio::spawn(read(self.book.clone(), subscription, pushes));
+        let task = tokio::spawn(self.nap.guard(read(self.book.clone(), subscription, pushes)));
         self.subscriptions.entry(consumer).or_default().push_back((subscription, task.abort_handle()));
     }
 
@@ -249,25 +297,9 @@ impl<L: Links> Director<L> {
         // The order goes out with the first poll. Left to the new task, it would come after whatever the
         // driver is about to do at this same moment, and the record above would be too early.
         if shutdown.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            tokio::spawn(shutdown);
+            tokio::spawn(self.nap.guard(shutdown));
         }
     }
-}
-
-/// Steps and the ends of faults, in order of time; at the same time, steps first.
-fn cues(plan: &Plan) -> Vec<(u64, Cue<'_>)> {
-    let mut cues: Vec<(u64, Cue<'_>)> = Vec::with_capacity(plan.steps.len() * 2);
-    for step in &plan.steps {
-        cues.push((step.at_ms, Cue::Act(&step.action)));
-    }
-    for step in &plan.steps {
-        if let Some(fault) = step.action.fault().filter(|fault| fault.lasts()) {
-            let gateway = step.action.gateway().unwrap_or_default();
-            cues.push((step.at_ms + step.action.lasts_ms(), Cue::Heal(fault, gateway)));
-        }
-    }
-    cues.sort_by_key(|(at_ms, _)| *at_ms);
-    cues
 }
 
 async fn watch_status(book: Book, client: Client) {

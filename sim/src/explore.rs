@@ -1,5 +1,6 @@
 //! Many seeds: run, judge, count.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Mutex;
@@ -238,7 +239,7 @@ impl Explored {
             events: self.events,
             violations: self.found.iter().map(FoundJson::from).collect(),
             faults: self.coverage.fault_totals().into_iter().map(names).collect(),
-            marks: Mark::ALL
+            marks: Mark::all()
                 .into_iter()
                 .map(|mark| (mark.name(), self.coverage.marks.get(&mark).copied().unwrap_or(0)))
                 .collect(),
@@ -275,7 +276,7 @@ struct ExploredJson {
     events: u64,
     violations: Vec<FoundJson>,
     faults: BTreeMap<&'static str, u64>,
-    marks: BTreeMap<&'static str, u64>,
+    marks: BTreeMap<Cow<'static, str>, u64>,
     digest: String,
 }
 

@@ -31,6 +31,7 @@
 //! - No run shares state with another: thousands go on side by side on any number of threads.
 //! - No panic is lost: the runtimes swallow those of tasks, and [`panics`] sees them all the same.
 
+mod agenda;
 pub mod book;
 pub mod compare;
 mod director;
@@ -40,10 +41,14 @@ pub mod generate;
 pub mod host;
 pub mod machine;
 pub mod marks;
+mod milestones;
 pub mod mutants;
+mod nap;
 pub mod observe;
 pub mod oracle;
+mod pace;
 pub mod panics;
+mod path;
 pub mod pipe;
 pub mod plan;
 pub mod random;

@@ -3,10 +3,13 @@
 //! Counting runs says nothing about what was tried. A mark is a situation seen in a trace; one that
 //! is never reached means that the generator does not go there, whatever the invariants say.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use onesocket::core::Delivery;
+use onesocket::core::{Delivery, Instant};
 
+use crate::gateway::Mischief;
 use crate::plan::Fault;
 use crate::trace::{FailureKind, Item, Outcome, Record, Seen, StatusKind, What};
 
@@ -67,11 +70,35 @@ pub enum Mark {
     Woken,
     /// The client let go of a socket because the peer was silent or too slow.
     GaveUp,
+    /// A step came too late to begin.
+    Skipped,
+    /// The client slept, and found its connection ended when it woke.
+    LostAsleep,
+    /// The client slept for longer than it grants a peer, and kept its connection.
+    KeptAsleep,
+    /// A close frame of the client was not answered in time.
+    CloseUnanswered,
+    /// A fault began while the client was in this state.
+    Met(Fault, StatusKind),
+    /// A gateway deviated from the protocol in this way.
+    Deviated(Mischief),
 }
+
+/// The states in which every fault has to meet the client.
+const MET_IN: [StatusKind; 4] =
+    [StatusKind::Connecting, StatusKind::Handshaking, StatusKind::Ready, StatusKind::Backoff];
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let met = Fault::ALL.iter().flat_map(|fault| MET_IN.map(|state| Self::Met(*fault, state)));
+        let deviated = Mischief::ALL.into_iter().map(|(mischief, _)| Self::Deviated(mischief));
+        Self::SITUATIONS.into_iter().chain(met).chain(deviated).collect()
+    }
+
+    /// Those that are single situations.
+    const SITUATIONS: [Self; 31] = [
         Self::Reconnected,
         Self::GapReported,
         Self::SnapshotAgain,
@@ -99,18 +126,33 @@ impl Mark {
         Self::WaitedForConnection,
         Self::Woken,
         Self::GaveUp,
+        Self::Skipped,
+        Self::LostAsleep,
+        Self::KeptAsleep,
+        Self::CloseUnanswered,
     ];
 
     /// The mark of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mark| mark.name() == name)
+        Self::all().into_iter().find(|mark| mark.name() == name)
     }
 
     /// The name used in reports.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Met(fault, state) => {
+                return format!("{}-while-{state:?}", fault.name()).to_lowercase().into();
+            }
+            Self::Deviated(mischief) => {
+                let named = Mischief::ALL.into_iter().find(|(other, _)| *other == mischief);
+                return named.expect("every deviation has a name").1.into();
+            }
+            Self::Skipped => "skipped",
+            Self::LostAsleep => "lost-asleep",
+            Self::KeptAsleep => "kept-asleep",
+            Self::CloseUnanswered => "close-unanswered",
             Self::Reconnected => "reconnected",
             Self::GapReported => "gap-reported",
             Self::SnapshotAgain => "snapshot-again",
@@ -138,7 +180,7 @@ impl Mark {
             Self::WaitedForConnection => "waited-for-connection",
             Self::Woken => "woken",
             Self::GaveUp => "gave-up",
-        }
+        })
     }
 }
 
@@ -156,7 +198,7 @@ impl Coverage {
     pub fn add(&mut self, records: &[Record]) {
         let mut walk = Walk::default();
         for record in records {
-            walk.take(&record.what, &mut self.faults);
+            walk.take(record, &mut self.faults);
         }
         for (mark, reached) in walk.reached {
             *self.marks.entry(mark).or_default() += u64::from(reached);
@@ -175,7 +217,7 @@ impl Coverage {
 
     /// The marks that no run reached.
     pub fn missed(&self) -> impl Iterator<Item = Mark> + '_ {
-        Mark::ALL.into_iter().filter(|mark| self.marks.get(mark).copied().unwrap_or(0) == 0)
+        Mark::all().into_iter().filter(|mark| self.marks.get(mark).copied().unwrap_or(0) == 0)
     }
 
     /// How often each fault class began.
@@ -197,8 +239,19 @@ struct Walk {
     paused: bool,
     woken: bool,
     closed_by_gateway: bool,
+    /// Close frames are not answered now.
+    close_unanswered: bool,
     made_unready: BTreeMap<u32, bool>,
+    /// When the client fell asleep while it was ready.
+    asleep_ready: Option<Instant>,
+    /// When a client that was ready woke, and how long it had slept.
+    woke_ready: Option<(Instant, Duration)>,
 }
+
+/// Within this time of waking, what follows from the sleep has followed.
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// Silence that is longer than any client grants its peer in generated runs: twice the longest tick interval.
+const LONG_SLEEP: Duration = Duration::from_secs(10);
 
 impl Default for Walk {
     fn default() -> Self {
@@ -209,7 +262,10 @@ impl Default for Walk {
             paused: false,
             woken: false,
             closed_by_gateway: false,
+            close_unanswered: false,
             made_unready: BTreeMap::new(),
+            asleep_ready: None,
+            woke_ready: None,
         }
     }
 }
@@ -219,9 +275,23 @@ impl Walk {
         self.reached.insert(mark, true);
     }
 
-    fn take(&mut self, what: &What, faults: &mut BTreeMap<(Fault, StatusKind), u64>) {
+    fn take(&mut self, record: &Record, faults: &mut BTreeMap<(Fault, StatusKind), u64>) {
+        let what = &record.what;
+        self.look_awake(record);
         match what {
-            What::Fault { fault, .. } => *faults.entry((*fault, self.status)).or_default() += 1,
+            What::Fault { fault, .. } => {
+                *faults.entry((*fault, self.status)).or_default() += 1;
+                if MET_IN.contains(&self.status) {
+                    self.reach(Mark::Met(*fault, self.status));
+                }
+            }
+            What::Gateway { seen: Seen::Misbehaved { mischief, .. }, .. } => {
+                self.reach(Mark::Deviated(*mischief));
+            }
+            What::Skipped { .. } => self.reach(Mark::Skipped),
+            What::Released { .. } if self.status == StatusKind::Closing && self.close_unanswered => {
+                self.reach(Mark::CloseUnanswered);
+            }
             What::Status(status) => self.status_changed(*status),
             What::Configured { changed, .. } => self.configured(*changed),
             What::ShutdownCalled => self.stopping(),
@@ -255,6 +325,35 @@ impl Walk {
                 self.reach(Mark::GaveUp);
             }
             _ => {}
+        }
+    }
+
+    /// What became of a connection while the client slept.
+    fn look_awake(&mut self, record: &Record) {
+        match &record.what {
+            What::Fault { fault: Fault::IgnoreCloses, .. } => self.close_unanswered = true,
+            What::Healed { fault: Fault::IgnoreCloses, .. } => self.close_unanswered = false,
+            What::Fault { fault: Fault::Suspend, .. } if self.status == StatusKind::Ready => {
+                self.asleep_ready.get_or_insert(record.at);
+            }
+            What::Healed { fault: Fault::Suspend, .. } => {
+                self.woke_ready = self.asleep_ready.take().map(|since| (record.at, record.at.since(since)));
+            }
+            What::Released { .. }
+                if self.woke_ready.is_some_and(|(woke, _)| record.at.since(woke) < AT_ONCE) =>
+            {
+                self.reach(Mark::LostAsleep);
+                self.woke_ready = None;
+            }
+            _ => {}
+        }
+        if let Some((woke, slept)) = self.woke_ready
+            && record.at.since(woke) >= AT_ONCE
+        {
+            if slept > LONG_SLEEP {
+                self.reach(Mark::KeptAsleep);
+            }
+            self.woke_ready = None;
         }
     }
 

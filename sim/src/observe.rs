@@ -111,6 +111,9 @@ pub fn seen(note: &Note) -> Option<Seen> {
         Note::Closed { connection, code } => Seen::Closed { connection: connection.0, code: *code },
         Note::Terminated { connection, .. } => Seen::Dropped { connection: connection.0 },
         Note::Disconnected { connection } => Seen::Gone { connection: connection.0 },
+        Note::Misbehaved { connection, mischief } => {
+            Seen::Misbehaved { connection: connection.map(|connection| connection.0), mischief: *mischief }
+        }
         Note::Booted { .. } => Seen::Booted,
         Note::Stopped { .. } => Seen::Down,
         Note::Draining { .. }
@@ -119,7 +122,6 @@ pub fn seen(note: &Note) -> Option<Seen> {
         | Note::RequestReceived { .. }
         | Note::FrameRejected { .. }
         | Note::ResponseSent { .. }
-        | Note::RunStarted { .. }
-        | Note::Misbehaved { .. } => return None,
+        | Note::RunStarted { .. } => return None,
     })
 }

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::gateway::config::{Auth, Latency};
 use crate::gateway::{GatewayConfig, GatewayModel};
-use crate::oracle::{Judge, Violation};
+use crate::milestones::Milestones;
+use crate::oracle::{Invariant, Judge, Violation};
+use crate::pace::{self, Pace};
 use crate::plan::Plan;
 use crate::random::Stream;
 use crate::trace::{Record, Trace, What};
@@ -71,19 +73,39 @@ pub struct Finished {
 pub struct Recorder {
     trace: Trace,
     judge: Judge,
+    milestones: Milestones,
+    pace: Pace,
 }
 
 impl Recorder {
     /// A recorder for a run of `plan`.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        Self { trace: Trace::default(), judge: Judge::new(plan) }
+        Self {
+            trace: Trace::default(),
+            judge: Judge::new(plan),
+            milestones: Milestones::new(plan),
+            pace: Pace::default(),
+        }
     }
 
-    /// Takes down one record.
-    pub fn record(&mut self, at: Instant, what: What) {
+    /// Takes down one record; true if a step of the plan waits for it.
+    pub fn record(&mut self, at: Instant, what: What) -> bool {
         let record = self.trace.push(at, what);
         self.judge.observe(record);
+        self.milestones.observe(record)
+    }
+
+    /// Counts something that happens, whether it is recorded or not.
+    pub fn stir(&mut self, at: Instant) {
+        if !self.pace.count(at) {
+            self.judge.accuse(Invariant::NoSpin, at, pace::too_much);
+        }
+    }
+
+    /// A step of the plan, by its index, whose milestone was reached, and when that was.
+    pub fn take_reached(&mut self) -> Option<(usize, Instant)> {
+        self.milestones.take_reached()
     }
 
     /// Whether an invariant is broken already.
@@ -147,6 +169,7 @@ pub fn gateway(plan: &Plan, index: u8) -> GatewayModel {
         fixed: std::time::Duration::ZERO,
         jitter: std::time::Duration::from_millis(plan.params.answer_ms),
     };
+    config.pairing.auto_approve_local = !plan.params.pairing_by_order;
     GatewayModel::new(config, Stream::new(plan.seed, "gateway").any().wrapping_add(u64::from(index)))
 }
 

@@ -15,7 +15,8 @@ use crate::book::Book;
 use crate::director::{Links, play};
 use crate::gateway::{Admission, Peer};
 use crate::host::Host;
-use crate::pipe::{Link, PipeStream, Profile};
+use crate::path::Path;
+use crate::pipe::{Direction, Link, PipeStream, Profile};
 use crate::plan::{GATEWAYS, Plan};
 use crate::random::Stream;
 use crate::run::{Finished, gateway, gateway_of};
@@ -50,6 +51,7 @@ pub fn run(plan: &Plan) -> Finished {
 /// Gateways at the far ends of links.
 #[derive(Clone)]
 struct SimNetwork {
+    profile: Profile,
     links: Vec<Arc<Link>>,
     hosts: Vec<Host>,
     sockets: Sockets,
@@ -69,13 +71,28 @@ impl SimNetwork {
         let links = (0..GATEWAYS).map(|_| Link::new(profile.clone(), draw.any())).collect();
         let hosts =
             (0..GATEWAYS).map(|index| Host::new(gateway(plan, index), book.observer(index))).collect();
-        Self { links, hosts, sockets: Sockets::new(book.clone()) }
+        Self { profile, links, hosts, sockets: Sockets::new(book.clone()) }
     }
 }
 
 fn chop(draw: &mut Stream) -> Option<NonZeroU32> {
     let bytes = u32::try_from(draw.log_between(64, 16_384)).ok().and_then(NonZeroU32::new);
     if draw.chance(50) { bytes } else { None }
+}
+
+/// What becomes of the ordinary path.
+fn troubled(ordinary: &Profile, path: &Path) -> Profile {
+    let mut profile = ordinary.clone();
+    let delay_us = u64::try_from(path.delay().as_micros()).unwrap_or(u64::MAX);
+    profile.latency_min_us = profile.latency_min_us.saturating_add(delay_us);
+    profile.latency_max_us = profile.latency_max_us.saturating_add(delay_us);
+    if let Some(pieces) = path.pieces() {
+        profile.chop_read_bytes = NonZeroU32::new(pieces.chop);
+        profile.chop_write_bytes = NonZeroU32::new(pieces.chop);
+        profile.coalesce = pieces.coalesce;
+        profile.bandwidth_bytes_per_ms = NonZeroU32::new(pieces.per_ms);
+    }
+    profile
 }
 
 impl Network for SimNetwork {
@@ -96,20 +113,30 @@ impl Network for SimNetwork {
 }
 
 impl Links for SimNetwork {
-    fn partition(&self, gateway: u8) {
+    fn set_path(&self, gateway: u8, path: &Path) {
+        let link = &self.links[usize::from(gateway)];
+        for direction in Direction::BOTH {
+            if path.loses(direction) {
+                link.lose(direction)
+            } else {
+                link.restore(direction)
+            }
+            if path.stalls(direction) { link.stall(direction) } else { link.resume(direction) }
+        }
+        link.set_dials(path.dials());
+        let profile = troubled(&self.profile, path);
+        if link.profile() != profile {
+            link.set_profile(profile);
+        }
+    }
+
+    fn half_open(&self, gateway: u8) {
+        // The path is set right afterwards.
         self.links[usize::from(gateway)].partition();
     }
 
-    fn heal(&self, gateway: u8) {
-        self.links[usize::from(gateway)].heal();
-    }
-
-    fn hold(&self, gateway: u8) {
-        self.links[usize::from(gateway)].hold();
-    }
-
-    fn release(&self, gateway: u8) {
-        self.links[usize::from(gateway)].release();
+    fn reset(&self, gateway: u8) {
+        self.links[usize::from(gateway)].reset_all();
     }
 
     fn held(&self) -> u32 {

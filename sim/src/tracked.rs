@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
+use onesocket::core::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::book::Book;
@@ -34,34 +35,37 @@ impl Sockets {
         let socket = self.dialed.fetch_add(1, Ordering::Relaxed) + 1;
         self.held.fetch_add(1, Ordering::Relaxed);
         self.book.record(What::Dialed { socket, gateway });
-        Held { socket, sockets: self.clone() }
+        Held { socket, heard: self.book.now(), sockets: self.clone() }
     }
 }
 
 /// A socket that the client holds.
 pub(crate) struct Held {
     socket: u32,
+    /// When anything last arrived.
+    heard: Instant,
     sockets: Sockets,
 }
 
 impl Held {
     /// The socket with its stream.
     pub(crate) fn carry<S>(self, stream: S) -> Tracked<S> {
-        Tracked { stream, _held: self }
+        Tracked { stream, held: self }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.sockets.held.fetch_sub(1, Ordering::Relaxed);
-        self.sockets.book.record(What::Released { socket: self.socket });
+        let silent = self.sockets.book.now().since(self.heard);
+        self.sockets.book.record(What::Released { socket: self.socket, silent });
     }
 }
 
 /// A stream and the note that it is held.
 pub(crate) struct Tracked<S> {
     stream: S,
-    _held: Held,
+    held: Held,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Tracked<S> {
@@ -70,7 +74,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tracked<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.held.heard = self.held.sockets.book.now();
+        }
+        read
     }
 }
 

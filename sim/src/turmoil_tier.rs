@@ -14,8 +14,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use onesocket::core::{Endpoint, Instant};
@@ -26,6 +26,8 @@ use crate::book::Book;
 use crate::director::{Links, play};
 use crate::gateway::Peer;
 use crate::host::Host;
+use crate::path::Path;
+use crate::pipe::{Dials, Direction};
 use crate::plan::{GATEWAYS, Plan};
 use crate::random::Stream;
 use crate::run::{Finished, gateway, gateway_of, gateway_port};
@@ -66,7 +68,7 @@ pub fn run(plan: &Plan) -> Finished {
         let host = host.clone();
         sim.host(gateway_host(index), move || serve(host.clone(), gateway_port(index)));
     }
-    let network = TurmoilNetwork { sockets: Sockets::new(book.clone()) };
+    let network = TurmoilNetwork { sockets: Sockets::new(book.clone()), known: Arc::default() };
     let (played, client_book) = (plan.clone(), book.clone());
     sim.client(CLIENT, async move {
         play(&played, client_book, network.clone(), hosts, network).await;
@@ -115,6 +117,15 @@ async fn serve(host: Host, port: u16) -> Result<(), Box<dyn std::error::Error>> 
 #[derive(Clone)]
 struct TurmoilNetwork {
     sockets: Sockets,
+    known: Arc<[Mutex<Known>; GATEWAYS as usize]>,
+}
+
+/// What turmoil was told of a path.
+#[derive(Default)]
+struct Known {
+    losing: [bool; 2],
+    held: bool,
+    dials: Dials,
 }
 
 impl Network for TurmoilNetwork {
@@ -123,27 +134,52 @@ impl Network for TurmoilNetwork {
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Stream> {
         let gateway = gateway_of(endpoint);
         let held = self.sockets.dial(gateway);
+        let dials = self.known[usize::from(gateway)].lock().unwrap_or_else(PoisonError::into_inner).dials;
+        match dials {
+            Dials::Answered => {}
+            Dials::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
+            Dials::Ignored => std::future::pending::<()>().await,
+        }
         let stream = TcpStream::connect((gateway_host(gateway), endpoint.port())).await?;
         Ok(held.carry(stream))
     }
 }
 
 impl Links for TurmoilNetwork {
-    fn partition(&self, gateway: u8) {
-        turmoil::partition(CLIENT, gateway_host(gateway));
+    fn set_path(&self, gateway: u8, path: &Path) {
+        let host = gateway_host(gateway);
+        let mut known = self.known[usize::from(gateway)].lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Known {
+            losing: Direction::BOTH.map(|direction| path.loses(direction)),
+            // A hold is of both directions; stalls of one do not exist here.
+            held: Direction::BOTH.into_iter().all(|direction| path.stalls(direction)),
+            dials: path.dials(),
+        };
+        // Only what changes is told: a repair or a release has consequences of its own.
+        for direction in Direction::BOTH {
+            let (was, is) = (known.losing[direction as usize], new.losing[direction as usize]);
+            match (direction, was, is) {
+                (Direction::ToGateway, false, true) => turmoil::partition_oneway(CLIENT, &*host),
+                (Direction::ToGateway, true, false) => turmoil::repair_oneway(CLIENT, &*host),
+                (Direction::ToClient, false, true) => turmoil::partition_oneway(&*host, CLIENT),
+                (Direction::ToClient, true, false) => turmoil::repair_oneway(&*host, CLIENT),
+                (Direction::ToGateway | Direction::ToClient, false, false)
+                | (Direction::ToGateway | Direction::ToClient, true, true) => {}
+            }
+        }
+        match (known.held, new.held) {
+            (false, true) => turmoil::hold(CLIENT, &*host),
+            (true, false) => turmoil::release(CLIENT, &*host),
+            (false, false) | (true, true) => {}
+        }
+        *known = new;
     }
 
-    fn heal(&self, gateway: u8) {
-        turmoil::repair(CLIENT, gateway_host(gateway));
-    }
+    /// Turmoil's partition strikes what is on its way and leaves an idle connection alone.
+    fn half_open(&self, _: u8) {}
 
-    fn hold(&self, gateway: u8) {
-        turmoil::hold(CLIENT, gateway_host(gateway));
-    }
-
-    fn release(&self, gateway: u8) {
-        turmoil::release(CLIENT, gateway_host(gateway));
-    }
+    /// Turmoil resets what a crashed host had, and nothing else.
+    fn reset(&self, _: u8) {}
 
     fn held(&self) -> u32 {
         self.sockets.held()

@@ -52,9 +52,10 @@ proptest! {
         let wanted: Vec<String> = places.into_iter().map(|place| all[place].clone()).collect();
         let shrunk = shrunk(&plan, &|plan| holds(&names(plan), &wanted));
         prop_assert_eq!(names(&shrunk.plan), wanted);
-        prop_assert!(shrunk.plan.steps.iter().all(|step| step.at_ms == 0));
+        prop_assert!(shrunk.plan.steps.iter().all(|step| step.when.at_ms().is_none_or(|at_ms| at_ms == 0)));
         prop_assert_eq!(shrunk.plan.seed, 0);
-        let usual = Params { end_ms: shrunk.plan.params.end_ms, ..Params::default() };
+        let Params { end_ms, calm_ms, .. } = shrunk.plan.params;
+        let usual = Params { end_ms, calm_ms, ..Params::default() };
         prop_assert_eq!(&shrunk.plan.params, &usual);
         prop_assert!(usual.end_ms <= 2, "the run ends at {} ms", usual.end_ms);
     }
@@ -79,20 +80,23 @@ proptest! {
     /// just above what the rule needs.
     #[test]
     fn times_and_durations_go_down_to_what_is_needed(seed in 0u64..2_000, apart in 100u64..4_000, lasts in 10u64..3_000) {
-        let is_subscribe = |step: &&Step| matches!(step.action, Action::Subscribe { .. });
+        let subscribed_ms = |step: &Step| {
+            let is_subscribe = matches!(step.action, Action::Subscribe { .. });
+            step.when.at_ms().filter(|_| is_subscribe)
+        };
         let fails = |plan: &Plan| {
-            let mut steps = plan.steps.iter().filter(is_subscribe);
-            let long = plan.steps.iter().any(|step| step.action.lasts_ms() >= lasts);
+            let mut steps = plan.steps.iter().filter_map(subscribed_ms);
+            let long = plan.steps.iter().any(|step| step.action.lasts_ms() >= Some(lasts));
             let (first, last) = (steps.next(), steps.next_back());
-            long && first.zip(last).is_some_and(|(first, last)| last.at_ms - first.at_ms >= apart)
+            long && first.zip(last).is_some_and(|(first, last)| last - first >= apart)
         };
         let plan = generate::plan(seed);
         prop_assume!(fails(&plan));
         let shrunk = shrunk(&plan, &fails);
         prop_assert_eq!(shrunk.plan.steps.len(), 3);
-        let longest = shrunk.plan.steps.iter().map(|step| step.action.lasts_ms()).max().unwrap_or(0);
+        let longest = shrunk.plan.steps.iter().filter_map(|step| step.action.lasts_ms()).max().unwrap_or(0);
         prop_assert!(longest <= lasts + 2 + lasts / 25, "{longest} of {lasts}");
-        let last = shrunk.plan.steps.last().map_or(0, |step| step.at_ms);
+        let last = shrunk.plan.steps.iter().filter_map(|step| step.when.at_ms()).max().unwrap_or(0);
         prop_assert!(last <= apart + 2 + apart / 25, "{last} of {apart}");
     }
 }
@@ -131,7 +135,7 @@ fn parameters_that_matter_stay_and_the_others_are_as_usual() {
 fn a_close_code_is_no_quantity() {
     let close = Action::Close { gateway: 1, code: 4_001, reason: "gateway auth changed".to_owned() };
     let request = Action::Request { consumer: 2, method: "no.such.method".to_owned(), timeout_ms: 777 };
-    let steps = [(10, close), (20, request)].map(|(at_ms, action)| Step { at_ms, action });
+    let steps = [(10, close), (20, request)].map(|(at_ms, action)| Step::at(at_ms, action));
     let plan = Plan::new(9, Params::default(), steps.to_vec());
     let shrunk = shrunk(&plan, &|plan| plan.steps.len() == 2);
     let close = Action::Close { gateway: 0, code: 4_001, reason: String::new() };

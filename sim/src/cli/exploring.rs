@@ -1,5 +1,6 @@
 //! `cargo sim` and `cargo sim explore`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -132,7 +133,7 @@ fn told(progress: &Progress, elapsed: Duration) -> String {
         "{runs} runs, {:.0}/s, {:.0} sim:wall, {pairs} faults × states, {marks} of {} marks",
         runs as f64 / seconds,
         simulated / seconds,
-        Mark::ALL.len(),
+        Mark::all().len(),
     )
 }
 
@@ -174,20 +175,20 @@ fn report_coverage(all: &[Explored], json_on_stdout: bool) {
     ];
     let head: Vec<String> = states.iter().map(|state| format!("{:>11}", format!("{state:?}"))).collect();
     say(json_on_stdout, &format!("\nfault while the client is {}", head.concat()));
-    for fault in Fault::ALL {
+    for fault in Fault::ALL.iter().copied() {
         let count = |state: &StatusKind| coverage.faults.get(&(fault, *state)).copied().unwrap_or(0);
         let row: Vec<String> = states.iter().map(|state| format!("{:>11}", count(state))).collect();
         say(json_on_stdout, &format!("{:<25} {}", fault.name(), row.concat()));
     }
-    let missed: Vec<&str> = coverage.missed().map(Mark::name).collect();
-    let mut hit: Vec<(u64, &str)> =
+    let missed: Vec<Cow<'static, str>> = coverage.missed().map(Mark::name).collect();
+    let mut hit: Vec<(u64, Cow<'static, str>)> =
         coverage.marks.iter().map(|(mark, count)| (*count, mark.name())).collect();
     hit.sort_unstable();
     let rarest: Vec<String> = hit.iter().take(5).map(|(count, name)| format!("{name} ({count})")).collect();
-    let reached = Mark::ALL.len() - missed.len();
+    let reached = Mark::all().len() - missed.len();
     say(
         json_on_stdout,
-        &format!("\nmarks: {reached} of {} reached; rarest: {}", Mark::ALL.len(), rarest.join(", ")),
+        &format!("\nmarks: {reached} of {} reached; rarest: {}", Mark::all().len(), rarest.join(", ")),
     );
     if !missed.is_empty() {
         say(json_on_stdout, &format!("marks missed: {}", missed.join(", ")));

@@ -96,11 +96,9 @@ fn told(shrunk: &Shrunk) -> String {
 
 /// The steps, a line for each, as they stand in the file.
 fn outline(plan: &Plan) -> Vec<String> {
-    let inline = |step| {
-        let text = toml::to_string(step).expect("a step is plain data");
-        format!("  {}", text.lines().collect::<Vec<_>>().join(", "))
-    };
-    plan.steps.iter().map(inline).collect()
+    let text = plan.to_text();
+    let steps = text.split("\n[[steps]]\n").skip(1);
+    steps.map(|step| format!("  {}", step.lines().collect::<Vec<_>>().join(", "))).collect()
 }
 
 fn store(

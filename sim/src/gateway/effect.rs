@@ -207,7 +207,7 @@ pub enum TerminateCause {
 }
 
 /// Which order-driven misbehaviour took effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mischief {
     /// No `connect.challenge` was sent.
     ChallengeWithheld,
@@ -235,8 +235,31 @@ pub enum Mischief {
     FrameInvented,
     /// A request is refused for lack of capacity that is not really lacking.
     CapacityRefused,
+    /// An established connection is ended without a reason.
+    EndedEarly,
     /// Pings are not sent and missed pongs are not acted on.
     PingStarved,
+}
+
+impl Mischief {
+    /// All of them, with the names used in reports.
+    pub const ALL: [(Mischief, &'static str); 15] = [
+        (Mischief::ChallengeWithheld, "challenge-withheld"),
+        (Mischief::ChallengeDelayed, "challenge-delayed"),
+        (Mischief::HelloWithheld, "hello-withheld"),
+        (Mischief::HelloDelayed, "hello-delayed"),
+        (Mischief::HelloSpoiled, "hello-spoiled"),
+        (Mischief::ConnectRejected, "connect-rejected"),
+        (Mischief::TickStarved, "tick-starved"),
+        (Mischief::ResponseWithheld, "response-withheld"),
+        (Mischief::ResponseRepeated, "response-repeated"),
+        (Mischief::ResponseInvented, "response-invented"),
+        (Mischief::SequenceBent, "sequence-bent"),
+        (Mischief::FrameInvented, "frame-invented"),
+        (Mischief::CapacityRefused, "capacity-refused"),
+        (Mischief::EndedEarly, "ended-early"),
+        (Mischief::PingStarved, "ping-starved"),
+    ];
 }
 
 /// What the model did, without any formatting.

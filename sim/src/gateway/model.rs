@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::broadcast::Health;
 use super::config::{Auth, GatewayConfig};
-use super::effect::{Admission, ConnectionId, Effect, Input, Message, Note, Peer, TerminateCause};
+use super::effect::{Admission, ConnectionId, Effect, Input, Message, Mischief, Note, Peer, TerminateCause};
 use super::lockout::Lockout;
 use super::misbehave::Misdeeds;
 use super::order::Order;
@@ -312,8 +312,14 @@ impl GatewayModel {
             Timer::DropStragglers => self.drop_stragglers(turn),
             Timer::Boot => self.boot_now(turn),
             Timer::AdmitUpgrades => self.mischief.upgrades_refused = false,
-            Timer::Kick { connection, code, reason } => self.close(turn, connection, code, reason),
-            Timer::Drop(connection) => self.terminate(turn, connection, TerminateCause::Ordered),
+            Timer::Kick { connection, code, reason } => {
+                self.misbehaved(turn, connection, Mischief::EndedEarly);
+                self.close(turn, connection, code, reason);
+            }
+            Timer::Drop(connection) => {
+                self.misbehaved(turn, connection, Mischief::EndedEarly);
+                self.terminate(turn, connection, TerminateCause::Ordered);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// One thing a plan or an operator makes the gateway do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Order {
     /// Restarts the gateway. Ignored while it is down or already going down.
     Restart {
@@ -77,7 +77,7 @@ pub enum RestartMode {
 ///
 /// Those with a `count` apply to the next `count` occasions; the others act at once on every established connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Misbehave {
     /// Spoils the handshake of the next accepted sockets.
     Handshake {
@@ -183,7 +183,7 @@ pub enum Misbehave {
 
 /// What happens to one handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum HandshakeFault {
     /// The challenge is never sent.
     NoChallenge,
@@ -241,7 +241,7 @@ pub enum HandshakeFault {
 
 /// An error response chosen freely.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Rejection {
     /// `error.code`.
     pub code: String,

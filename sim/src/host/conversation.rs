@@ -1,7 +1,7 @@
 //! One websocket: messages both ways, polled by hand so that a stuck writer does not stop the reader.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,13 +9,14 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 
 use crate::gateway::Message;
 
-use super::Seat;
+use super::{CloseAnswer, Seat};
 
 /// Messages read in one turn, so that a busy peer cannot starve its own answers.
 const READS_PER_TURN: usize = 64;
@@ -43,6 +44,23 @@ pub(super) struct Conversation<S> {
     buffered: u64,
     /// Whether the peer is one that may send what it likes, as it is after hello.
     widened: bool,
+    /// The peer has said close and waits for the answer.
+    silence: Option<Silence>,
+}
+
+/// A close frame that is not answered, or not before a time.
+struct Silence {
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl Silence {
+    fn begun_by(answer: CloseAnswer) -> Option<Self> {
+        match answer {
+            CloseAnswer::Prompt => None,
+            CloseAnswer::Late(by) => Some(Self { until: Some(Box::pin(tokio::time::sleep(by))) }),
+            CloseAnswer::Never => Some(Self { until: None }),
+        }
+    }
 }
 
 /// The conversation has ended.
@@ -63,6 +81,7 @@ where
             mute: false,
             buffered: 0,
             widened: false,
+            silence: None,
         }
     }
 
@@ -84,6 +103,9 @@ where
 
     /// One turn; true if there may be more to do.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
+        if self.silence.is_some() {
+            return self.keep_silent(cx);
+        }
         self.clear_desk();
         self.poll_write(cx)?;
         // Also when there is always more to read: the model drops a peer that only ever sends.
@@ -94,6 +116,28 @@ where
         }
         // The socket has nothing to do; the desk is looked at last, because reading has filled it.
         Ok(!self.park(cx.waker()))
+    }
+
+    /// A close frame is not answered, or not yet: the websocket layer would answer it when it is touched next.
+    fn keep_silent(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
+        self.clear_desk();
+        self.outgoing.clear();
+        if self.terminated {
+            return Err(Over);
+        }
+        let until = self.silence.as_mut().and_then(|silence| silence.until.as_mut());
+        if until.is_some_and(|until| until.as_mut().poll(cx).is_ready()) {
+            self.silence = None;
+            return Ok(true);
+        }
+        let mut bytes = [0; 1024];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match Pin::new(self.socket.get_mut()).poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(Over),
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Ready(Err(_)) => Err(Over),
+            Poll::Pending => Ok(!self.park(cx.waker())),
+        }
     }
 
     fn clear_desk(&mut self) {
@@ -170,6 +214,10 @@ where
                 Some(Ok(WsMessage::Close(_))) => {
                     self.mute = true;
                     self.needs_flush = true;
+                    self.silence = Silence::begun_by(self.seat.host.manners().close_answer);
+                    if self.silence.is_some() {
+                        return Ok(true);
+                    }
                 }
                 Some(Ok(WsMessage::Frame(_))) => unreachable!("raw frames are not read"),
                 Some(Err(WsError::Capacity(_))) => {

@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::gateway::{Admission, ConnectionId, GatewayModel, Input, Message, Note, Order, Peer};
+pub use crate::path::CloseAnswer;
 
 use conversation::Conversation;
 use desk::{Desk, Desks};
@@ -70,7 +71,17 @@ pub struct Host {
     shared: Arc<Shared>,
 }
 
+/// How a gateway treats sockets, apart from what its model decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manners {
+    /// Upgrade requests are read and never answered.
+    pub ignores_upgrades: bool,
+    /// How a close frame of a client is answered.
+    pub close_answer: CloseAnswer,
+}
+
 struct Shared {
+    manners: Mutex<Manners>,
     desks: Mutex<Desks>,
     /// Says the time since the host began.
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
@@ -105,6 +116,7 @@ impl Host {
         let preauth_bytes_max = limits.preauth_bytes.saturating_mul(2 * (limits.preauth_queue + 2));
         let preauth_allowance = u64::try_from(preauth_bytes_max).unwrap_or(u64::MAX);
         let shared = Shared {
+            manners: Mutex::default(),
             desks: Mutex::new(Desks::new(model, Box::new(observer))),
             clock: Box::new(clock),
             deadline_moved: Notify::new(),
@@ -118,6 +130,15 @@ impl Host {
     /// Steers the gateway.
     pub fn order(&self, order: Order) {
         self.step(Input::Order(order));
+    }
+
+    /// Sockets are treated like this from now on.
+    pub fn set_manners(&self, manners: Manners) {
+        *self.shared.manners.lock().unwrap_or_else(PoisonError::into_inner) = manners;
+    }
+
+    fn manners(&self) -> Manners {
+        *self.shared.manners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a dial and its upgrade are admitted now.
@@ -178,6 +199,9 @@ impl Host {
     {
         let host = self.clone();
         async move {
+            if host.manners().ignores_upgrades {
+                return upgrade::ignore(stream).await;
+            }
             let request = upgrade::answer(&host, stream, host.shared.payload_bytes_max.saturating_mul(2));
             let Ok(Ok(Some(Upgraded { socket, origin }))) =
                 tokio::time::timeout(REQUEST_TIMEOUT, request).await

@@ -73,6 +73,12 @@ where
     Ok(Some(Upgraded { socket, origin: origin.map(Arc::from) }))
 }
 
+/// Reads until the peer gives up, and says nothing.
+pub(super) async fn ignore(mut stream: impl AsyncRead + Unpin) {
+    let mut bytes = [0; 1024];
+    while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+}
+
 /// The request head, and what came with it; `None` if there is none.
 async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
     let mut head = Vec::with_capacity(1024);

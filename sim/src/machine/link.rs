@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use onesocket::core::{ConnectionError, DialError, Epoch, Input, Instant, WireText};
 
-use crate::plan::{GATEWAYS, Plan};
+use crate::path::{CloseAnswer, Path};
+use crate::pipe::{Dials, Direction};
+use crate::plan::{Action, GATEWAYS, Plan};
 use crate::random::Stream;
 
 /// What travels to a gateway.
@@ -74,23 +76,18 @@ impl ToClient {
 
 /// All links and sockets.
 pub(super) struct Network {
-    links: Vec<Link>,
+    paths: Vec<Path>,
     sockets: BTreeMap<Epoch, Socket>,
     latency: Stream,
     latency_us: (u64, u64),
 }
 
-#[derive(Clone, Copy, Default)]
-struct Link {
-    /// Partitions that are going on.
-    partitions: u32,
-    held_until: Instant,
-}
-
 struct Socket {
     gateway: u8,
-    /// A partition struck it: nothing passes any more, and nobody is told.
-    dead: bool,
+    /// Nothing passes in this direction any more, and nobody is told.
+    lost: [bool; 2],
+    /// When anything last arrived at the client.
+    heard: Instant,
     released: bool,
     /// A side that has sent a close frame does not answer one (RFC 6455, 5.5.1).
     client_closes: bool,
@@ -102,11 +99,13 @@ struct Socket {
 struct Channel<T> {
     parcels: VecDeque<T>,
     last_arrival: Instant,
+    /// Parcels that came to the end of a path that stands still.
+    stopped: u32,
 }
 
 impl<T> Default for Channel<T> {
     fn default() -> Self {
-        Self { parcels: VecDeque::new(), last_arrival: Instant::ZERO }
+        Self { parcels: VecDeque::new(), last_arrival: Instant::ZERO, stopped: 0 }
     }
 }
 
@@ -122,18 +121,21 @@ impl<T> Channel<T> {
 impl Network {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
-            links: vec![Link::default(); usize::from(GATEWAYS)],
+            paths: vec![Path::default(); usize::from(GATEWAYS)],
             sockets: BTreeMap::new(),
             latency: Stream::new(plan.seed, "latency"),
             latency_us: (plan.params.latency_min_us, plan.params.latency_max_us),
         }
     }
 
-    pub(super) fn dial(&mut self, epoch: Epoch, gateway: u8) {
-        let dead = self.links[usize::from(gateway)].partitions > 0;
+    pub(super) fn dial(&mut self, now: Instant, epoch: Epoch, gateway: u8) {
+        let path = &self.paths[usize::from(gateway)];
+        // A dial needs both directions.
+        let lost = Direction::BOTH.into_iter().any(|direction| path.loses(direction));
         let socket = Socket {
             gateway,
-            dead,
+            lost: [lost; 2],
+            heard: now,
             released: false,
             client_closes: false,
             gateway_closes: false,
@@ -143,9 +145,11 @@ impl Network {
         self.sockets.insert(epoch, socket);
     }
 
-    /// The client lets go; true the first time.
-    pub(super) fn release(&mut self, epoch: Epoch) -> bool {
-        self.sockets.get_mut(&epoch).is_some_and(|socket| !std::mem::replace(&mut socket.released, true))
+    /// The client lets go; the first time, for how long it had heard nothing.
+    pub(super) fn release(&mut self, now: Instant, epoch: Epoch) -> Option<Duration> {
+        let socket = self.sockets.get_mut(&epoch)?;
+        let first = !std::mem::replace(&mut socket.released, true);
+        first.then(|| now.since(socket.heard))
     }
 
     /// Sockets that the client holds.
@@ -154,27 +158,71 @@ impl Network {
         u32::try_from(held).expect("a run has few sockets")
     }
 
-    pub(super) fn partition(&mut self, gateway: u8) {
-        self.links[usize::from(gateway)].partitions += 1;
-        for socket in self.sockets.values_mut().filter(|socket| socket.gateway == gateway) {
-            socket.dead = true;
+    /// A fault of the path begins.
+    pub(super) fn begin(&mut self, gateway: u8, action: &Action) {
+        self.paths[usize::from(gateway)].begin(action);
+        for direction in Direction::BOTH {
+            if self.paths[usize::from(gateway)].loses(direction) {
+                self.lose(gateway, direction);
+            }
         }
     }
 
-    pub(super) fn heal(&mut self, gateway: u8) {
-        self.links[usize::from(gateway)].partitions -= 1;
+    /// A fault of the path is over; what stood still because of it is due now.
+    pub(super) fn end(&mut self, gateway: u8, action: &Action, due: &mut Vec<(Epoch, Direction)>) {
+        let path = &mut self.paths[usize::from(gateway)];
+        path.end(action);
+        for (epoch, socket) in self.sockets.iter_mut().filter(|(_, socket)| socket.gateway == gateway) {
+            for direction in Direction::BOTH.into_iter().filter(|direction| !path.stalls(*direction)) {
+                let stopped = match direction {
+                    Direction::ToGateway => &mut socket.to_gateway.stopped,
+                    Direction::ToClient => &mut socket.to_client.stopped,
+                };
+                for _ in 0..std::mem::take(stopped) {
+                    due.push((*epoch, direction));
+                }
+            }
+        }
     }
 
-    pub(super) fn hold(&mut self, gateway: u8, until: Instant) {
-        let link = &mut self.links[usize::from(gateway)];
-        link.held_until = link.held_until.max(until);
+    /// What exists in this direction is dead from now on.
+    pub(super) fn lose(&mut self, gateway: u8, direction: Direction) {
+        for socket in self.sockets.values_mut().filter(|socket| socket.gateway == gateway) {
+            socket.lost[direction as usize] = true;
+        }
     }
 
-    /// When something that would arrive now arrives instead, if the link holds it back.
-    pub(super) fn held_until(&self, epoch: Epoch, now: Instant) -> Option<Instant> {
-        let socket = self.sockets.get(&epoch)?;
-        let held_until = self.links[usize::from(socket.gateway)].held_until;
-        (held_until > now).then_some(held_until)
+    /// The sockets to a gateway that the client holds.
+    pub(super) fn sockets_of(&self, gateway: u8) -> Vec<Epoch> {
+        let of = self.sockets.iter().filter(|(_, socket)| socket.gateway == gateway && !socket.released);
+        of.map(|(epoch, _)| *epoch).collect()
+    }
+
+    /// Whether what arrives now has to wait for a path that stands still.
+    pub(super) fn stops(&mut self, epoch: Epoch, direction: Direction) -> bool {
+        let Some(socket) = self.sockets.get_mut(&epoch) else { return false };
+        let stops = self.paths[usize::from(socket.gateway)].stalls(direction);
+        if stops {
+            match direction {
+                Direction::ToGateway => socket.to_gateway.stopped += 1,
+                Direction::ToClient => socket.to_client.stopped += 1,
+            }
+        }
+        stops
+    }
+
+    pub(super) fn gateway_of(&self, epoch: Epoch) -> Option<u8> {
+        self.sockets.get(&epoch).map(|socket| socket.gateway)
+    }
+
+    pub(super) fn dials(&self, gateway: u8) -> Dials {
+        let path = &self.paths[usize::from(gateway)];
+        // Only a byte stream tells a dial from its upgrade.
+        if path.ignores_upgrades() { Dials::Ignored } else { path.dials() }
+    }
+
+    pub(super) fn close_answer(&self, gateway: u8) -> CloseAnswer {
+        self.paths[usize::from(gateway)].close_answer()
     }
 
     /// Sends a parcel; its arrival, unless it is lost or a second close frame.
@@ -184,23 +232,25 @@ impl Network {
         epoch: Epoch,
         parcel: ToGateway,
     ) -> Option<Instant> {
-        let arrival = now + self.draw_latency();
-        let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.dead)?;
+        let latency = self.draw_latency();
+        let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.loses(Direction::ToGateway))?;
         let closes = matches!(parcel, ToGateway::Close);
         if closes && std::mem::replace(&mut socket.client_closes, true) {
             return None;
         }
+        let arrival = now + latency + self.paths[usize::from(socket.gateway)].delay();
         Some(socket.to_gateway.send(arrival, parcel))
     }
 
     /// As [`send_to_gateway`](Self::send_to_gateway), the other way.
     pub(super) fn send_to_client(&mut self, now: Instant, epoch: Epoch, parcel: ToClient) -> Option<Instant> {
-        let arrival = now + self.draw_latency();
-        let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.dead)?;
+        let latency = self.draw_latency();
+        let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.loses(Direction::ToClient))?;
         let closes = matches!(parcel, ToClient::Close { .. });
         if closes && std::mem::replace(&mut socket.gateway_closes, true) {
             return None;
         }
+        let arrival = now + latency + self.paths[usize::from(socket.gateway)].delay();
         Some(socket.to_client.send(arrival, parcel))
     }
 
@@ -210,13 +260,20 @@ impl Network {
 
     /// What arrives at the gateway, unless the socket died under way.
     pub(super) fn take_at_gateway(&mut self, epoch: Epoch) -> Option<(u8, ToGateway)> {
-        let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.dead)?;
+        let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.loses(Direction::ToGateway))?;
         socket.to_gateway.parcels.pop_front().map(|parcel| (socket.gateway, parcel))
     }
 
     /// As [`take_at_gateway`](Self::take_at_gateway), the other way.
-    pub(super) fn take_at_client(&mut self, epoch: Epoch) -> Option<ToClient> {
-        let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.dead)?;
+    pub(super) fn take_at_client(&mut self, now: Instant, epoch: Epoch) -> Option<ToClient> {
+        let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.loses(Direction::ToClient))?;
+        socket.heard = now;
         socket.to_client.parcels.pop_front()
+    }
+}
+
+impl Socket {
+    fn loses(&self, direction: Direction) -> bool {
+        self.lost[direction as usize]
     }
 }

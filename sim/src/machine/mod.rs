@@ -15,9 +15,11 @@ use onesocket::core::{
     SubscriptionId, WireText,
 };
 
-use crate::gateway::{self, ConnectionId, GatewayModel, Order, Peer, RestartMode};
+use crate::gateway::{self, ConnectionId, GatewayModel, Peer};
 use crate::observe::{outcome, probe_of, probe_params, seen};
-use crate::plan::{Action, Fault, GATEWAYS, Plan};
+use crate::path::CloseAnswer;
+use crate::pipe::{Dials, Direction};
+use crate::plan::{Action, Actor, GATEWAYS, Plan, When};
 use crate::random::Stream;
 use crate::run::{Finished, Recorder, client_config, client_seed, gateway, gateway_of};
 use crate::token_store::Tokens;
@@ -56,6 +58,8 @@ struct Machine<'p> {
     ties: Stream,
     recorder: Recorder,
     app: App,
+    /// Until then the client's process does not run.
+    suspended_until: Instant,
     effects: Vec<Effect>,
     gateway_effects: Vec<gateway::Effect>,
     tap: &'p mut dyn FnMut(u8, &gateway::Effect),
@@ -90,8 +94,10 @@ impl<'p> Machine<'p> {
         app.config = Some((0, token));
         let core = Connection::new(Some(config), plan.params.options(), client_seed(plan));
         let mut queue = Queue::default();
-        if let Some(first) = plan.steps.first() {
-            queue.push(Instant::from_millis(first.at_ms), 0, Due::Step(0));
+        for (index, step) in plan.steps.iter().enumerate() {
+            if let When::At { at_ms } = step.when {
+                queue.push(Instant::from_millis(at_ms), 0, Due::Step(index));
+            }
         }
         Self {
             plan,
@@ -105,6 +111,7 @@ impl<'p> Machine<'p> {
             ties: Stream::new(plan.seed, "ties"),
             recorder: Recorder::new(plan),
             app,
+            suspended_until: Instant::ZERO,
             effects: Vec::new(),
             gateway_effects: Vec::new(),
             tap,
@@ -137,17 +144,27 @@ impl<'p> Machine<'p> {
 
     /// One event; false if there is none until `end`.
     fn run_next(&mut self, end: Instant) -> bool {
-        let queued = self.queue.next_time();
-        let core = self.core.next_deadline();
-        let gateways = self.gateways.iter().map(|gateway| gateway.next_deadline().map(Instant::from));
-        let deadlines: Vec<Option<Instant>> = [queued, core].into_iter().chain(gateways).collect();
+        let mut deadlines = [None; 2 + GATEWAYS as usize];
+        deadlines[0] = self.queue.next_time();
+        deadlines[1] = self.core.next_deadline().map(|deadline| self.when_awake(deadline));
+        for (slot, gateway) in deadlines[2..].iter_mut().zip(&self.gateways) {
+            *slot = gateway.next_deadline().map(Instant::from);
+        }
         let Some(next) = deadlines.iter().flatten().min().copied().filter(|next| *next <= end) else {
             self.now = self.now.max(end);
             return false;
         };
         self.now = self.now.max(next);
-        let due: Vec<usize> = (0..deadlines.len()).filter(|index| deadlines[*index] == Some(next)).collect();
-        match *if due.len() == 1 { &due[0] } else { self.ties.pick(&due) } {
+        self.recorder.stir(self.now);
+        let mut due = [0; 2 + GATEWAYS as usize];
+        let mut count = 0;
+        for (index, deadline) in deadlines.iter().enumerate() {
+            if *deadline == Some(next) {
+                due[count] = index;
+                count += 1;
+            }
+        }
+        match if count == 1 { due[0] } else { *self.ties.pick(&due[..count]) } {
             0 => self.run_queued(),
             1 => self.step_core(Input::Timeout),
             gateway => self.step_gateway(gateway - 2, gateway::Input::Timeout),
@@ -155,43 +172,87 @@ impl<'p> Machine<'p> {
         true
     }
 
+    /// When the client's process gets to deal with a deadline. One that sleeps past it reads what waits for it
+    /// first, as the driver does.
+    fn when_awake(&self, deadline: Instant) -> Instant {
+        if deadline > self.suspended_until || self.suspended_until == Instant::ZERO {
+            deadline
+        } else {
+            self.suspended_until + Duration::from_micros(1)
+        }
+    }
+
     fn run_queued(&mut self) {
         match self.queue.pop() {
             Due::Step(index) => {
-                if let Some(next) = self.plan.steps.get(index + 1) {
-                    self.queue.push(Instant::from_millis(next.at_ms), 0, Due::Step(index + 1));
-                }
                 let plan = self.plan;
-                self.act(&plan.steps[index].action);
+                self.act(index, &plan.steps[index].action);
             }
             Due::ArriveAtGateway(socket) => self.arrive_at_gateway(socket),
             Due::ArriveAtClient(socket) => self.arrive_at_client(socket),
             Due::StoreAnswers => {
+                if self.now < self.suspended_until {
+                    self.queue.push(self.suspended_until, self.ties.any(), Due::StoreAnswers);
+                    return;
+                }
                 let answer = self.token_errands.pop_front().expect("an errand for each answer");
                 self.step_core(answer);
             }
-            Due::Heal(fault, gateway) => {
-                if fault == Fault::Partition {
-                    self.network.heal(gateway);
-                }
-                self.record(What::Healed { fault, gateway });
-            }
+            Due::Heal(index) => self.heal(index),
+            Due::AnswerClose(epoch) => self.answer_close(epoch),
         }
     }
 
     fn record(&mut self, what: What) {
-        self.recorder.record(self.now, what);
+        if self.recorder.record(self.now, what) {
+            self.queue_reached();
+        }
     }
 
-    fn act(&mut self, action: &Action) {
+    /// Steps whose milestone was just reached have a time from now on.
+    fn queue_reached(&mut self) {
+        while let Some((index, reached)) = self.recorder.take_reached() {
+            let When::After { plus_ms, .. } = self.plan.steps[index].when else { continue };
+            let at = reached + Duration::from_millis(plus_ms);
+            let is_late = self.plan.params.calm_ms.is_some_and(|calm_ms| at > Instant::from_millis(calm_ms));
+            if is_late {
+                let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
+                self.recorder.record(self.now, What::Skipped { step });
+            } else {
+                self.queue.push(at, self.ties.any(), Due::Step(index));
+            }
+        }
+    }
+
+    fn act(&mut self, index: usize, action: &Action) {
+        if action.actor() == Actor::App && self.now < self.suspended_until {
+            self.queue.push(self.suspended_until, 0, Due::Step(index));
+            return;
+        }
         if let Some(fault) = action.fault() {
             let gateway = action.gateway().unwrap_or_default();
             self.record(What::Fault { fault, gateway });
-            if fault.lasts() {
-                let over = self.now + Duration::from_millis(action.lasts_ms());
-                self.queue.push(over, self.ties.any(), Due::Heal(fault, gateway));
+        }
+        if let Some(lasts_ms) = action.lasts_ms() {
+            let over = self.now + Duration::from_millis(lasts_ms);
+            self.queue.push(over, self.ties.any(), Due::Heal(index));
+        }
+        match action.actor() {
+            Actor::App => self.act_as_app(action),
+            Actor::Gateway => {
+                if let Some((gateway, order)) = action.order() {
+                    self.step_gateway(usize::from(gateway), gateway::Input::Order(order));
+                }
+            }
+            Actor::Link => self.strike(action),
+            Actor::Machine => {
+                let until = self.now + Duration::from_millis(action.lasts_ms().unwrap_or(0));
+                self.suspended_until = self.suspended_until.max(until);
             }
         }
+    }
+
+    fn act_as_app(&mut self, action: &Action) {
         match action {
             Action::Connect {} => {
                 self.record(What::Wanted);
@@ -211,19 +272,43 @@ impl<'p> Machine<'p> {
                 self.command(Command::Resume);
             }
             Action::Shutdown {} => self.shut_down(),
-            Action::Emit { .. }
-            | Action::Restart { .. }
-            | Action::ChangeToken { .. }
-            | Action::Close { .. }
-            | Action::DropEvent { .. } => {
-                if let Some((gateway, order)) = gateway_order(action) {
-                    self.step_gateway(usize::from(gateway), gateway::Input::Order(order));
-                }
+            _ => unreachable!("the app does only what is its own"),
+        }
+    }
+
+    /// A fault of the path begins.
+    fn strike(&mut self, action: &Action) {
+        let gateway = action.gateway().expect("a path leads to a gateway");
+        self.network.begin(gateway, action);
+        if let Action::HalfOpen { .. } = action {
+            for direction in Direction::BOTH {
+                self.network.lose(gateway, direction);
             }
-            Action::Partition { gateway, .. } => self.network.partition(*gateway),
-            Action::Blip { gateway, for_ms } => {
-                self.network.hold(*gateway, self.now + Duration::from_millis(*for_ms));
+        }
+        if let Action::Reset { .. } = action {
+            for epoch in self.network.sockets_of(gateway) {
+                self.send_to_gateway(epoch, ToGateway::Eof);
+                self.send_to_client(epoch, ToClient::Reset);
             }
+        }
+    }
+
+    fn heal(&mut self, index: usize) {
+        let action = &self.plan.steps[index].action;
+        let gateway = action.gateway().unwrap_or_default();
+        if action.actor() == Actor::Link {
+            let mut due = Vec::new();
+            self.network.end(gateway, action, &mut due);
+            for (epoch, direction) in due {
+                let due = match direction {
+                    Direction::ToGateway => Due::ArriveAtGateway(epoch),
+                    Direction::ToClient => Due::ArriveAtClient(epoch),
+                };
+                self.queue.push(self.now, self.ties.any(), due);
+            }
+        }
+        if let Some(fault) = action.fault() {
+            self.record(What::Healed { fault, gateway });
         }
     }
 
@@ -309,7 +394,7 @@ impl<'p> Machine<'p> {
             Effect::Dial { epoch, endpoint } => {
                 let gateway = gateway_of(&endpoint);
                 self.record(What::Dialed { socket: socket_of(epoch), gateway });
-                self.network.dial(epoch, gateway);
+                self.network.dial(self.now, epoch, gateway);
                 self.send_to_gateway(epoch, ToGateway::Dial);
             }
             Effect::Transmit { epoch, text } => self.send_to_gateway(epoch, ToGateway::Text(text.0)),
@@ -366,8 +451,8 @@ impl<'p> Machine<'p> {
 
     /// The client lets go of a socket, if it had not before.
     fn release(&mut self, epoch: Epoch) {
-        if self.network.release(epoch) {
-            self.record(What::Released { socket: socket_of(epoch) });
+        if let Some(silent) = self.network.release(self.now, epoch) {
+            self.record(What::Released { socket: socket_of(epoch), silent });
         }
     }
 
@@ -384,8 +469,7 @@ impl<'p> Machine<'p> {
     }
 
     fn arrive_at_gateway(&mut self, epoch: Epoch) {
-        if let Some(later) = self.network.held_until(epoch, self.now) {
-            self.queue.push(later, self.ties.any(), Due::ArriveAtGateway(epoch));
+        if self.network.stops(epoch, Direction::ToGateway) {
             return;
         }
         let Some((gateway, parcel)) = self.network.take_at_gateway(epoch) else { return };
@@ -402,15 +486,31 @@ impl<'p> Machine<'p> {
                 self.step_gateway(index, gateway::Input::Received { connection, message });
             }
             ToGateway::Pong => self.step_gateway(index, gateway::Input::Pong { connection }),
-            ToGateway::Close => {
-                self.send_to_client(epoch, ToClient::Close { code: 1000, reason: String::new() });
-                self.step_gateway(index, gateway::Input::Disconnected { connection });
-            }
+            ToGateway::Close => match self.network.close_answer(gateway) {
+                CloseAnswer::Prompt => self.answer_close(epoch),
+                CloseAnswer::Late(by) => {
+                    self.queue.push(self.now + by, self.ties.any(), Due::AnswerClose(epoch))
+                }
+                CloseAnswer::Never => {}
+            },
             ToGateway::Eof => self.step_gateway(index, gateway::Input::Disconnected { connection }),
         }
     }
 
+    /// The gateway's end of the close handshake that the client began.
+    fn answer_close(&mut self, epoch: Epoch) {
+        let Some(gateway) = self.network.gateway_of(epoch) else { return };
+        self.send_to_client(epoch, ToClient::Close { code: 1000, reason: String::new() });
+        let connection = ConnectionId(socket_of(epoch));
+        self.step_gateway(usize::from(gateway), gateway::Input::Disconnected { connection });
+    }
+
     fn dial_arrives(&mut self, epoch: Epoch, index: usize) {
+        match self.network.dials(u8::try_from(index).expect("there are few gateways")) {
+            Dials::Answered => {}
+            Dials::Refused => return self.send_to_client(epoch, ToClient::Refused),
+            Dials::Ignored => return,
+        }
         match self.gateways[index].admission() {
             gateway::Admission::Open => {
                 self.send_to_client(epoch, ToClient::Opened);
@@ -426,11 +526,14 @@ impl<'p> Machine<'p> {
     /// Late arrivals reach the core even after it let go of the socket: a transport may report what
     /// belongs to the past, and nothing of it may matter.
     fn arrive_at_client(&mut self, epoch: Epoch) {
-        if let Some(later) = self.network.held_until(epoch, self.now) {
-            self.queue.push(later, self.ties.any(), Due::ArriveAtClient(epoch));
+        if self.network.stops(epoch, Direction::ToClient) {
             return;
         }
-        let Some(parcel) = self.network.take_at_client(epoch) else { return };
+        if self.now < self.suspended_until {
+            self.queue.push(self.suspended_until, self.ties.any(), Due::ArriveAtClient(epoch));
+            return;
+        }
+        let Some(parcel) = self.network.take_at_client(self.now, epoch) else { return };
         match parcel.input(epoch) {
             link::Arrival::Input(input) => self.step_core(input),
             link::Arrival::Ping(input) => {
@@ -463,8 +566,13 @@ impl<'p> Machine<'p> {
             gateway::Effect::Send { connection, text } => {
                 self.send_to_client(epoch_of(connection), ToClient::Text(WireText(text)));
             }
-            gateway::Effect::SendBinary { connection, .. } => {
-                self.send_to_client(epoch_of(connection), ToClient::Noise);
+            gateway::Effect::SendBinary { connection, data } => {
+                // The driver takes for text what can be text.
+                let parcel = match std::str::from_utf8(&data) {
+                    Ok(text) => ToClient::Text(WireText::from(text)),
+                    Err(_) => ToClient::Noise,
+                };
+                self.send_to_client(epoch_of(connection), parcel);
             }
             gateway::Effect::Ping { connection } => self.send_to_client(epoch_of(connection), ToClient::Ping),
             gateway::Effect::Close { connection, code, reason } => {
@@ -480,38 +588,6 @@ impl<'p> Machine<'p> {
                 }
             }
         }
-    }
-}
-
-/// The gateway's order that carries out an action, if the action is one of a gateway.
-#[must_use]
-pub fn gateway_order(action: &Action) -> Option<(u8, Order)> {
-    match action {
-        Action::Emit { gateway, event } => {
-            Some((*gateway, Order::Emit { event: event.clone(), payload: Arc::from("{}") }))
-        }
-        Action::Restart { gateway, down_ms, crash } => {
-            let mode = if *crash { RestartMode::Crash } else { RestartMode::Graceful };
-            Some((*gateway, Order::Restart { mode, down: Duration::from_millis(*down_ms) }))
-        }
-        Action::ChangeToken { gateway, token } => {
-            Some((*gateway, Order::ChangeToken { token: token.clone() }))
-        }
-        Action::Close { gateway, code, reason } => {
-            Some((*gateway, Order::Kick { code: *code, reason: reason.clone() }))
-        }
-        Action::DropEvent { gateway } => Some((*gateway, Order::DropNextEvent)),
-        Action::Connect {}
-        | Action::Request { .. }
-        | Action::DropRequest { .. }
-        | Action::Subscribe { .. }
-        | Action::Unsubscribe { .. }
-        | Action::Configure { .. }
-        | Action::Wake {}
-        | Action::Resume {}
-        | Action::Shutdown {}
-        | Action::Partition { .. }
-        | Action::Blip { .. } => None,
     }
 }
 

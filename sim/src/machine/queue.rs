@@ -5,8 +5,6 @@ use std::collections::BinaryHeap;
 
 use onesocket::core::{Epoch, Instant};
 
-use crate::plan::Fault;
-
 /// Something that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -18,8 +16,10 @@ pub(super) enum Due {
     ArriveAtClient(Epoch),
     /// The token store is done with the oldest errand.
     StoreAnswers,
-    /// A fault of a gateway is over.
-    Heal(Fault, u8),
+    /// The fault that the step with this index began is over.
+    Heal(usize),
+    /// A gateway's late answer to the client's close frame on this socket.
+    AnswerClose(Epoch),
 }
 
 /// Ordered by time, then by a drawn number, then by age.

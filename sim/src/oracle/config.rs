@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use onesocket::core::Instant;
 
+use super::suspension::Suspension;
 use super::{Invariant, Oracle};
 use crate::plan::Plan;
 use crate::trace::{Record, Seen, What};
@@ -18,14 +19,20 @@ pub(super) struct OneReconnectPerChange {
     history: Vec<(Instant, u8, Arc<str>)>,
     accepted: BTreeMap<(u8, u32), Instant>,
     held: BTreeMap<u32, Instant>,
+    suspension: Suspension,
 }
 
 impl OneReconnectPerChange {
     pub(super) fn new(plan: &Plan) -> Self {
-        // Timers of the async tiers count whole milliseconds, and turmoil's network has ticks.
-        let close_bound = Duration::from_millis(plan.params.close_grace_ms + 20);
+        let close_bound = Duration::from_millis(plan.params.close_grace_ms);
         let first = (Instant::ZERO, 0, Arc::from(Plan::FIRST_TOKEN));
-        Self { close_bound, history: vec![first], accepted: BTreeMap::new(), held: BTreeMap::new() }
+        Self {
+            close_bound,
+            history: vec![first],
+            accepted: BTreeMap::new(),
+            held: BTreeMap::new(),
+            suspension: Suspension::default(),
+        }
     }
 
     fn presented(&self, gateway: u8, connection: u32, token: Option<&Arc<str>>) -> Result<(), String> {
@@ -47,7 +54,7 @@ impl OneReconnectPerChange {
     fn overdue(&self, now: Instant) -> Option<u32> {
         let (changed, _, _) = self.history.last()?;
         let old = self.held.iter().find(|(_, dialed)| **dialed < *changed)?;
-        (now > *changed + self.close_bound).then_some(*old.0)
+        self.suspension.is_overdue(*changed + self.close_bound, now).then_some(*old.0)
     }
 }
 
@@ -57,6 +64,7 @@ impl Oracle for OneReconnectPerChange {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
+        self.suspension.observe(record);
         if let Some(socket) = self.overdue(record.at) {
             return Err(format!("socket {socket} outlives the config it belongs to"));
         }
@@ -73,7 +81,7 @@ impl Oracle for OneReconnectPerChange {
                     ));
                 }
             }
-            What::Released { socket } => {
+            What::Released { socket, .. } => {
                 self.held.remove(socket);
             }
             What::Gateway { gateway, seen: Seen::Accepted { connection } } => {

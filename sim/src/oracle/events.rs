@@ -4,10 +4,11 @@
 //!   subscription = ( Snapshot(e) ( Status | Lagged | Event(e) | Gap(e) Event(e) )* )* Closed
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Invariant, Oracle};
-use crate::trace::{Item, Record, What};
+use crate::gateway::Mischief;
+use crate::trace::{Item, Record, Seen, What};
 
 /// The first item is a snapshot, each connection begins with one, and a newcomer gets the latest.
 #[derive(Default)]
@@ -67,6 +68,9 @@ impl Oracle for SnapshotFirst {
 #[derive(Default)]
 pub(super) struct GapBeforeEvent {
     subscriptions: BTreeMap<u32, Numbers>,
+    /// Numbers that were used again on order. A newcomer whose first event has one learns nothing from it.
+    bent: BTreeSet<u64>,
+    bending: bool,
 }
 
 #[derive(Default)]
@@ -77,7 +81,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn take(&mut self, item: Item) -> Result<(), String> {
+    fn take(&mut self, item: Item, bent: &BTreeSet<u64>) -> Result<(), String> {
         if let (Some((_, received)), false) = (self.gap, matches!(item, Item::Event { .. })) {
             return Err(format!("a gap up to {received} is followed by {item}"));
         }
@@ -91,6 +95,9 @@ impl Numbers {
                     return Err(format!("{item} is reported where {wanted} is expected"));
                 }
                 self.gap = Some((expected, received));
+            }
+            Item::Event { seq: Some(seq), .. } if self.highest.is_none() && bent.contains(&seq) => {
+                self.gap = None;
             }
             Item::Event { seq, .. } => return self.event(seq),
             Item::Status(_) | Item::Closed => {}
@@ -122,9 +129,20 @@ impl Oracle for GapBeforeEvent {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
-        if let What::Pushed { subscription, item } = &record.what {
-            let numbers = self.subscriptions.entry(*subscription).or_default();
-            return numbers.take(*item).map_err(|what| format!("subscription {subscription}: {what}"));
+        match &record.what {
+            What::Pushed { subscription, item } => {
+                let numbers = self.subscriptions.entry(*subscription).or_default();
+                let taken = numbers.take(*item, &self.bent);
+                return taken.map_err(|what| format!("subscription {subscription}: {what}"));
+            }
+            What::Gateway { seen: Seen::Misbehaved { mischief: Mischief::SequenceBent, .. }, .. } => {
+                self.bending = true;
+            }
+            What::Gateway { seen: Seen::EventSent { seq, .. }, .. } if self.bending => {
+                self.bending = false;
+                self.bent.insert(*seq);
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `no_storm` and `no_wedge`: never too many dials, and in the end always a connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use onesocket::core::Instant;
@@ -21,7 +21,12 @@ pub(super) struct NoStorm {
     pause_ended: Option<Instant>,
     token_refused: bool,
     device_retry_used: bool,
+    /// The latest refusal may have been one of a gateway that is starting.
+    starting: bool,
 }
+
+/// The shortest wait after the word that a gateway is starting (protocol 17.2).
+const STARTUP_WAIT: Duration = Duration::from_millis(100);
 
 impl NoStorm {
     pub(super) fn new(plan: &Plan) -> Self {
@@ -33,6 +38,7 @@ impl NoStorm {
             pause_ended: None,
             token_refused: false,
             device_retry_used: false,
+            starting: false,
         }
     }
 
@@ -40,7 +46,8 @@ impl NoStorm {
         if self.paused {
             return Err(format!("socket {socket} is dialed in a pause"));
         }
-        let too_soon = self.last_dial.is_some_and(|last| at.since(last) < self.first_wait);
+        let wait = if self.starting { STARTUP_WAIT.min(self.first_wait) } else { self.first_wait };
+        let too_soon = self.last_dial.is_some_and(|last| at.since(last) < wait);
         if too_soon && !self.excused && !self.may_retry_device_token() {
             return Err(format!(
                 "socket {socket} is dialed less than {:?} after the one before",
@@ -50,6 +57,7 @@ impl NoStorm {
         self.last_dial = Some(at);
         self.excused = false;
         self.token_refused = false;
+        self.starting = false;
         Ok(())
     }
 
@@ -84,6 +92,7 @@ impl Oracle for NoStorm {
             What::Gateway { seen: Seen::Hello { .. }, .. } => self.device_retry_used = false,
             What::Gateway { seen: Seen::Refused { code, .. }, .. } => {
                 self.token_refused = code == "AUTH_TOKEN_MISMATCH";
+                self.starting = code == "startup-sidecars";
             }
             _ => {}
         }
@@ -99,6 +108,8 @@ pub(super) struct NoWedge {
     stopping: bool,
     status: StatusKind,
     lasting: BTreeMap<(Fault, u8), u32>,
+    /// Gateways that nobody can connect to.
+    down: BTreeSet<u8>,
 }
 
 impl NoWedge {
@@ -110,6 +121,7 @@ impl NoWedge {
             stopping: false,
             status: StatusKind::Idle,
             lasting: BTreeMap::new(),
+            down: BTreeSet::new(),
         }
     }
 
@@ -133,7 +145,10 @@ impl Oracle for NoWedge {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
-        let calm = self.wanted && !self.stopping && self.lasting.values().all(|count| *count == 0);
+        let calm = self.wanted
+            && !self.stopping
+            && self.down.is_empty()
+            && self.lasting.values().all(|count| *count == 0);
         if calm && record.at > self.healed_at + self.bound && !self.settled() {
             let since = self.healed_at;
             return Err(format!("the client is {:?} although nothing is wrong since {since}", self.status));
@@ -157,6 +172,15 @@ impl Oracle for NoWedge {
             // A partition may cost a connection long after it: a gateway that misses a pong says nothing for
             // most of a minute and then drops it.
             What::Gateway { seen: Seen::Dropped { .. }, .. } => self.healed_at = record.at,
+            // What was ordered may take effect long after.
+            What::Gateway { seen: Seen::Misbehaved { .. }, .. } => self.healed_at = record.at,
+            What::Gateway { gateway, seen: Seen::Down } => {
+                self.down.insert(*gateway);
+            }
+            What::Gateway { gateway, seen: Seen::Booted } => {
+                self.down.remove(gateway);
+                self.healed_at = record.at;
+            }
             What::ShutdownCalled => self.stopping = true,
             What::Status(status) => self.status = *status,
             _ => {}

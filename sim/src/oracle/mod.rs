@@ -8,7 +8,9 @@ mod events;
 mod liveness;
 mod requests;
 mod shutdown;
+mod silence;
 mod sockets;
+mod suspension;
 
 use std::fmt;
 
@@ -38,6 +40,10 @@ pub enum Invariant {
     NoStorm,
     /// A wanted connection becomes ready within a computed bound once faults have ended.
     NoWedge,
+    /// A silent peer is noticed in time, pending work fails then, and a live one is never let go.
+    DeadIsDetected,
+    /// What happens is in proportion to what goes on.
+    NoSpin,
     /// No assertion of the core, the model or the harness fails.
     NoPanic,
     /// The same plan gives the same digest.
@@ -46,7 +52,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::OneSocket,
         Self::StopIsFinal,
         Self::OneReconnectPerChange,
@@ -56,6 +62,8 @@ impl Invariant {
         Self::SettlesOnce,
         Self::NoStorm,
         Self::NoWedge,
+        Self::DeadIsDetected,
+        Self::NoSpin,
         Self::NoPanic,
         Self::Deterministic,
     ];
@@ -73,6 +81,8 @@ impl Invariant {
             Self::SettlesOnce => "settles_once",
             Self::NoStorm => "no_storm",
             Self::NoWedge => "no_wedge",
+            Self::DeadIsDetected => "dead_is_detected",
+            Self::NoSpin => "no_spin",
             Self::NoPanic => "no_panic",
             Self::Deterministic => "deterministic",
         }
@@ -127,6 +137,7 @@ impl Judge {
             Box::new(events::SnapshotFirst::default()),
             Box::new(events::GapBeforeEvent::default()),
             Box::new(requests::SettlesOnce::default()),
+            Box::new(silence::DeadIsDetected::new(plan)),
             Box::new(shutdown::StopIsFinal::new(plan)),
             Box::new(liveness::NoStorm::new(plan)),
             Box::new(liveness::NoWedge::new(plan)),
@@ -145,6 +156,11 @@ impl Judge {
                 return;
             }
         }
+    }
+
+    /// Something is wrong that no record shows. The first violation stands.
+    pub(crate) fn accuse(&mut self, invariant: Invariant, at: Instant, what: impl FnOnce() -> String) {
+        self.violation.get_or_insert_with(|| Violation { invariant, at, what: what() });
     }
 
     /// The first broken invariant.

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use onesocket::core::Instant;
 
+use super::suspension::Suspension;
 use super::{Invariant, Oracle};
 use crate::observe::may_have_arrived;
 use crate::trace::{FailureKind, Outcome, Record, Seen, What};
-
-/// Timers of the async tiers count whole milliseconds, and turmoil's clock has ticks.
-const LATE: Duration = Duration::from_millis(20);
 
 /// Looks at every request from its making to the end of the run.
 #[derive(Default)]
 pub(super) struct SettlesOnce {
     open: BTreeMap<u32, Instant>,
+    suspension: Suspension,
     arrived: BTreeSet<u32>,
     /// Ended as not sent: must never arrive.
     not_sent: BTreeSet<u32>,
@@ -26,7 +25,7 @@ impl SettlesOnce {
         let Some(deadline) = self.open.remove(&request) else {
             return Err(format!("request {request} ends twice, or was never made"));
         };
-        if at > deadline + LATE {
+        if self.suspension.is_overdue(deadline, at) {
             return Err(format!("request {request} ends after its deadline at {deadline}"));
         }
         match outcome {
@@ -67,8 +66,9 @@ impl Oracle for SettlesOnce {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
+        self.suspension.observe(record);
         if let Some((request, deadline)) =
-            self.open.iter().find(|(_, deadline)| record.at > **deadline + LATE)
+            self.open.iter().find(|(_, deadline)| self.suspension.is_overdue(**deadline, record.at))
         {
             return Err(format!("request {request} is still open after its deadline at {deadline}"));
         }

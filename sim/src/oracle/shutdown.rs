@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use onesocket::core::Instant;
 
+use super::suspension::Suspension;
 use super::{Invariant, Oracle};
 use crate::plan::Plan;
 use crate::trace::{Outcome, Record, StatusKind, What};
@@ -19,12 +20,13 @@ enum Stage {
 pub(super) struct StopIsFinal {
     stage: Stage,
     bound: Duration,
+    suspension: Suspension,
 }
 
 impl StopIsFinal {
     pub(super) fn new(plan: &Plan) -> Self {
-        // Timers of the async tiers count whole milliseconds, and turmoil's clock has ticks.
-        Self { stage: Stage::Running, bound: Duration::from_millis(plan.params.close_grace_ms + 20) }
+        let bound = Duration::from_millis(plan.params.close_grace_ms);
+        Self { stage: Stage::Running, bound, suspension: Suspension::default() }
     }
 
     fn after_return(record: &Record) -> Result<(), String> {
@@ -50,11 +52,12 @@ impl Oracle for StopIsFinal {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
+        self.suspension.observe(record);
         match (&self.stage, &record.what) {
             (Stage::Running, What::ShutdownCalled) => self.stage = Stage::Called(record.at),
             (Stage::Running, _) => {}
             (Stage::Called(called), what) => {
-                if record.at > *called + self.bound {
+                if self.suspension.is_overdue(*called + self.bound, record.at) {
                     return Err(format!("the shutdown takes longer than {:?}", self.bound));
                 }
                 if let What::Dialed { socket, .. } = what {

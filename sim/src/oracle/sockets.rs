@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use onesocket::core::Instant;
 
 use super::{Invariant, Oracle};
+use crate::gateway::Mischief;
 use crate::plan::{Fault, Plan};
-use crate::trace::{Record, Seen, What};
+use crate::trace::{Record, Seen, StatusKind, What};
 
 /// No dial while any other socket is dialing, open or closing. The invariant allows a closing one
 /// beside a live one; onesocket waits for it, so nothing less is asked here.
@@ -28,7 +29,7 @@ impl Oracle for OneSocket {
                 }
                 self.held.insert(*socket);
             }
-            What::Released { socket } if !self.held.remove(socket) => {
+            What::Released { socket, .. } if !self.held.remove(socket) => {
                 return Err(format!("socket {socket} is released twice"));
             }
             _ => {}
@@ -53,6 +54,8 @@ pub(super) struct SharedAttempt {
 struct Dialed {
     gateway: u8,
     at: Instant,
+    /// Whether it became a connection.
+    ready: bool,
 }
 
 impl SharedAttempt {
@@ -68,14 +71,42 @@ impl SharedAttempt {
     }
 
     fn released(&mut self, socket: u32, now: Instant) -> Result<(), String> {
-        let Some(Dialed { gateway, at }) = self.dialed.remove(&socket) else { return Ok(()) };
+        let Some(Dialed { gateway, at, ready }) = self.dialed.remove(&socket) else { return Ok(()) };
         let excused = self.down.contains(&gateway)
             || self.lasting.get(&gateway).is_some_and(|count| *count > 0)
             || self.troubled.get(&gateway).is_some_and(|trouble| *trouble >= at)
             || self.changed.is_some_and(|changed| changed >= at)
             // An attempt may run out of time in any of its stages without a fault, if it is slow.
-            || now.since(at).as_millis() >= u128::from(self.stage_ms);
+            || !ready && now.since(at).as_millis() >= u128::from(self.stage_ms);
         if excused { Ok(()) } else { Err(format!("socket {socket} ends although nothing was wrong with it")) }
+    }
+}
+
+/// Whether a fault of the path can end a socket, or make it seem dead. The answer to a close frame comes too late for
+/// that.
+fn troubles(fault: Fault) -> bool {
+    let late = matches!(fault, Fault::IgnoreCloses | Fault::LateCloses);
+    fault.is_of_link() && !late || fault == Fault::RefuseUpgrades
+}
+
+/// Whether a deviation makes a client give a socket up, or lets it seem dead.
+fn spoils(mischief: Mischief) -> bool {
+    match mischief {
+        Mischief::ChallengeWithheld
+        | Mischief::ChallengeDelayed
+        | Mischief::HelloWithheld
+        | Mischief::HelloDelayed
+        | Mischief::HelloSpoiled
+        | Mischief::ConnectRejected
+        | Mischief::TickStarved => true,
+        Mischief::ResponseWithheld
+        | Mischief::ResponseRepeated
+        | Mischief::ResponseInvented
+        | Mischief::SequenceBent
+        | Mischief::FrameInvented
+        | Mischief::CapacityRefused
+        | Mischief::PingStarved
+        | Mischief::EndedEarly => false,
     }
 }
 
@@ -87,18 +118,24 @@ impl Oracle for SharedAttempt {
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.what {
             What::Dialed { socket, gateway } => {
-                self.dialed.insert(*socket, Dialed { gateway: *gateway, at: record.at });
+                self.dialed.insert(*socket, Dialed { gateway: *gateway, at: record.at, ready: false });
             }
-            What::Released { socket } => return self.released(*socket, record.at),
+            What::Released { socket, .. } => return self.released(*socket, record.at),
             What::Configured { changed: true, .. } | What::ShutdownCalled => self.changed = Some(record.at),
-            What::Fault { fault: Fault::Partition | Fault::Blip, gateway } => {
+            What::Status(StatusKind::Ready) => {
+                self.dialed.values_mut().for_each(|dialed| dialed.ready = true);
+            }
+            What::Fault { fault, gateway } if troubles(*fault) && fault.lasts() => {
                 *self.lasting.entry(*gateway).or_default() += 1;
             }
-            What::Healed { fault: Fault::Partition | Fault::Blip, gateway } => {
+            What::Fault { fault, gateway } if troubles(*fault) => {
+                self.troubled.insert(*gateway, record.at);
+            }
+            What::Healed { fault, gateway } if troubles(*fault) => {
                 *self.lasting.entry(*gateway).or_default() -= 1;
                 self.troubled.insert(*gateway, record.at);
             }
-            What::Fault { fault: Fault::Restart | Fault::Crash, gateway }
+            What::Fault { fault: Fault::Restart | Fault::Crash | Fault::Stop, gateway }
             | What::Gateway { gateway, seen: Seen::Down } => {
                 self.down.insert(*gateway);
             }
@@ -111,8 +148,10 @@ impl Oracle for SharedAttempt {
                 gateway,
                 seen:
                     Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Refused { .. } | Seen::EventLost { .. },
+            } => {
+                self.troubled.insert(*gateway, record.at);
             }
-            | What::Fault { gateway, .. } => {
+            What::Gateway { gateway, seen: Seen::Misbehaved { mischief, .. } } if spoils(*mischief) => {
                 self.troubled.insert(*gateway, record.at);
             }
             _ => {}

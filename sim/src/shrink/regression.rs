@@ -115,7 +115,7 @@ mod tests {
     fn small() -> Plan {
         let restart = Action::Restart { gateway: 0, down_ms: 10, crash: true };
         let steps = [(5, Action::Connect {}), (6, restart)];
-        let steps = steps.into_iter().map(|(at_ms, action)| Step { at_ms, action }).collect();
+        let steps = steps.into_iter().map(|(at_ms, action)| Step::at(at_ms, action)).collect();
         Plan::new(3, Params { tick_ms: 1_000, ..Params::default() }, steps)
     }
 

@@ -11,13 +11,15 @@ use super::{OTHER_SEEDS, Search};
 use crate::plan::{Params, Plan, Step};
 
 /// Numbers that are names: a smaller one is not a simpler one.
-const NAMES: [&str; 3] = ["code", "status", "version"];
+const NAMES: [&str; 4] = ["code", "close", "status", "version"];
 /// The simplest text of a key.
 const PLAIN: [(&str, &str); 4] =
     [("method", "health"), ("token", Plan::FIRST_TOKEN), ("event", "chat"), ("reason", "")];
 /// The key of a step's absolute time, and that of the end of the run.
 const AT: &str = "at_ms";
 const END: &str = "end_ms";
+/// The key of the time after which no fault begins.
+const CALM: &str = "calm_ms";
 /// The ends of the range that latencies are drawn from.
 const LATENCY_MIN: &str = "latency_min_us";
 const LATENCY_MAX: &str = "latency_max_us";
@@ -25,6 +27,7 @@ const LATENCY_MAX: &str = "latency_max_us";
 /// Tries once whatever may be simpler.
 pub(super) fn simplify(search: &mut Search<'_>) {
     params(search);
+    calm(search);
     end(search);
     gaps(search);
     for path in leaves(search) {
@@ -83,13 +86,14 @@ impl Search<'_> {
 
 /// All at their defaults, then each; a latency that has to stay unusual may at least be constant.
 fn params(search: &mut Search<'_>) {
-    let usual = Params { end_ms: search.best.params.end_ms, ..Params::default() };
+    let Params { end_ms, calm_ms, .. } = search.best.params;
+    let usual = Params { end_ms, calm_ms, ..Params::default() };
     if search.accept(Plan { params: usual.clone(), ..search.best.clone() }) {
         return;
     }
     let usual = Table::try_from(&usual).expect("parameters are plain data");
     for (key, mut wanted) in usual {
-        if key == END {
+        if key == END || key == CALM {
             continue;
         }
         let now = search.table().get("params").and_then(|params| params.get(&key)).cloned();
@@ -115,6 +119,19 @@ fn params(search: &mut Search<'_>) {
             (Some(_) | None, _) => {}
         }
     }
+}
+
+/// Faults end as soon as they may, if it has to be said at all when they do.
+fn calm(search: &mut Search<'_>) {
+    let Some(now) = search.best.params.calm_ms.and_then(|calm_ms| i64::try_from(calm_ms).ok()) else {
+        return;
+    };
+    if search.change(|table| table.get_mut("params")?.as_table_mut()?.remove(CALM).map(|_| ())) {
+        return;
+    }
+    search.approach(now, 0, &|table, number| {
+        table.get_mut("params")?.as_table_mut()?.insert(CALM.to_owned(), Value::Integer(number)).map(|_| ())
+    });
 }
 
 /// The run ends as soon as it may.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::machine::gateway_order;
 use crate::plan::{Action, Plan};
 
 use super::words::Command;
@@ -16,7 +15,7 @@ pub fn order_of_step(action: &Action) -> Option<Command> {
         // Nothing arrives for a while, and nothing is lost: a stall.
         return Some(Command::Stall(Duration::from_millis(*for_ms)));
     }
-    match gateway_order(action) {
+    match action.order() {
         Some((0, order)) => Some(Command::Order(order)),
         Some(_) | None => None,
     }
@@ -25,7 +24,9 @@ pub fn order_of_step(action: &Action) -> Option<Command> {
 /// Carries out the steps of `plan` for gateway 0 at their times, counted from now.
 pub async fn play(plan: &Plan, steering: &Steering, journal: &Journal) {
     let start = Instant::now();
-    let steps = || plan.steps.iter().filter_map(|step| Some((step.at_ms, order_of_step(&step.action)?)));
+    // What follows a milestone follows what clients do, and it is not for a stand-in to say when that is.
+    let steps =
+        || plan.steps.iter().filter_map(|step| Some((step.when.at_ms()?, order_of_step(&step.action)?)));
     let count = steps().count();
     let others = plan.steps.len() - count;
     journal.write(&format!("plan: {count} steps for this gateway; {others} others are left out"));

@@ -148,7 +148,8 @@ fn is_wrong_on_purpose(effect: &Effect) -> bool {
         | Mischief::ResponseInvented
         | Mischief::SequenceBent
         | Mischief::CapacityRefused
-        | Mischief::PingStarved => false,
+        | Mischief::PingStarved
+        | Mischief::EndedEarly => false,
     }
 }
 

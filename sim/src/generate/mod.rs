@@ -3,8 +3,13 @@
 //! A swarm mask comes first: each fault class is on or off for the whole run, because a uniform mix
 //! of everything averages out. Then come weighted steps that make sense at their time, then a heal,
 //! a last word of the app, and a quiet tail longer than the longest wait.
+//!
+//! Each fault class draws from a stream of its own, so that a new class leaves the draws of all others alone.
 
-use crate::plan::{Action, Fault, GATEWAYS, Params, Plan, Step};
+mod faults;
+
+use crate::gateway::Misbehave;
+use crate::plan::{Action, Actor, Fault, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step};
 use crate::random::Stream;
 
 /// Consumers of a run.
@@ -14,15 +19,6 @@ const METHODS: [(&str, u64); 5] =
     [("test.echo", 60), ("health", 20), ("status", 10), ("test.never", 5), ("no.such.method", 5)];
 /// The events that gateways push.
 const EVENTS: [&str; 3] = ["chat", "agent", "presence"];
-/// Codes that gateways close with.
-const CLOSES: [(u16, &str); 5] = [
-    (1012, "service restart"),
-    (1008, "slow consumer"),
-    (1000, ""),
-    (1013, "gateway starting"),
-    (4001, "gateway auth changed"),
-];
-
 /// The plan of `seed`.
 #[must_use]
 pub fn plan(seed: u64) -> Plan {
@@ -33,12 +29,14 @@ pub fn plan(seed: u64) -> Plan {
         steps: Vec::new(),
         tokens: vec![vec![(0, Plan::FIRST_TOKEN.to_owned())]; usize::from(GATEWAYS)],
     };
-    generator.faults(&mut Stream::new(seed, "faults"));
+    generator.faults(seed);
     generator.workload(&mut Stream::new(seed, "workload"));
     generator.configs(&mut Stream::new(seed, "configs"));
     generator.pounce(&mut Stream::new(seed, "pounce"));
+    generator.pairings(&mut Stream::new(seed, "pairings"));
     generator.last_word(&mut Stream::new(seed, "last word"));
-    generator.steps.sort_by_key(|step| step.at_ms);
+    // Stable: what follows a milestone goes to the end.
+    generator.steps.sort_by_key(|step| step.when.at_ms().unwrap_or(u64::MAX));
     Plan::new(seed, generator.params, generator.steps)
 }
 
@@ -58,6 +56,9 @@ fn params(draw: &mut Stream) -> Params {
         device: draw.chance(40),
         store_ms: if draw.chance(50) { draw.log_between(1, 500) } else { 0 },
         store_fails_percent: if draw.chance(30) { draw.between(1, 40) } else { 0 },
+        pairing_by_order: draw.chance(25),
+        retry_after_max_ms: draw.log_between(500, 8_000),
+        calm_ms: None,
         // The time in which things go wrong; the quiet tail is added later.
         end_ms: draw.between(15_000, 35_000),
     }
@@ -73,43 +74,61 @@ struct Generator {
 
 impl Generator {
     fn add(&mut self, at_ms: u64, action: Action) {
-        self.steps.push(Step { at_ms, action });
+        self.steps.push(Step::at(at_ms, action));
     }
 
-    fn faults(&mut self, draw: &mut Stream) {
-        let mask: Vec<Fault> = Fault::ALL.into_iter().filter(|_| draw.chance(50)).collect();
-        if mask.is_empty() {
-            return;
-        }
-        for _ in 0..draw.log_between(1, 8) {
-            let at_ms = draw.between(0, self.active_ms);
-            // Most faults hit the gateway that most configs name.
-            let gateway = u8::from(draw.chance(25));
-            let fault = *draw.pick(&mask);
-            let action = self.fault(fault, gateway, at_ms, draw);
-            self.add(at_ms, action);
+    /// A step after a milestone; nothing of its kind begins after the active time.
+    fn follow(&mut self, after: Milestone, plus_ms: u64, action: Action) {
+        self.params.calm_ms = Some(self.active_ms);
+        self.steps.push(Step::after(after, plus_ms, action));
+    }
+
+    /// How dense faults are is drawn for the whole run, and which classes there are for each of them.
+    fn faults(&mut self, seed: u64) {
+        let density = Stream::new(seed, "density").log_between(1, 8);
+        for fault in Fault::ALL.iter().copied() {
+            let mut draw = Stream::new(seed, fault.name());
+            if draw.chance(density * faults::weight(fault)) {
+                for _ in 0..draw.log_between(1, 2) {
+                    self.strike(fault, &mut draw);
+                }
+            }
         }
     }
 
-    fn fault(&mut self, fault: Fault, gateway: u8, at_ms: u64, draw: &mut Stream) -> Action {
-        match fault {
-            Fault::Restart => Action::Restart { gateway, down_ms: draw.log_between(10, 8_000), crash: false },
-            Fault::Crash => Action::Restart { gateway, down_ms: draw.log_between(10, 8_000), crash: true },
-            Fault::Partition => Action::Partition { gateway, for_ms: draw.log_between(10, 12_000) },
-            Fault::Blip => Action::Blip { gateway, for_ms: draw.log_between(10, 12_000) },
-            Fault::TokenChange => {
-                let tokens = &mut self.tokens[usize::from(gateway)];
-                let token = format!("token-{}", tokens.len());
-                tokens.push((at_ms, token.clone()));
-                tokens.sort();
-                Action::ChangeToken { gateway, token }
+    fn strike(&mut self, fault: Fault, draw: &mut Stream) {
+        let at_ms = draw.between(0, self.active_ms);
+        // Most faults hit the gateway that most configs name.
+        let gateway = u8::from(draw.chance(25));
+        let action = self.fault(fault, gateway, at_ms, draw);
+        let milestone = milestone(gateway, draw);
+        let plus_ms = if draw.chance(60) { draw.between(0, 60) } else { draw.log_between(60, 5_000) };
+        match action {
+            // The app has to know when a token changes, and a stop is followed by a start.
+            Action::ChangeToken { .. } => self.add(at_ms, action),
+            Action::Stop { gateway } => {
+                self.add(at_ms, action);
+                self.add(at_ms + draw.log_between(100, 8_000), Action::Start { gateway });
             }
-            Fault::Close => {
-                let (code, reason) = *draw.pick(&CLOSES);
-                Action::Close { gateway, code, reason: reason.to_owned() }
+            // Spoiling a handshake says little without one.
+            Action::Misbehave { how: Misbehave::Handshake { .. }, .. } if draw.chance(40) => {
+                self.add(at_ms.min(draw.between(0, 50)), action);
             }
-            Fault::DropEvent => Action::DropEvent { gateway },
+            Action::Misbehave { how: Misbehave::Handshake { .. }, .. } if draw.chance(60) => {
+                self.add(at_ms, action);
+                self.add(at_ms + draw.between(0, 20), Action::Terminate { gateway });
+            }
+            _ if draw.chance(30) => self.follow(milestone, plus_ms, action),
+            _ => self.add(at_ms, action),
         }
+    }
+
+    fn new_token(&mut self, gateway: u8, at_ms: u64) -> String {
+        let tokens = &mut self.tokens[usize::from(gateway)];
+        let token = format!("token-{}", tokens.len());
+        tokens.push((at_ms, token.clone()));
+        tokens.sort();
+        token
     }
 
     fn workload(&mut self, draw: &mut Stream) {
@@ -185,9 +204,14 @@ impl Generator {
     }
 
     fn configure(&mut self, at_ms: u64, draw: &mut Stream) {
+        let action = self.config(at_ms, draw);
+        self.add(at_ms, action);
+    }
+
+    fn config(&self, at_ms: u64, draw: &mut Stream) -> Action {
         let gateway = u8::from(draw.chance(40));
         let token = if draw.chance(80) { self.token_at(gateway, at_ms) } else { "token-wrong".to_owned() };
-        self.add(at_ms, Action::Configure { gateway, token });
+        Action::Configure { gateway, token }
     }
 
     /// Races need closeness: the app acts again a moment after something else happened.
@@ -196,17 +220,37 @@ impl Generator {
             return;
         }
         for _ in 0..draw.log_between(1, 6) {
-            let at_ms = draw.pick(&self.steps).at_ms + draw.between(0, 40);
+            let near_ms = draw.pick(&self.steps).when.at_ms();
+            let at_ms = near_ms.unwrap_or_else(|| draw.between(0, self.active_ms)) + draw.between(0, 40);
             let consumer = u8::try_from(draw.between(0, CONSUMERS - 1)).expect("there are few consumers");
-            match draw.between(1, 100) {
-                1..=6 => self.add(at_ms, Action::Shutdown {}),
-                7..=40 => self.configure(at_ms, draw),
-                41..=60 => self.add(at_ms, Action::DropRequest { consumer }),
-                61..=75 => self.add(at_ms, Action::Subscribe { consumer }),
-                76..=85 => self.add(at_ms, Action::Unsubscribe { consumer }),
-                86..=93 => self.add(at_ms, Action::Wake {}),
-                _ => self.add(at_ms, Action::Resume {}),
+            let action = match draw.between(1, 100) {
+                1..=6 => Action::Shutdown {},
+                7..=40 => self.config(at_ms, draw),
+                41..=60 => Action::DropRequest { consumer },
+                61..=75 => Action::Subscribe { consumer },
+                76..=85 => Action::Unsubscribe { consumer },
+                86..=93 => Action::Wake {},
+                _ => Action::Resume {},
+            };
+            if draw.chance(40) {
+                let milestone = milestone(0, draw);
+                self.follow(milestone, draw.between(0, 40), action);
+            } else {
+                self.add(at_ms, action);
             }
+        }
+    }
+
+    /// Somebody decides about the pairings that wait, some time after they are asked for.
+    fn pairings(&mut self, draw: &mut Stream) {
+        if !self.params.pairing_by_order || !self.params.device {
+            return;
+        }
+        for number in 1..=2 {
+            let after = Milestone { kind: MilestoneKind::Refused, number, gateway: Some(0) };
+            let plus_ms = draw.log_between(10, 5_000);
+            self.follow(after, plus_ms, Action::ApprovePairing { gateway: 0 });
+            self.follow(after, plus_ms + draw.between(0, 500), Action::Resume {});
         }
     }
 
@@ -221,16 +265,60 @@ impl Generator {
     /// When everything is healed the app applies what is right and asks for a connection; after that
     /// there must be quiet, and a connection.
     fn last_word(&mut self, draw: &mut Stream) {
-        let healed_ms = self.steps.iter().map(|step| step.at_ms + step.action.lasts_ms()).max().unwrap_or(0);
-        let at_ms = healed_ms.max(self.active_ms) + 1_000;
+        let ends_ms = |step: &Step| {
+            let at_ms = step.when.at_ms().unwrap_or(self.active_ms);
+            at_ms + step.action.lasts_ms().unwrap_or(0)
+        };
+        let healed_ms = self.steps.iter().map(ends_ms).max().unwrap_or(0);
+        let calm_ms = self.steps.iter().filter(|step| step.action.fault().is_some());
+        let calm_ms = calm_ms.filter_map(|step| step.when.at_ms()).max().unwrap_or(0);
+        if let Some(calm) = &mut self.params.calm_ms {
+            *calm = calm_ms.max(*calm);
+        }
+        // A gateway that stops takes a good second until it can be started again.
+        let at_ms = healed_ms.max(self.active_ms).max(calm_ms) + 1_500;
+        let ordered = |action: &Action| action.actor() == Actor::Gateway;
+        if self.steps.iter().any(|step| ordered(&step.action)) {
+            for gateway in 0..GATEWAYS {
+                self.add(at_ms, Action::Start { gateway });
+                self.add(at_ms, Action::Misbehave { gateway, how: Misbehave::Behave });
+            }
+        }
         let gateway = u8::from(draw.chance(20));
         let token = self.token_at(gateway, at_ms);
         self.add(at_ms, Action::Configure { gateway, token });
         self.add(at_ms, Action::Resume {});
         self.add(at_ms, Action::Subscribe { consumer: 0 });
+        if self.params.pairing_by_order && self.params.device {
+            self.add(at_ms + 3_000, Action::ApprovePairing { gateway });
+            self.add(at_ms + 3_100, Action::Resume {});
+        }
         let convergence_ms = u64::try_from(self.params.convergence().as_millis()).expect("a bound is short");
         self.params.end_ms = at_ms + convergence_ms + 2_000;
     }
+}
+
+/// Something near a gateway, or in the client, that steps may follow.
+fn milestone(gateway: u8, draw: &mut Stream) -> Milestone {
+    const KINDS: [MilestoneKind; 14] = [
+        MilestoneKind::Dial,
+        MilestoneKind::Accepted,
+        MilestoneKind::Connect,
+        MilestoneKind::Hello,
+        MilestoneKind::Refused,
+        MilestoneKind::Request,
+        MilestoneKind::Down,
+        MilestoneKind::Booted,
+        MilestoneKind::Released,
+        MilestoneKind::Ready,
+        MilestoneKind::Backoff,
+        MilestoneKind::Paused,
+        MilestoneKind::Closing,
+        MilestoneKind::Gap,
+    ];
+    let kind = *draw.pick(&KINDS);
+    let number = u32::try_from(draw.log_between(1, 4)).expect("a small number");
+    Milestone { kind, number, gateway: kind.is_of_gateway().then_some(gateway) }
 }
 
 #[cfg(test)]

@@ -1,0 +1,60 @@
+//! Time in which the client's process does not run, and cannot be blamed for what it does not do.
+
+use std::time::Duration;
+
+use onesocket::core::Instant;
+
+use crate::plan::Fault;
+use crate::trace::{Record, What};
+
+/// Timers of the async tiers count whole milliseconds, and turmoil's clock has ticks.
+pub(super) const LATE: Duration = Duration::from_millis(20);
+
+/// Whether the client's process runs, and since when.
+#[derive(Default)]
+pub(super) struct Suspension {
+    depth: u32,
+    woke: Instant,
+}
+
+impl Suspension {
+    pub(super) fn observe(&mut self, record: &Record) {
+        match &record.what {
+            What::Fault { fault: Fault::Suspend, .. } => self.depth += 1,
+            What::Healed { fault: Fault::Suspend, .. } => {
+                self.depth = self.depth.saturating_sub(1);
+                self.woke = record.at;
+            }
+            _ => {}
+        }
+    }
+
+    /// Since when the process had all of its time, for something that began at `at`.
+    pub(super) fn awake_since(&self, at: Instant) -> Instant {
+        at.max(self.woke)
+    }
+
+    /// Whether something that has to happen by `deadline` is missing at `now`: a process that slept through its
+    /// deadline is due when it wakes, and no later than any other.
+    pub(super) fn is_overdue(&self, deadline: Instant, now: Instant) -> bool {
+        self.depth == 0 && now > deadline.max(self.woke) + LATE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_slept_through_is_due_at_waking() {
+        let at = |ms, what| Record { at: Instant::from_millis(ms), what };
+        let mut suspension = Suspension::default();
+        let deadline = Instant::from_millis(100);
+        assert!(suspension.is_overdue(deadline, Instant::from_millis(121)));
+        suspension.observe(&at(90, What::Fault { fault: Fault::Suspend, gateway: 0 }));
+        assert!(!suspension.is_overdue(deadline, Instant::from_millis(5_000)));
+        suspension.observe(&at(6_000, What::Healed { fault: Fault::Suspend, gateway: 0 }));
+        assert!(!suspension.is_overdue(deadline, Instant::from_millis(6_020)));
+        assert!(suspension.is_overdue(deadline, Instant::from_millis(6_021)));
+    }
+}

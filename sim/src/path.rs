@@ -1,0 +1,150 @@
+//! What is wrong with the path to a gateway at a time, the same on every tier.
+//!
+//! Faults overlap: a path is as bad as everything that has begun and not ended makes it. What begins and ends in
+//! one moment, such as a reset, leaves nothing here.
+
+use std::time::Duration;
+
+use crate::pipe::{Dials, Direction};
+use crate::plan::Action;
+
+/// The state of a path, and of how the gateway at its end treats sockets.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Path {
+    /// Losses that go on, by direction.
+    losing: [u32; 2],
+    /// Stalls that go on, by direction.
+    stalling: [u32; 2],
+    delay_ms: u64,
+    refusing: u32,
+    ignoring: u32,
+    ignoring_upgrades: u32,
+    ignoring_closes: u32,
+    closes_late_ms: u64,
+    /// The latest one is in force.
+    bytes: Vec<Pieces>,
+}
+
+/// How bytes are cut up and slowed down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pieces {
+    pub(crate) chop: u32,
+    pub(crate) coalesce: bool,
+    pub(crate) per_ms: u32,
+}
+
+/// How a gateway answers a client's close frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CloseAnswer {
+    /// At once.
+    #[default]
+    Prompt,
+    /// After this long.
+    Late(Duration),
+    /// Never.
+    Never,
+}
+
+impl Path {
+    /// A fault begins; nothing happens if it is none of a path, or none that lasts.
+    pub(crate) fn begin(&mut self, action: &Action) {
+        self.change(action, |count| *count += 1, |sum, part| *sum += part);
+        if let Some(pieces) = pieces(action) {
+            self.bytes.push(pieces);
+        }
+    }
+
+    /// A fault ends that began before.
+    pub(crate) fn end(&mut self, action: &Action) {
+        self.change(action, |count| *count -= 1, |sum, part| *sum -= part);
+        if let Some(index) = pieces(action).and_then(|ended| self.bytes.iter().position(|one| *one == ended))
+        {
+            self.bytes.remove(index);
+        }
+    }
+
+    fn change(&mut self, action: &Action, count: impl Fn(&mut u32), add: impl Fn(&mut u64, u64)) {
+        match action {
+            Action::Partition { .. } => self.losing.iter_mut().for_each(count),
+            Action::Lose { direction, .. } => count(&mut self.losing[*direction as usize]),
+            Action::Blip { .. } => self.stalling.iter_mut().for_each(count),
+            Action::Stall { direction, .. } => count(&mut self.stalling[*direction as usize]),
+            Action::Delay { by_ms, .. } => add(&mut self.delay_ms, *by_ms),
+            Action::RefuseDials { .. } => count(&mut self.refusing),
+            Action::IgnoreDials { .. } => count(&mut self.ignoring),
+            Action::IgnoreUpgrades { .. } => count(&mut self.ignoring_upgrades),
+            Action::IgnoreCloses { .. } => count(&mut self.ignoring_closes),
+            Action::LateCloses { by_ms, .. } => add(&mut self.closes_late_ms, *by_ms),
+            Action::Bytes { .. }
+            | Action::HalfOpen { .. }
+            | Action::Reset { .. }
+            | Action::Connect {}
+            | Action::Request { .. }
+            | Action::DropRequest { .. }
+            | Action::Subscribe { .. }
+            | Action::Unsubscribe { .. }
+            | Action::Configure { .. }
+            | Action::Wake {}
+            | Action::Resume {}
+            | Action::Shutdown {}
+            | Action::Emit { .. }
+            | Action::Restart { .. }
+            | Action::Stop { .. }
+            | Action::Start { .. }
+            | Action::ChangeToken { .. }
+            | Action::Close { .. }
+            | Action::Terminate { .. }
+            | Action::DropEvent { .. }
+            | Action::ApprovePairing { .. }
+            | Action::RejectPairing { .. }
+            | Action::RotateTokens { .. }
+            | Action::RevokeDevices { .. }
+            | Action::Misbehave { .. }
+            | Action::Suspend { .. } => {}
+        }
+    }
+
+    pub(crate) fn loses(&self, direction: Direction) -> bool {
+        self.losing[direction as usize] > 0
+    }
+
+    pub(crate) fn stalls(&self, direction: Direction) -> bool {
+        self.stalling[direction as usize] > 0
+    }
+
+    pub(crate) fn delay(&self) -> Duration {
+        Duration::from_millis(self.delay_ms)
+    }
+
+    /// What becomes of dials that reach the far end.
+    pub(crate) fn dials(&self) -> Dials {
+        if self.ignoring > 0 {
+            Dials::Ignored
+        } else if self.refusing > 0 {
+            Dials::Refused
+        } else {
+            Dials::Answered
+        }
+    }
+
+    pub(crate) fn ignores_upgrades(&self) -> bool {
+        self.ignoring_upgrades > 0
+    }
+
+    pub(crate) fn close_answer(&self) -> CloseAnswer {
+        match (self.ignoring_closes, self.closes_late_ms) {
+            (0, 0) => CloseAnswer::Prompt,
+            (0, late_ms) => CloseAnswer::Late(Duration::from_millis(late_ms)),
+            (1.., _) => CloseAnswer::Never,
+        }
+    }
+
+    pub(crate) fn pieces(&self) -> Option<Pieces> {
+        self.bytes.last().copied()
+    }
+}
+
+fn pieces(action: &Action) -> Option<Pieces> {
+    let Action::Bytes { chop, coalesce, per_ms, .. } = action else { return None };
+    Some(Pieces { chop: *chop, coalesce: *coalesce, per_ms: *per_ms })
+}

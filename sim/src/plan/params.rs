@@ -1,0 +1,126 @@
+//! What stays the same during a run.
+
+use std::time::Duration;
+
+use onesocket::core::config::Options;
+use serde::{Deserialize, Serialize};
+
+use super::PlanError;
+
+/// What stays the same during a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Params {
+    /// The shortest time a message takes from one end to the other, in microseconds.
+    pub latency_min_us: u64,
+    /// The longest such time.
+    pub latency_max_us: u64,
+    /// The gateway's tick interval.
+    pub tick_ms: u64,
+    /// How long the gateway takes to answer a request, at most.
+    pub answer_ms: u64,
+    /// The client's first wait after a failure.
+    pub backoff_ms: u64,
+    /// The client's longest wait without a floor.
+    pub backoff_cap_ms: u64,
+    /// How long a connection must last before earlier failures are forgotten.
+    pub stable_ms: u64,
+    /// The client's limit for each stage of an attempt: dial, challenge and hello.
+    pub stage_ms: u64,
+    /// How long the client waits for the answer to its close frame.
+    pub close_grace_ms: u64,
+    /// Whether the client proves to be a device and keeps the tokens it is given.
+    pub device: bool,
+    /// How long the client's token store takes for anything, at most.
+    pub store_ms: u64,
+    /// How many of a hundred reads and writes of the token store fail.
+    pub store_fails_percent: u64,
+    /// Whether devices are paired only when the plan says so.
+    pub pairing_by_order: bool,
+    /// The longest wait that the client grants a gateway that asks for one.
+    pub retry_after_max_ms: u64,
+    /// After this time no fault and no step that follows a milestone begins. A plan that has steps of the latter
+    /// kind must say it, because nobody can tell when they come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calm_ms: Option<u64>,
+    /// When the run ends.
+    pub end_ms: u64,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            latency_min_us: 200,
+            latency_max_us: 2_000,
+            tick_ms: 5_000,
+            answer_ms: 20,
+            backoff_ms: 1_000,
+            backoff_cap_ms: 8_000,
+            stable_ms: 10_000,
+            stage_ms: 3_000,
+            close_grace_ms: 500,
+            device: false,
+            store_ms: 0,
+            store_fails_percent: 0,
+            pairing_by_order: false,
+            retry_after_max_ms: 8_000,
+            calm_ms: None,
+            end_ms: 60_000,
+        }
+    }
+}
+
+impl Params {
+    /// The client's options in this run.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        let mut options = Options::default();
+        let stage = Duration::from_millis(self.stage_ms);
+        options.dial_timeout = stage;
+        options.challenge_timeout = stage;
+        options.hello_timeout = stage;
+        options.close_grace = Duration::from_millis(self.close_grace_ms);
+        options.backoff.initial = Duration::from_millis(self.backoff_ms);
+        options.backoff.cap = Duration::from_millis(self.backoff_cap_ms);
+        options.backoff.retry_after_max = Duration::from_millis(self.retry_after_max_ms);
+        options.backoff.stable_after = Duration::from_millis(self.stable_ms);
+        options
+    }
+
+    /// How long after the last fault a wanted connection may take to be ready: the silence that a
+    /// dead peer is granted, then the longest wait, then one whole attempt that began too early and
+    /// one that succeeds.
+    #[must_use]
+    pub fn convergence(&self) -> Duration {
+        let attempt = 3 * self.stage_ms + self.close_grace_ms;
+        let travel = self.latency_max_us.div_ceil(1_000) * 8;
+        // A wait that a gateway asked for is lengthened by a part of itself, up to the cap.
+        let waits = 2 * self.backoff_cap_ms + self.retry_after_max_ms;
+        Duration::from_millis(2 * self.tick_ms + waits + 2 * attempt + travel + 1_000)
+    }
+}
+
+impl Params {
+    pub(super) fn check(&self) -> Result<(), PlanError> {
+        let error = |name, why| Err(PlanError::Param { name, why });
+        if self.latency_min_us > self.latency_max_us {
+            return error("latency_min_us", "must not be above latency_max_us");
+        }
+        if self.tick_ms < 1_000 {
+            return error("tick_ms", "must be at least 1000, the shortest interval a client believes");
+        }
+        if self.end_ms == 0 || self.end_ms > 86_400_000 {
+            return error("end_ms", "must be from 1 to 86400000, which is a day");
+        }
+        if self.calm_ms.is_some_and(|calm_ms| calm_ms > self.end_ms) {
+            return error("calm_ms", "must not be after the end of the run");
+        }
+        if self.options().validate().is_err() {
+            return error(
+                "backoff_ms",
+                "the times of the client must be above zero, and the cap above the first wait",
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! Plans as text.
+//!
+//! A step is one table: its time, `do`, and what the action needs, nested parts in one line each.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Milestone, Params, Plan, PlanError, Step, VERSION, When};
+use crate::run::Tier;
+use crate::scenario::Expectation;
+
+/// Reads a plan without checking whether it makes sense.
+pub(super) fn read(text: &str) -> Result<Plan, PlanError> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: Option<u32>,
+    }
+    let syntax = |error: toml::de::Error| {
+        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count());
+        let what = error.message().lines().collect::<Vec<_>>().join(" ");
+        PlanError::Syntax(format!("line {}: {what}", line.max(1)))
+    };
+    let head: Head = toml::from_str(text).map_err(syntax)?;
+    match head.version {
+        Some(VERSION) => {}
+        Some(found) => return Err(PlanError::Version { found }),
+        None => return Err(PlanError::Syntax("it has no version".to_owned())),
+    }
+    toml::from_str(text).map_err(syntax)
+}
+
+/// The keys of a step that come before all others.
+const FIRST: [&str; 4] = ["at_ms", "after", "plus_ms", "do"];
+
+#[derive(Serialize)]
+struct Head<'a> {
+    version: u32,
+    seed: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    about: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tiers: &'a [Tier],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    expect: &'a [Expectation],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    forbid: &'a [Expectation],
+    params: &'a Params,
+}
+
+pub(super) fn write(plan: &Plan) -> String {
+    const DATA: &str = "a plan is plain data";
+    let head = Head {
+        version: plan.version,
+        seed: plan.seed,
+        about: &plan.about,
+        tiers: &plan.tiers,
+        expect: &plan.expect,
+        forbid: &plan.forbid,
+        params: &plan.params,
+    };
+    let mut text = toml::to_string(&head).expect(DATA);
+    for step in &plan.steps {
+        text.push_str("\n[[steps]]\n");
+        let mut table = toml::Table::try_from(step).expect(DATA);
+        let first = FIRST.into_iter().filter_map(|key| Some((key.to_owned(), table.remove(key)?)));
+        let first: Vec<(String, toml::Value)> = first.collect();
+        for (key, value) in first.into_iter().chain(table) {
+            writeln!(text, "{key} = {value}").expect("a string takes everything");
+        }
+    }
+    text
+}
+
+impl Serialize for Step {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Flat<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            at_ms: Option<u64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            after: Option<Milestone>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            plus_ms: Option<u64>,
+            #[serde(flatten)]
+            action: &'a Action,
+        }
+        let (at_ms, after, plus_ms) = match self.when {
+            When::At { at_ms } => (Some(at_ms), None, None),
+            When::After { after, plus_ms } => (None, Some(after), Some(plus_ms)),
+        };
+        Flat { at_ms, after, plus_ms, action: &self.action }.serialize(serializer)
+    }
+}
+
+/// Takes the time out by hand, because flattening would let unknown keys pass.
+impl<'de> Deserialize<'de> for Step {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let mut table = toml::Table::deserialize(deserializer)?;
+        let mut number = |key: &str| {
+            let Some(value) = table.remove(key) else { return Ok(None) };
+            let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+            let number = number.ok_or_else(|| format!("{key} must be a whole number, not below zero"));
+            number.map(Some)
+        };
+        let at_ms = number("at_ms").map_err(D::Error::custom)?;
+        let plus_ms = number("plus_ms").map_err(D::Error::custom)?;
+        let after =
+            table.remove("after").map(Milestone::deserialize).transpose().map_err(D::Error::custom)?;
+        let when = match (at_ms, after, plus_ms) {
+            (Some(at_ms), None, None) => When::At { at_ms },
+            (None, Some(after), plus_ms) => When::After { after, plus_ms: plus_ms.unwrap_or(0) },
+            (Some(_), Some(_), _) | (Some(_), None, Some(_)) | (None, None, _) => {
+                return Err(D::Error::custom("a step has either at_ms, or after and plus_ms"));
+            }
+        };
+        let action = Action::deserialize(toml::Value::Table(table)).map_err(D::Error::custom)?;
+        Ok(Self { when, action })
+    }
+}

@@ -1,0 +1,111 @@
+//! Records as lines for people.
+
+use std::fmt;
+
+use super::{Item, Lane, Outcome, Record, Seen, What};
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lane = match self.what.lane() {
+            Lane::Consumer => "consumer".to_owned(),
+            Lane::Client => "client".to_owned(),
+            Lane::Link => "link".to_owned(),
+            Lane::Gateway(gateway) => format!("gateway {gateway}"),
+        };
+        write!(f, "{:>9}  {lane:<9}  {}", self.at.to_string(), self.what)
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RequestMade { consumer, request, timeout_ms } => {
+                write!(f, "consumer {consumer} makes request {request} (deadline {timeout_ms} ms)")
+            }
+            Self::RequestSettled { request, outcome: Outcome::Answered { own: true } } => {
+                write!(f, "request {request} is answered")
+            }
+            Self::RequestSettled { request, outcome: Outcome::Answered { own: false } } => {
+                write!(f, "request {request} gets the answer to another")
+            }
+            Self::RequestSettled { request, outcome: Outcome::Failed { delivery, kind } } => {
+                write!(f, "request {request} fails: {kind:?}, {delivery:?}")
+            }
+            Self::RequestDropped { request } => write!(f, "request {request} is dropped by its caller"),
+            Self::Subscribed { consumer, subscription } => {
+                write!(f, "consumer {consumer} opens subscription {subscription}")
+            }
+            Self::Unsubscribed { subscription } => write!(f, "subscription {subscription} is dropped"),
+            Self::Pushed { subscription, item } => write!(f, "subscription {subscription} gets {item}"),
+            Self::Status(status) => write!(f, "is {status:?}"),
+            Self::Configured { gateway, token, changed: true } => {
+                write!(f, "the config changes to gateway {gateway} with {token}")
+            }
+            Self::Configured { gateway, token, changed: false } => {
+                write!(f, "the same config is applied: gateway {gateway} with {token}")
+            }
+            Self::Wanted => f.write_str("a connection is wanted"),
+            Self::Woken => f.write_str("the network is said to be back"),
+            Self::Resumed => f.write_str("reconnecting is resumed"),
+            Self::ShutdownCalled => f.write_str("shutdown begins"),
+            Self::ShutdownReturned => f.write_str("shutdown returns"),
+            Self::Dialed { socket, gateway } => write!(f, "dials gateway {gateway}: socket {socket}"),
+            Self::Released { socket, silent } => {
+                write!(f, "lets go of socket {socket}, silent for {} ms", silent.as_millis())
+            }
+            Self::Gateway { seen, .. } => seen.fmt(f),
+            Self::Fault { fault, .. } => write!(f, "FAULT {} begins", fault.name()),
+            Self::Skipped { step } => write!(f, "step {step} comes too late and is skipped"),
+            Self::Healed { fault, .. } => write!(f, "fault {} is over", fault.name()),
+            Self::Remaining { sockets, timers, requests } => {
+                write!(f, "holds {sockets} sockets, {timers} timers, {requests} requests")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted { connection } => write!(f, "accepts connection {connection}"),
+            Self::Connect { connection, token: Some(token) } => {
+                write!(f, "connection {connection} presents {token}")
+            }
+            Self::Connect { connection, token: None } => {
+                write!(f, "connection {connection} presents no token")
+            }
+            Self::Hello { connection } => write!(f, "says hello to connection {connection}"),
+            Self::Refused { connection, code } => write!(f, "refuses connection {connection}: {code}"),
+            Self::Request { connection, request } => {
+                write!(f, "receives request {request} on connection {connection}")
+            }
+            Self::EventSent { connection, seq } => write!(f, "sends event {seq} on connection {connection}"),
+            Self::EventLost { connection, seq } => write!(f, "loses event {seq} of connection {connection}"),
+            Self::Closed { connection, code } => write!(f, "closes connection {connection} with {code}"),
+            Self::Dropped { connection } => write!(f, "drops connection {connection}"),
+            Self::Gone { connection } => write!(f, "has lost connection {connection}"),
+            Self::Misbehaved { connection: Some(connection), mischief } => {
+                write!(f, "MISBEHAVES on connection {connection}: {mischief:?}")
+            }
+            Self::Misbehaved { connection: None, mischief } => write!(f, "MISBEHAVES: {mischief:?}"),
+            Self::Booted => f.write_str("is up"),
+            Self::Down => f.write_str("is down"),
+        }
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshot { epoch } => write!(f, "the snapshot of epoch {epoch}"),
+            Self::Event { epoch, seq: Some(seq) } => write!(f, "event {seq} of epoch {epoch}"),
+            Self::Event { epoch, seq: None } => write!(f, "an unnumbered event of epoch {epoch}"),
+            Self::Gap { epoch, expected, received } => {
+                write!(f, "a gap in epoch {epoch}: {received} instead of {expected}")
+            }
+            Self::Status(status) => write!(f, "status {status:?}"),
+            Self::Lagged { missed } => write!(f, "a lag of {missed} items"),
+            Self::Closed => f.write_str("the end"),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Records as bytes that are the same on every machine.
+
+use onesocket::core::Instant;
+
+use super::{Item, Outcome, Seen, What};
+
+/// Writes a record as bytes that are the same on every machine.
+pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
+    let mut code = Encoder(out);
+    code.number(at.as_micros());
+    match what {
+        What::RequestMade { consumer, request, timeout_ms } => {
+            code.tag(0).number(u64::from(*consumer)).number(u64::from(*request)).number(*timeout_ms);
+        }
+        What::RequestSettled { request, outcome } => {
+            code.tag(1).number(u64::from(*request));
+            match outcome {
+                Outcome::Answered { own } => code.tag(0).tag(u8::from(*own)),
+                Outcome::Failed { delivery, kind } => code.tag(1).tag(*delivery as u8).tag(*kind as u8),
+            };
+        }
+        What::RequestDropped { request } => {
+            code.tag(2).number(u64::from(*request));
+        }
+        What::Subscribed { consumer, subscription } => {
+            code.tag(3).number(u64::from(*consumer)).number(u64::from(*subscription));
+        }
+        What::Unsubscribed { subscription } => {
+            code.tag(4).number(u64::from(*subscription));
+        }
+        What::Pushed { subscription, item } => {
+            code.tag(5).number(u64::from(*subscription));
+            encode_item(*item, &mut code);
+        }
+        What::Status(status) => {
+            code.tag(6).tag(*status as u8);
+        }
+        What::Configured { gateway, token, changed } => {
+            code.tag(7).tag(*gateway).text(token).tag(u8::from(*changed));
+        }
+        What::Wanted => {
+            code.tag(8);
+        }
+        What::Woken => {
+            code.tag(9);
+        }
+        What::Resumed => {
+            code.tag(10);
+        }
+        What::ShutdownCalled => {
+            code.tag(11);
+        }
+        What::ShutdownReturned => {
+            code.tag(12);
+        }
+        What::Dialed { socket, gateway } => {
+            code.tag(13).number(u64::from(*socket)).tag(*gateway);
+        }
+        What::Released { socket, silent } => {
+            code.tag(14).number(u64::from(*socket)).number(Instant::from(*silent).as_micros());
+        }
+        What::Gateway { gateway, seen } => {
+            code.tag(15).tag(*gateway);
+            encode_seen(seen, &mut code);
+        }
+        What::Fault { fault, gateway } => {
+            code.tag(16).tag(*fault as u8).tag(*gateway);
+        }
+        What::Healed { fault, gateway } => {
+            code.tag(17).tag(*fault as u8).tag(*gateway);
+        }
+        What::Remaining { sockets, timers, requests } => {
+            code.tag(18).number(u64::from(*sockets)).number(u64::from(*timers)).number(u64::from(*requests));
+        }
+        What::Skipped { step } => {
+            code.tag(19).number(u64::from(*step));
+        }
+    }
+}
+
+fn encode_item(item: Item, code: &mut Encoder<'_>) {
+    match item {
+        Item::Snapshot { epoch } => code.tag(0).number(epoch),
+        Item::Event { epoch, seq } => code.tag(1).number(epoch).number(seq.map_or(u64::MAX, |seq| seq)),
+        Item::Gap { epoch, expected, received } => {
+            code.tag(2).number(epoch).number(expected).number(received)
+        }
+        Item::Status(status) => code.tag(3).tag(status as u8),
+        Item::Lagged { missed } => code.tag(4).number(missed),
+        Item::Closed => code.tag(5),
+    };
+}
+
+fn encode_seen(seen: &Seen, code: &mut Encoder<'_>) {
+    match seen {
+        Seen::Accepted { connection } => code.tag(0).number(u64::from(*connection)),
+        Seen::Connect { connection, token } => {
+            code.tag(1).number(u64::from(*connection)).text(token.as_deref().unwrap_or_default())
+        }
+        Seen::Hello { connection } => code.tag(2).number(u64::from(*connection)),
+        Seen::Refused { connection, code: why } => code.tag(3).number(u64::from(*connection)).text(why),
+        Seen::Request { connection, request } => {
+            code.tag(4).number(u64::from(*connection)).number(u64::from(*request))
+        }
+        Seen::EventSent { connection, seq } => code.tag(5).number(u64::from(*connection)).number(*seq),
+        Seen::EventLost { connection, seq } => code.tag(6).number(u64::from(*connection)).number(*seq),
+        Seen::Closed { connection, code: number } => {
+            code.tag(7).number(u64::from(*connection)).number(u64::from(*number))
+        }
+        Seen::Dropped { connection } => code.tag(8).number(u64::from(*connection)),
+        Seen::Gone { connection } => code.tag(9).number(u64::from(*connection)),
+        Seen::Booted => code.tag(10),
+        Seen::Down => code.tag(11),
+        Seen::Misbehaved { connection, mischief } => {
+            code.tag(12).number(connection.map_or(u64::MAX, u64::from)).tag(*mischief as u8)
+        }
+    };
+}
+
+struct Encoder<'a>(&'a mut Vec<u8>);
+
+impl Encoder<'_> {
+    fn tag(&mut self, tag: u8) -> &mut Self {
+        self.0.push(tag);
+        self
+    }
+
+    fn number(&mut self, number: u64) -> &mut Self {
+        self.0.extend_from_slice(&number.to_le_bytes());
+        self
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.number(text.len() as u64);
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+}
