@@ -143,7 +143,8 @@ impl Mark {
     pub fn name(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Met(fault, state) => {
-                return format!("{}-while-{state:?}", fault.name()).to_lowercase().into();
+                // Not "while": the fault `stop` would share its names with the shutdown.
+                return format!("{}-meets-{state:?}", fault.name()).to_lowercase().into();
             }
             Self::Deviated(mischief) => {
                 let named = Mischief::ALL.into_iter().find(|(other, _)| *other == mischief);

@@ -114,7 +114,7 @@ impl Expectation {
             let marks: Vec<_> = single.map(Mark::name).collect();
             let (counts, marks) = (counts.join(", "), marks.join(", "));
             let known =
-                format!("the counts are {counts}; the marks are {marks}, and those like crash-while-ready");
+                format!("the counts are {counts}; the marks are {marks}, and those like crash-meets-ready");
             ExpectationError { text: text.to_owned(), known }
         };
         let words: Vec<&str> = text.split_whitespace().collect();
