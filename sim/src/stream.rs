@@ -117,9 +117,9 @@ impl Links for SimNetwork {
         let link = &self.links[usize::from(gateway)];
         for direction in Direction::BOTH {
             if path.loses(direction) {
-                link.lose(direction)
+                link.lose(direction);
             } else {
-                link.restore(direction)
+                link.restore(direction);
             }
             if path.stalls(direction) { link.stall(direction) } else { link.resume(direction) }
         }

@@ -489,7 +489,7 @@ impl<'p> Machine<'p> {
             ToGateway::Close => match self.network.close_answer(gateway) {
                 CloseAnswer::Prompt => self.answer_close(epoch),
                 CloseAnswer::Late(by) => {
-                    self.queue.push(self.now + by, self.ties.any(), Due::AnswerClose(epoch))
+                    self.queue.push(self.now + by, self.ties.any(), Due::AnswerClose(epoch));
                 }
                 CloseAnswer::Never => {}
             },
