@@ -102,7 +102,8 @@ fn step(connection: &mut Connection, input: Input) -> Vec<Effect> {
 
 fn request(id: u64) -> Input {
     let (id, method) = (RequestId(id), Arc::from("health"));
-    Input::Command(Command::Request { id, method, params: None, timeout: None, reply: Reply::First })
+    let reply = Reply::First;
+    Input::Command(Command::Request { id, method, params: None, timeout: None, reply, only_on: None })
 }
 
 fn received(text: &str) -> Input {

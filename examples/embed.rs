@@ -4,10 +4,11 @@
 
 use std::error::Error;
 
-use onesocket::Client;
 use onesocket::core::config::DEFAULT_URL;
-use onesocket::core::{Config, Push};
+use onesocket::core::typed::Health;
+use onesocket::core::{Config, LagPolicy, Push, TypedEvent};
 use onesocket::net::{TcpNetwork, TlsNetwork};
+use onesocket::{Client, SubscribeOptions};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -24,16 +25,21 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     // Why a gateway is not ready is worth knowing: a person may have to approve this device.
     let epoch = client.ready().await?;
     println!("connected, epoch {epoch}");
-    let health = client.request("health", ()).await?;
-    println!("health: {} bytes", health.payload.get().len());
+    let health: Health = client.request("health", ()).await?.payload.decode()?;
+    println!("{} agents, {} sessions", health.agents.len(), health.sessions.count);
 
     // The first item is a snapshot, here and again after every reconnect. What was derived from the
     // events before it is obsolete then.
-    let mut pushes = client.subscribe()?;
+    // A reader that cannot keep up would rather skip to the present state.
+    let mut pushes = client.subscribe_with(SubscribeOptions::default().lag(LagPolicy::Resnapshot))?;
     for _ in 0..2 {
         match pushes.next().await {
             Some(Push::Snapshot(snapshot)) => println!("gateway {}", snapshot.hello.server_version),
-            Some(Push::Event(event)) => println!("event {}", event.name),
+            Some(Push::Event(event)) => match event.decode()? {
+                TypedEvent::Presence(entries) => println!("{} rows of presence", entries.len()),
+                TypedEvent::Health(health) => println!("health, {} sessions", health.sessions.count),
+                _ => println!("event {}", event.name),
+            },
             Some(Push::Gap(_) | Push::Lagged { .. }) => println!("something is missing: fetch it again"),
             Some(Push::Closed) | None => break,
             Some(other) => println!("{other:?}"),

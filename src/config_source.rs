@@ -83,7 +83,7 @@ impl Generations {
     /// The announcements from now on.
     #[must_use]
     pub fn changes(&self) -> Changes {
-        let seen = *self.reader.watch().borrow();
+        let seen = self.reader.get();
         Changes { reader: self.reader.clone(), seen }
     }
 }
@@ -96,7 +96,7 @@ impl Default for Generations {
 
 impl fmt::Debug for Generations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Generations").field(&*self.reader.watch().borrow()).finish()
+        f.debug_tuple("Generations").field(&self.reader.get()).finish()
     }
 }
 

@@ -18,15 +18,22 @@
 //! # Code map
 //!
 //! - [`core`]: the protocol and every decision. `connection` is the state machine (its diagram is there),
-//!   `inbound` reads what the gateway says, `in_flight` holds the requests, `session` what belongs to one
-//!   socket, `decision` what follows the end of one, `mailbox` what waits for a subscriber.
+//!   `inbound` reads what the gateway says, `requests` lets requests in and out and `in_flight` holds them,
+//!   `session` what belongs to one socket, `decision` what follows the end of one and `reconnect` how,
+//!   `mailbox` what waits for a subscriber, [`core::typed`] events with types.
 //! - `driver`: the loop, and `socket`, which makes a websocket something that is polled.
-//! - `client`: the handle, requests as futures, subscriptions as streams.
+//! - `client`: the handle, requests as futures, subscriptions as streams, the status as something to watch.
 //! - [`network`] and [`net`]: the seam, and TCP and TLS behind it.
 //! - [`hub`], [`config_source`] and [`endpoint_store`]: one connection for each config of a process, and where
 //!   configs come from.
 //! - [`token_store`]: where device tokens are kept between connections and runs.
 //! - [`statistics`]: what is counted, readable at any time.
+//!
+//! # Subscribers
+//!
+//! One event is parsed once and shared by all. Each subscriber has a bounded queue of its own, and says what is
+//! to happen when it is full ([`core::LagPolicy`]): the mailbox decides, with the connection's snapshot of that
+//! moment at hand; the driver only carries. [`core::Event::decode`] gives an event a type.
 //!
 //! # What is absent, on purpose
 //!
@@ -42,7 +49,8 @@
 //! # Cancel safety
 //!
 //! Every future may be dropped at any await. Dropping a request forgets it; dropping a subscription ends it;
-//! dropping a `shutdown` or `configure` that was polled does not take it back.
+//! dropping a `shutdown` or `configure` that was polled does not take it back; dropping a wait for an item or a
+//! status loses neither.
 
 pub mod core;
 
@@ -67,7 +75,8 @@ pub mod token_store;
 
 #[cfg(feature = "driver")]
 pub use client::{
-    Builder, Client, ConfigureError, NotReady, RequestBuilder, RequestFuture, SubscribeError, Subscription,
+    Builder, Client, ConfigureError, IdempotencyKey, NotReady, RequestBuilder, RequestFuture, StatusWatch,
+    SubscribeError, SubscribeOptions, Subscription,
 };
 #[cfg(feature = "driver")]
 pub use driver::{Driver, ShutdownReport};

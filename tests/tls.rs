@@ -138,7 +138,7 @@ async fn first_failure(client: &Client) -> ConnectionError {
     client.connect();
     let failed = statuses.wait_for(|status| matches!(status, Status::Backoff { .. }));
     let failed = timeout(secs(30), failed).await.expect("it fails").unwrap();
-    let Status::Backoff { cause, .. } = &*failed else { unreachable!("it was waited for") };
+    let Status::Backoff { cause, .. } = &failed else { unreachable!("it was waited for") };
     ConnectionError::clone(cause)
 }
 

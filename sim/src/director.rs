@@ -306,9 +306,8 @@ async fn watch_status(book: Book, client: Client) {
     let mut status = client.watch_status();
     // The watcher must not keep the client alive.
     drop(client);
-    while status.changed().await.is_ok() {
-        let kind = (&*status.borrow_and_update()).into();
-        book.record(What::Status(kind));
+    while let Some(status) = status.changed().await {
+        book.record(What::Status((&status).into()));
     }
 }
 

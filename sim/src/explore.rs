@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::discoveries::Discoveries;
 use crate::generate;
 use crate::marks::{Coverage, Mark};
 use crate::oracle::{Invariant, Violation};
@@ -53,6 +54,8 @@ pub struct Found {
 pub struct Explored {
     /// The tier.
     pub tier: Tier,
+    /// The first of the seeds.
+    pub first_seed: u64,
     /// Runs made.
     pub runs: u64,
     /// Simulated time of all of them.
@@ -65,6 +68,8 @@ pub struct Explored {
     pub found: Vec<Found>,
     /// What was reached.
     pub coverage: Coverage,
+    /// Which seeds reached it first.
+    pub discoveries: Discoveries,
     /// The digests of all runs in one number, whatever the order they were made in.
     pub digest: u64,
 }
@@ -153,7 +158,7 @@ pub fn run_judged(tier: Tier, plan: &Plan) -> Finished {
 pub fn explore(exploration: &Exploration, progress: &Progress) -> Explored {
     let started = Instant::now();
     let next = AtomicU64::new(exploration.seeds.start);
-    let total = Mutex::new(Explored::new(exploration.tier));
+    let total = Mutex::new(Explored::new(exploration));
     thread::scope(|scope| {
         for _ in 0..exploration.jobs.max(1) {
             scope.spawn(|| {
@@ -172,7 +177,7 @@ pub fn explore(exploration: &Exploration, progress: &Progress) -> Explored {
 }
 
 fn work(exploration: &Exploration, progress: &Progress, next: &AtomicU64, started: Instant) -> Explored {
-    let mut explored = Explored::new(exploration.tier);
+    let mut explored = Explored::new(exploration);
     while !progress.stop.load(Ordering::Relaxed)
         && exploration.time.is_none_or(|time| started.elapsed() < time)
     {
@@ -188,15 +193,17 @@ fn work(exploration: &Exploration, progress: &Progress, next: &AtomicU64, starte
 }
 
 impl Explored {
-    fn new(tier: Tier) -> Self {
+    fn new(exploration: &Exploration) -> Self {
         Self {
-            tier,
+            tier: exploration.tier,
+            first_seed: exploration.seeds.start,
             runs: 0,
             simulated: Duration::ZERO,
             wall: Duration::ZERO,
             events: 0,
             found: Vec::new(),
             coverage: Coverage::default(),
+            discoveries: Discoveries::default(),
             digest: 0,
         }
     }
@@ -209,6 +216,7 @@ impl Explored {
         self.simulated += finished.simulated.elapsed();
         self.events += finished.records.len() as u64;
         self.coverage.add(&finished.records);
+        self.discoveries.note(seed, &self.coverage);
         self.digest = self.digest.wrapping_add(seeded_digest(seed, finished.digest));
         let checked = exploration.check || seed.is_multiple_of(CHECK_EVERY);
         let differs = || if checked { differs(tier, &plan, finished.digest) } else { None };
@@ -224,6 +232,7 @@ impl Explored {
         self.events += other.events;
         self.found.extend(other.found.iter().cloned());
         self.coverage.merge(&other.coverage);
+        self.discoveries.merge(&other.discoveries);
         self.digest = self.digest.wrapping_add(other.digest);
     }
 

@@ -17,11 +17,15 @@
 //!   and sockets.
 //! - [`gateway`] is the model. It is sans-IO and shares no parser with the core: two ends with one parser
 //!   cannot disagree, and a mistake in it would cancel out.
+//! - A step of a plan may follow a milestone: `milestones` counts them in the trace, the machine's queue or the
+//!   director's `agenda` takes it from there. `path` says what is wrong with a link at a time, the same on every
+//!   tier; `nap` keeps the futures of a suspended process from being polled; `pace` bounds what happens in a second.
 //! - [`trace`] holds what happened, in words that fit any client; [`oracle`] judges it and knows nothing else;
 //!   [`marks`] counts what was reached.
 //! - [`scenario`] says what a plan under `scenarios/` expects; [`shrink`] makes a plan that breaks something small,
 //!   and [`compare`] finds where two runs part.
-//! - [`explore`] runs many seeds; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
+//! - [`explore`] runs many seeds; [`discoveries`] says which were the first to reach something; [`picture`] draws runs
+//!   and explorations; [`mutants`] breaks the core on purpose; [`standin`] serves the model on real
 //!   TCP.
 //!
 //! # What is absent, on purpose
@@ -35,6 +39,7 @@ mod agenda;
 pub mod book;
 pub mod compare;
 mod director;
+pub mod discoveries;
 pub mod explore;
 pub mod gateway;
 pub mod generate;
@@ -49,6 +54,7 @@ pub mod oracle;
 mod pace;
 pub mod panics;
 mod path;
+pub mod picture;
 pub mod pipe;
 pub mod plan;
 pub mod random;

@@ -125,6 +125,24 @@ fn an_interrupted_exploration_reports_what_it_has() {
     assert_eq!(report["violations"], serde_json::json!([]));
 }
 
+#[test]
+fn pages_are_written_where_they_are_wanted() {
+    let path = temporary("page.html", "");
+    let file = path.to_str().expect("a path of plain text");
+    for (arguments, title) in [
+        (["replay", "9", "--html", file], "<title>Seed 9 on machine</title>"),
+        (["explore", "--seeds=0..3", "--html", file], "<title>Exploration on machine</title>"),
+    ] {
+        let output = sim(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let page = std::fs::read_to_string(&path).expect("the page was written");
+        assert!(page.starts_with("<!DOCTYPE html>") && page.contains(title), "{arguments:?}");
+        refuses(&[arguments[0], arguments[1], "--html", "/no/such/folder/x.html"], "cannot be written");
+    }
+    let output = sim(&["replay", "9", "--html", "-"]);
+    assert!(output.stdout.starts_with(b"<!DOCTYPE html>"), "the page alone goes to standard output");
+}
+
 /// One line on standard error that holds `part`, and exit status 2.
 fn refuses(arguments: &[&str], part: &str) {
     let output = sim(arguments);

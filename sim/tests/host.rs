@@ -282,17 +282,74 @@ async fn a_refused_upgrade_looks_as_recorded() {
     timeout(secs(120), client.ready()).await.unwrap().unwrap();
 }
 
+/// An answer's status and body.
+fn status_and_body(response: &str) -> (&str, &str) {
+    let (head, body) = response.split_once("\r\n\r\n").expect("it is HTTP");
+    (head.lines().next().unwrap_or_default(), body)
+}
+
 #[tokio::test(start_paused = true)]
 async fn probes_are_answered() {
     let site = Site::new(rough());
     for path in ["/health", "/healthz"] {
         let response = site.http(&format!("GET {path} HTTP/1.1\r\nHost: gateway.test\r\n\r\n")).await;
-        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
-        assert!(response.ends_with("\r\n\r\n{\"ok\":true,\"status\":\"live\"}"), "{response}");
+        assert_eq!(status_and_body(&response), ("HTTP/1.1 200 OK", r#"{"ok":true,"status":"live"}"#));
+        let response = site.http(&format!("HEAD {path}?x=1 HTTP/1.1\r\n\r\n")).await;
+        assert_eq!(status_and_body(&response), ("HTTP/1.1 200 OK", ""));
+        assert!(response.contains("\r\nContent-Length: 27\r\n"), "{response}");
+        let response = site.http(&format!("POST {path} HTTP/1.1\r\n\r\n")).await;
+        assert_eq!(status_and_body(&response), ("HTTP/1.1 405 Method Not Allowed", "Method Not Allowed"));
+        assert!(response.contains("\r\nAllow: GET, HEAD\r\n"), "{response}");
     }
     assert!(site.http("GET /nope HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404 "));
-    assert!(site.http("POST /health HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+    assert!(site.http("POST /nope HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
     assert!(site.http("no http at all\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+}
+
+/// `/readyz` from the boot to the end, as a real gateway answered it.
+#[tokio::test(start_paused = true)]
+async fn readiness_is_told() {
+    let mut config = GatewayConfig::default();
+    config.timing.startup = secs(2);
+    config.timing.drain = secs(5);
+    let site = Site::with_config(near(), config);
+    let ask = async |path: &str| {
+        let response = site.http(&format!("GET {path} HTTP/1.1\r\n\r\n")).await;
+        let (status, body) = status_and_body(&response);
+        (status[9..12].parse::<u16>().unwrap(), serde_json::from_str::<Value>(body).unwrap())
+    };
+    sleep(ms(100)).await;
+    let (status, body) = ask("/readyz").await;
+    assert_eq!(
+        (status, &body["ready"], &body["failing"]),
+        (503, &json!(false), &json!(["startup-sidecars"]))
+    );
+    assert_eq!(body.get("eventLoop"), None, "nothing is measured yet");
+    let (status, body) = ask("/startup").await;
+    assert_eq!((status, &body["status"]), (503, &json!("starting")));
+    assert_eq!(body["pendingReason"], "startup-sidecars");
+
+    sleep(secs(2)).await;
+    let (status, body) = ask("/ready").await;
+    assert_eq!((status, &body["ready"], &body["failing"]), (200, &json!(true), &json!([])));
+    assert!((2_000..2_500).contains(&body["uptimeMs"].as_u64().unwrap()), "{body}");
+    assert_eq!(body["eventLoop"]["degraded"], false);
+    assert_eq!(ask("/startupz").await.1["status"], "started");
+
+    // A full waiting room is no reason not to be ready.
+    site.host.order(Order::Misbehave(Misbehave::RefuseUpgrades { lasting: secs(1) }));
+    assert_eq!(ask("/readyz").await.0, 200);
+
+    site.host.order(Order::Stop);
+    let (status, body) = ask("/readyz").await;
+    assert_eq!(
+        (status, &body["ready"], &body["failing"]),
+        (503, &json!(false), &json!(["gateway-draining"]))
+    );
+    assert_eq!(ask("/startup").await.1["status"], "draining");
+    assert_eq!(ask("/healthz").await.0, 200, "the process lives");
+    sleep(secs(10)).await;
+    assert_eq!(site.http("GET /readyz HTTP/1.1\r\n\r\n").await, "", "nobody answers any more");
 }
 
 #[tokio::test(start_paused = true)]

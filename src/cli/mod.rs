@@ -230,15 +230,16 @@ impl Common {
 async fn connected(client: &Client) -> Result<(), CliError> {
     let mut statuses = client.watch_status();
     client.connect();
+    let mut status = statuses.get();
     loop {
-        match &*statuses.borrow_and_update() {
+        match status {
             Status::Ready { .. } => return Ok(()),
-            Status::Paused(reason) => return Err(CliError::Paused(Arc::clone(reason))),
-            Status::Backoff { cause, .. } => return Err(CliError::NotConnected(Arc::clone(cause))),
+            Status::Paused(reason) => return Err(CliError::Paused(reason)),
+            Status::Backoff { cause, .. } => return Err(CliError::NotConnected(cause)),
             Status::Stopped => return Err(CliError::ShutDown),
             // Of these, only Idle can last: until the driver has read the order.
             _ => {}
         }
-        statuses.changed().await.map_err(|_| CliError::ShutDown)?;
+        status = statuses.changed().await.ok_or(CliError::ShutDown)?;
     }
 }

@@ -27,9 +27,8 @@ pub(super) async fn watch(client: &Client, common: &Common, watch: &Watch) -> Re
             }
             // Before the first snapshot, a subscription says nothing of a gateway that says no.
             paused = statuses.wait_for(|status| matches!(status, Status::Paused(_))) => {
-                let paused = paused.map_err(|_| CliError::ShutDown)?;
-                if let Status::Paused(reason) = &*paused {
-                    return Err(CliError::Paused(reason.clone()));
+                if let Status::Paused(reason) = paused.ok_or(CliError::ShutDown)? {
+                    return Err(CliError::Paused(reason));
                 }
             }
         }

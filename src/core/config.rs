@@ -289,6 +289,13 @@ impl Endpoint {
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
+    /// Whether nobody but the gateway can be at the other end: this machine, or the holder of the pinned
+    /// certificate. Only there may a stored token be tried beside one that was refused (protocol 7.10).
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.is_loopback() || self.pin.is_some()
+    }
+
     /// The same endpoint, where only this certificate will do.
     ///
     /// # Errors
@@ -414,6 +421,8 @@ pub struct Options {
     pub max_unwritten: usize,
     /// Events that may arrive before hello and be kept (protocol 10.5); more become a gap.
     pub max_early_events: usize,
+    /// Bytes of frames that such events may keep; more become a gap as well.
+    pub max_early_bytes: usize,
     /// The largest message accepted from the gateway, in bytes (protocol 1.8).
     pub max_message_bytes: usize,
     /// Live subscriptions, at most.
@@ -440,6 +449,7 @@ impl Default for Options {
             max_queued_bytes: 64 * 1024 * 1024,
             max_unwritten: 32,
             max_early_events: 64,
+            max_early_bytes: 4 * 1024 * 1024,
             max_message_bytes: 26_214_400,
             max_subscriptions: 256,
             subscription_items: 1_024,

@@ -15,10 +15,13 @@
 //! `Challenged?` is [`Phase::AwaitingChallenge`], `Greeted?` is [`Phase::AwaitingHello`]. A dial
 //! happens in one place only: when a wait is over. That a new config waits too, with no time to
 //! wait, is what lets the latest of several quick changes win without dialing the others.
+//!
+//! Here are the state, its inputs, its subscribers and its ends on purpose. What follows an end that nobody
+//! wanted is in `reconnect`, requests are in `requests`, deadlines in `due`, what the gateway says in
+//! `inbound` and `credentials`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -26,23 +29,12 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::backoff::Backoff;
 use super::config::{Config, Options};
 use super::credentials::DeviceTokenRetry;
-use super::decision::{Decision, decide};
-use super::effect::{
-    Close, Command, Effect, Epoch, Input, Push, Reply, RequestId, Status, SubscriptionId, WireText,
-};
-use super::error::{ConfigError, ConnectionError, Delivery, PauseReason, RequestError, RequestErrorKind};
-use super::frame::encode_request;
-use super::in_flight::{InFlight, Pending, Progress};
+use super::effect::{Close, Command, Effect, Epoch, Input, Push, Status, SubscriptionId, WireText};
+use super::error::{ConfigError, ConnectionError, PauseReason, RequestErrorKind};
+use super::in_flight::{InFlight, Pending};
 use super::session::Session;
 use super::snapshot::Snapshot;
 use super::time::Instant;
-
-/// Startup answers in a row that are retried quickly; after that the backoff takes over, so that
-/// a gateway that never finishes starting meets no storm.
-/// The wait before the one retry with the stored device token (protocol 7.10).
-const DEVICE_TOKEN_RETRY: Duration = Duration::from_millis(250);
-
-const STARTUP_RETRIES_MAX: u32 = 20;
 
 /// One connection to one gateway, and everything that is wanted of it.
 ///
@@ -58,14 +50,14 @@ pub struct Connection {
     pub(super) requests: InFlight,
     /// Each subscriber, and whether it has had a snapshot: nothing else may reach it before that.
     pub(super) subscriptions: BTreeMap<SubscriptionId, bool>,
-    backoff: Backoff,
-    startup_retries: u32,
-    rng: Xoshiro256PlusPlus,
+    pub(super) backoff: Backoff,
+    pub(super) startup_retries: u32,
+    pub(super) rng: Xoshiro256PlusPlus,
     /// Tells this connection's request ids from those of any other in the process.
-    id_prefix: u32,
-    next_epoch: u64,
-    last_dial: Option<Instant>,
-    wanted: bool,
+    pub(super) id_prefix: u32,
+    pub(super) next_epoch: u64,
+    pub(super) last_dial: Option<Instant>,
+    pub(super) wanted: bool,
     pub(super) has_token_store: bool,
     pub(super) device_token_retry: DeviceTokenRetry,
     /// Writes that the token store has not finished.
@@ -146,7 +138,7 @@ impl Connection {
     }
 
     /// Device tokens are kept from now on: the caller has a store that answers
-    /// [`Effect::LoadToken`], [`Effect::SaveToken`] and [`Effect::ClearToken`].
+    /// [`Effect::LoadToken`], [`Effect::SaveToken`], [`Effect::AdoptToken`] and [`Effect::ClearToken`].
     #[must_use]
     pub fn with_token_store(mut self) -> Self {
         self.has_token_store = true;
@@ -196,16 +188,16 @@ impl Connection {
         self.requests.sent() + self.requests.queued()
     }
 
-    fn live_epoch(&self) -> Option<Epoch> {
+    pub(super) fn live_epoch(&self) -> Option<Epoch> {
         self.session.as_ref().map(|session| session.epoch)
     }
 
     fn command(&mut self, command: Command, effects: &mut Vec<Effect>) {
         match command {
             Command::Connect => self.want(effects),
-            Command::Request { id, method, params, timeout, reply } => {
+            Command::Request { id, method, params, timeout, reply, only_on } => {
                 let params = params.map(WireText);
-                self.request(id, Pending { method, params, timeout, reply }, effects);
+                self.request(id, Pending { method, params, timeout, reply, only_on }, effects);
             }
             Command::Cancel { id } => {
                 self.requests.take(id);
@@ -222,70 +214,11 @@ impl Connection {
         }
     }
 
-    fn want(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn want(&mut self, effects: &mut Vec<Effect>) {
         self.wanted = true;
         if self.phase == Phase::Idle {
             self.settle(effects);
         }
-    }
-
-    fn request(&mut self, id: RequestId, pending: Pending, effects: &mut Vec<Effect>) {
-        let bytes = pending.bytes();
-        let (most, most_bytes) = (self.options.max_queued, self.options.max_queued_bytes);
-        let refusal = match &self.phase {
-            Phase::Stopped | Phase::Closing { then: AfterClose::Stop, .. } => {
-                Some(RequestErrorKind::ShutDown)
-            }
-            Phase::Paused(reason) => Some(RequestErrorKind::Paused(Arc::clone(reason))),
-            _ if self.config.is_none() => Some(RequestErrorKind::NotConfigured),
-            _ if bytes > most_bytes => Some(RequestErrorKind::TooLarge { bytes, limit: most_bytes }),
-            _ if self.requests.queued() >= most => Some(RequestErrorKind::Overloaded { limit: most }),
-            _ if self.requests.queued_bytes().saturating_add(bytes) > most_bytes => {
-                Some(RequestErrorKind::Overloaded { limit: most_bytes })
-            }
-            Phase::Idle
-            | Phase::Waiting { .. }
-            | Phase::Dialing { .. }
-            | Phase::AwaitingChallenge { .. }
-            | Phase::AwaitingHello { .. }
-            | Phase::Ready { .. }
-            | Phase::Closing { then: AfterClose::Reconnect, .. } => None,
-        };
-        if let Some(kind) = refusal {
-            let error = RequestError { method: pending.method, kind, delivery: Delivery::NotSent };
-            effects.push(Effect::Complete { id, outcome: Err(error) });
-            return;
-        }
-        self.requests.queue(self.now, id, pending);
-        self.want(effects);
-        self.send_queued(effects);
-    }
-
-    /// Hands queued requests to the transport while the gateway and the transport have room.
-    pub(super) fn send_queued(&mut self, effects: &mut Vec<Effect>) {
-        let Phase::Ready { .. } = self.phase else { return };
-        while let Some(session) = &mut self.session
-            && session.unwritten < self.options.max_unwritten
-            && self.requests.sent() < self.options.max_in_flight
-            && let Some((id, method, params)) = self.requests.send_next()
-        {
-            let text =
-                encode_request(&wire_id(self.id_prefix, id), &method, params.as_ref().map(|text| &*text.0));
-            if text.len() > session.max_payload {
-                let kind = RequestErrorKind::TooLarge { bytes: text.len(), limit: session.max_payload };
-                self.fail(id, kind, Delivery::NotSent, effects);
-                continue;
-            }
-            session.unwritten += 1;
-            effects.push(Effect::Transmit { epoch: session.epoch, text: WireText::from(text.as_str()) });
-        }
-    }
-
-    fn written(&mut self, frames: usize, effects: &mut Vec<Effect>) {
-        if let Some(session) = &mut self.session {
-            session.unwritten = session.unwritten.saturating_sub(frames);
-        }
-        self.send_queued(effects);
     }
 
     fn subscribe(&mut self, id: SubscriptionId, effects: &mut Vec<Effect>) {
@@ -320,23 +253,6 @@ impl Connection {
             | Phase::AwaitingChallenge { .. }
             | Phase::AwaitingHello { .. }
             | Phase::Ready { .. } => self.retire(AfterClose::Reconnect, "configuration changed", effects),
-        }
-    }
-
-    fn wake(&mut self, effects: &mut Vec<Effect>) {
-        if let Phase::Waiting { until, not_before } = self.phase {
-            self.backoff.reset();
-            let earliest = self.last_dial.map_or(self.now, |last| last + self.options.backoff.initial);
-            // A wait that ends sooner than that, as after a config change, is not made longer.
-            let until = self.now.max(not_before).max(earliest).min(until);
-            self.dial_at(until, not_before, effects);
-        }
-    }
-
-    fn resume(&mut self, effects: &mut Vec<Effect>) {
-        if let Phase::Paused(_) = self.phase {
-            self.backoff.reset();
-            self.settle(effects);
         }
     }
 
@@ -383,16 +299,6 @@ impl Connection {
         }
     }
 
-    /// With no socket left: dial as soon as the caller has said all it has to say, or rest.
-    fn settle(&mut self, effects: &mut Vec<Effect>) {
-        if self.wanted && self.config.is_some() {
-            self.dial_at(self.now, self.now, effects);
-        } else {
-            self.phase = Phase::Idle;
-            self.set_status(if self.wanted { Status::NotConfigured } else { Status::Idle }, effects);
-        }
-    }
-
     /// What the store is still writing is waited for, within the grace of a close.
     fn stop(&mut self, effects: &mut Vec<Effect>) {
         if self.store_writes == 0 {
@@ -414,28 +320,6 @@ impl Connection {
         effects.push(Effect::Stopped);
     }
 
-    fn dial_at(&mut self, until: Instant, not_before: Instant, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Waiting { until, not_before };
-        // A dial that is due now shows as `Connecting` in a moment; a status for it would be noise.
-        if let (true, Status::Backoff { attempt, cause, .. }) = (until > self.now, &self.status) {
-            let status = Status::Backoff { attempt: *attempt, until, cause: Arc::clone(cause) };
-            self.set_status(status, effects);
-        }
-    }
-
-    pub(super) fn dial(&mut self, effects: &mut Vec<Effect>) {
-        let config = self.config.as_ref().expect("only a configured connection waits to dial");
-        assert!(self.session.is_none(), "a dial while a socket is alive");
-        let epoch = Epoch(self.next_epoch);
-        self.next_epoch += 1;
-        self.last_dial = Some(self.now);
-        effects.push(Effect::Dial { epoch, endpoint: config.endpoint.clone() });
-        self.session = Some(Session::new(epoch, self.now));
-        self.phase = Phase::Dialing { deadline: self.now + self.options.dial_timeout };
-        self.set_status(Status::Connecting { epoch, attempt: self.backoff.attempts() + 1 }, effects);
-        self.load_token(effects);
-    }
-
     fn opened(&mut self, effects: &mut Vec<Effect>) {
         let (Phase::Dialing { .. }, Some(epoch)) = (&self.phase, self.live_epoch()) else { return };
         self.saw_life();
@@ -447,69 +331,6 @@ impl Connection {
         if let Some(session) = &mut self.session {
             session.last_inbound = self.now;
         }
-    }
-
-    /// The live socket is gone, or has just been given up: fail what it carried and decide.
-    pub(super) fn ended(&mut self, error: ConnectionError, effects: &mut Vec<Effect>) {
-        if let Phase::Closing { then, .. } = self.phase {
-            self.after_close(then, effects);
-            return;
-        }
-        let decision = decide(&error);
-        self.ended_with(error, decision, effects);
-    }
-
-    pub(super) fn ended_with(
-        &mut self,
-        error: ConnectionError,
-        decision: Decision,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.session = None;
-        if let Phase::Ready { since } = self.phase
-            && self.now.since(since) >= self.options.backoff.stable_after
-        {
-            self.backoff.reset();
-        }
-        let cause = Arc::new(error);
-        // The phase changes before anything is told, so that nothing acts on a dead connection; and the
-        // status before any request fails, so that whoever sees the failure sees no status from before.
-        match decision {
-            Decision::Retry { floor } => self.back_off(floor, cause, effects),
-            Decision::RetryStartup { delay } if self.startup_retries < STARTUP_RETRIES_MAX => {
-                self.startup_retries += 1;
-                self.wait(delay, Duration::ZERO, cause, effects);
-            }
-            Decision::RetryDeviceToken => self.wait(DEVICE_TOKEN_RETRY, Duration::ZERO, cause, effects),
-            Decision::RetryStartup { delay } => self.back_off(Some(delay), cause, effects),
-            Decision::Pause(reason) => self.pause(reason, &cause, effects),
-        }
-    }
-
-    fn back_off(&mut self, floor: Option<Duration>, cause: Arc<ConnectionError>, effects: &mut Vec<Effect>) {
-        let delay = self.backoff.next_delay(floor, &mut self.rng);
-        self.wait(delay, floor.unwrap_or_default().min(delay), cause, effects);
-    }
-
-    fn wait(
-        &mut self,
-        delay: Duration,
-        floor: Duration,
-        cause: Arc<ConnectionError>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let until = self.now + delay;
-        self.phase = Phase::Waiting { until, not_before: self.now + floor };
-        let status = Status::Backoff { attempt: self.backoff.attempts(), until, cause: Arc::clone(&cause) };
-        self.set_status(status, effects);
-        self.fail_sent(&RequestErrorKind::Disconnected(cause), effects);
-    }
-
-    fn pause(&mut self, reason: Arc<PauseReason>, cause: &Arc<ConnectionError>, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Paused(Arc::clone(&reason));
-        self.set_status(Status::Paused(Arc::clone(&reason)), effects);
-        self.fail_sent(&RequestErrorKind::Disconnected(Arc::clone(cause)), effects);
-        self.fail_all(&RequestErrorKind::Paused(reason), effects);
     }
 
     pub(super) fn ready(&mut self, snapshot: Snapshot, effects: &mut Vec<Effect>) {
@@ -541,44 +362,8 @@ impl Connection {
         }
     }
 
-    fn fail_sent(&mut self, kind: &RequestErrorKind, effects: &mut Vec<Effect>) {
-        while let Some(id) = self.requests.first(Some(Progress::Sent)) {
-            self.fail(id, kind.clone(), Delivery::Unknown, effects);
-        }
-    }
-
-    fn fail_all(&mut self, kind: &RequestErrorKind, effects: &mut Vec<Effect>) {
-        self.fail_sent(kind, effects);
-        while let Some(id) = self.requests.first(None) {
-            self.fail(id, kind.clone(), Delivery::NotSent, effects);
-        }
-    }
-
-    pub(super) fn fail(
-        &mut self,
-        id: RequestId,
-        kind: RequestErrorKind,
-        delivery: Delivery,
-        effects: &mut Vec<Effect>,
-    ) {
-        let (pending, _) = self.requests.take(id).expect("only pending requests fail");
-        let error = RequestError { method: pending.method, kind, delivery };
-        effects.push(Effect::Complete { id, outcome: Err(error) });
-    }
-
     pub(super) fn deadline_for_hello(&self) -> Instant {
         self.now + self.options.hello_timeout
-    }
-
-    pub(super) fn reply_to(&self, wire: &str) -> Option<(RequestId, Reply)> {
-        let id = request_id(self.id_prefix, wire)?;
-        self.requests.reply(id).map(|reply| (id, reply))
-    }
-
-    /// The id of this epoch's `connect`: in a name space of its own, so that no answer to a
-    /// request can be taken for hello.
-    pub(super) fn connect_id(&self, epoch: Epoch) -> String {
-        format!("{:08x}-connect-{epoch}", self.id_prefix)
     }
 }
 
@@ -595,15 +380,4 @@ impl Input {
             | Self::Closed { epoch, .. } => Some(*epoch),
         }
     }
-}
-
-fn wire_id(prefix: u32, id: RequestId) -> String {
-    format!("{prefix:08x}-{}", id.0)
-}
-
-/// Undoes [`wire_id`]; ids of any other form, also other spellings of the same, belong to nobody.
-fn request_id(prefix: u32, wire: &str) -> Option<RequestId> {
-    let (_, tail) = wire.split_once('-')?;
-    let id = RequestId(tail.parse().ok()?);
-    (wire_id(prefix, id) == wire).then_some(id)
 }

@@ -24,6 +24,8 @@ pub(super) enum Stored {
     Awaited,
     /// The store has answered; nothing is an answer too.
     Known(Option<StoredToken>),
+    /// It could not be read, and the config has credentials that do without it.
+    Unreadable,
 }
 
 /// The one retry with the stored token beside a refused explicit one (protocol 7.10). It is there
@@ -105,7 +107,7 @@ impl Connection {
             // A store that cannot be read is no reason to act as if it were empty, unless the
             // credentials in the config are enough by themselves.
             Err(_) if given.token.is_some() || given.password.is_some() => {
-                session.stored = Stored::Known(None);
+                session.stored = Stored::Unreadable;
             }
             Err(error) => {
                 self.hang_up(1000, "no credentials", effects);
@@ -140,13 +142,14 @@ impl Connection {
         let (Some(config), Some(session)) = (&self.config, &mut self.session) else { return };
         let stored = match &session.stored {
             Stored::Awaited => return,
-            Stored::Unused => None,
+            Stored::Unused | Stored::Unreadable => None,
             Stored::Known(stored) => stored.as_ref(),
         };
         let (Phase::AwaitingChallenge { .. }, Some(challenge)) = (&self.phase, &session.challenge) else {
             return;
         };
         let selection = Selection::of(config, stored, self.device_token_retry);
+        session.presented_bootstrap = selection.bootstrap_token.is_some();
         session.presented_stored = stored.is_some_and(|stored| selection.device_token == Some(&stored.token));
         let params = connect_params(config, &selection, challenge);
         if self.device_token_retry == DeviceTokenRetry::Due {
@@ -159,23 +162,42 @@ impl Connection {
         self.phase = Phase::AwaitingHello { deadline: self.deadline_for_hello() };
     }
 
-    /// Keeps the token that came with hello. The same token keeps the scopes it was stored with:
-    /// a narrower session must not narrow the next one (protocol 7.9, A26).
-    pub(super) fn keep_token(&mut self, hello: &Hello, effects: &mut Vec<Effect>) {
+    /// Keeps the tokens that came with hello: that of this connection, and after a bootstrap those that
+    /// were handed over for other roles. The endpoint is one that may be told secrets, or there would be
+    /// no connection to it (protocol 7.9, 18.1).
+    pub(super) fn keep_tokens(&mut self, hello: &Hello, effects: &mut Vec<Effect>) {
         self.device_token_retry = DeviceTokenRetry::Available;
-        let (Some(mut key), Some(issued)) = (self.token_key(), &hello.device_token) else { return };
-        let Some(session) = &self.session else { return };
-        if let Stored::Known(Some(stored)) = &session.stored
-            && stored.token == *issued
-        {
-            return;
-        }
+        let (Some(mut key), Some(session)) = (self.token_key(), &self.session) else { return };
+        let is_bootstrap = session.presented_bootstrap;
         if let Some(role) = &hello.role {
             key.role.clone_from(role);
         }
-        let token = StoredToken { token: issued.clone(), scopes: hello.scopes.clone() };
+        if let Some(issued) = &hello.device_token {
+            self.keep_issued(key.clone(), issued, &hello.scopes, effects);
+        }
+        let others = hello.device_tokens.iter().filter(|other| is_bootstrap && other.role != key.role);
+        for other in others {
+            let Some(scopes) = handed_over_scopes(&other.role, &other.scopes) else { continue };
+            let key = TokenKey { role: other.role.clone(), ..key.clone() };
+            let token = StoredToken { token: other.token.clone(), scopes };
+            self.store_writes += 1;
+            effects.push(Effect::AdoptToken { key, token });
+        }
+    }
+
+    /// The same token keeps the scopes it was stored with: a narrower session must not narrow the next
+    /// one (A26).
+    fn keep_issued(&mut self, key: TokenKey, issued: &Secret, scopes: &[String], effects: &mut Vec<Effect>) {
+        let Some(session) = &self.session else { return };
+        let token = StoredToken { token: issued.clone(), scopes: scopes.to_vec() };
+        let effect = match &session.stored {
+            Stored::Known(Some(stored)) if stored.token == *issued => return,
+            Stored::Unused | Stored::Awaited | Stored::Known(_) => Effect::SaveToken { key, token },
+            // What it holds may be this very token.
+            Stored::Unreadable => Effect::AdoptToken { key, token },
+        };
         self.store_writes += 1;
-        effects.push(Effect::SaveToken { key, token });
+        effects.push(effect);
     }
 
     /// The gateway refused `connect`. The answer holds more than the close that follows it, so it
@@ -212,7 +234,7 @@ impl Connection {
             || details.and_then(|d| text_member(d, "recommendedNextStep")).as_deref()
                 == Some("retry_with_device_token");
         let given = &config.credentials;
-        let may = given.token.is_some() && given.device_token.is_none() && config.endpoint.is_loopback();
+        let may = given.token.is_some() && given.device_token.is_none() && config.endpoint.is_trusted();
         if advised && may && self.device_token_retry == DeviceTokenRetry::Available {
             self.device_token_retry = DeviceTokenRetry::Due;
             return true;
@@ -234,5 +256,25 @@ impl Connection {
         {
             self.stopped(effects);
         }
+    }
+}
+
+/// The scopes that a handed over token is kept with: those that the hand-off knows for its role, so that
+/// a gateway cannot slip in more than a person approved. `None` for a role it does not know.
+fn handed_over_scopes(role: &str, scopes: &[String]) -> Option<Vec<String>> {
+    const OPERATOR: [&str; 6] = [
+        "operator.admin",
+        "operator.approvals",
+        "operator.questions",
+        "operator.read",
+        "operator.talk.secrets",
+        "operator.write",
+    ];
+    match role {
+        "node" => Some(Vec::new()),
+        "operator" => {
+            Some(scopes.iter().filter(|scope| OPERATOR.contains(&scope.as_str())).cloned().collect())
+        }
+        _ => None,
     }
 }

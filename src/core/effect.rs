@@ -84,7 +84,8 @@ pub enum Input {
         /// What it holds.
         result: Result<Option<StoredToken>, StoreError>,
     },
-    /// The token store finished a [`Effect::SaveToken`] or [`Effect::ClearToken`], well or not.
+    /// The token store finished a [`Effect::SaveToken`], [`Effect::AdoptToken`] or [`Effect::ClearToken`],
+    /// well or not.
     TokenStored,
     /// The deadline that [`Connection::next_deadline`](super::Connection::next_deadline) named has come.
     Timeout,
@@ -107,6 +108,9 @@ pub enum Command {
         timeout: Option<Duration>,
         /// Which answer ends it.
         reply: Reply,
+        /// The only connection it may go over, if there is just one: it fails as not sent when that
+        /// one is not ready, and makes nobody connect.
+        only_on: Option<Epoch>,
     },
     /// The caller no longer wants the answer. Local only: the protocol has no cancel frame (2.1).
     Cancel {
@@ -137,13 +141,14 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect => f.write_str("Connect"),
-            Self::Request { id, method, params, timeout, reply } => f
+            Self::Request { id, method, params, timeout, reply, only_on } => f
                 .debug_struct("Request")
                 .field("id", id)
                 .field("method", method)
                 .field("params", &params.clone().map(WireText))
                 .field("timeout", timeout)
                 .field("reply", reply)
+                .field("only_on", only_on)
                 .finish(),
             Self::Cancel { id } => f.debug_struct("Cancel").field("id", id).finish(),
             Self::Subscribe { id } => f.debug_struct("Subscribe").field("id", id).finish(),
@@ -201,6 +206,15 @@ pub enum Effect {
     },
     /// Store this token; answer with [`Input::TokenStored`].
     SaveToken {
+        /// Whose token.
+        key: TokenKey,
+        /// The token.
+        token: StoredToken,
+    },
+    /// Store this token, unless the very same one is stored already: that keeps its scopes, because a
+    /// narrower session must not narrow the next. Nothing is stored while the store cannot be read.
+    /// Answer with [`Input::TokenStored`].
+    AdoptToken {
         /// Whose token.
         key: TokenKey,
         /// The token.
@@ -323,12 +337,14 @@ pub enum Push {
     Gap(Gap),
     /// The status of the connection changed.
     Status(Status),
-    /// This subscriber was too slow and lost its oldest items.
+    /// This subscriber was too slow and lost items; its [`LagPolicy`](super::LagPolicy) says which, and
+    /// what comes next.
     Lagged {
         /// How many items are gone.
         missed: u64,
     },
-    /// The client was shut down; this is the last item.
+    /// The subscription is over, and this is its last item: the client was shut down, or the subscriber
+    /// lagged and wanted this to be the end.
     Closed,
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::certificate::CertificatePin;
+use super::effect::Epoch;
 use super::payload::Payload;
 
 /// A config or an option that cannot be used. Nothing was dialed.
@@ -291,6 +292,13 @@ pub enum RequestErrorKind {
     /// The connection ended first.
     #[error("{0}")]
     Disconnected(Arc<ConnectionError>),
+    /// It was bound to a connection that is not the ready one: look at the snapshot of the present
+    /// connection before asking anew.
+    #[error("connection {bound_to}, to which the request is bound, is not ready")]
+    OtherConnection {
+        /// The connection it was bound to.
+        bound_to: Epoch,
+    },
     /// Reconnecting is paused; act on the reason and try again.
     #[error("the connection is paused: {0}")]
     Paused(Arc<PauseReason>),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::effect::{Reply, RequestId, WireText};
+use super::effect::{Epoch, Reply, RequestId, WireText};
 use super::time::Instant;
 
 /// A request that has not ended yet.
@@ -14,6 +14,8 @@ pub(super) struct Pending {
     pub(super) params: Option<WireText>,
     pub(super) timeout: Option<Duration>,
     pub(super) reply: Reply,
+    /// The only connection it may go over, if there is just one.
+    pub(super) only_on: Option<Epoch>,
 }
 
 impl Pending {
@@ -121,6 +123,11 @@ impl InFlight {
                 self.entries.iter().find(|(_, entry)| entry.progress == Progress::Sent).map(|(id, _)| *id)
             }
         }
+    }
+
+    /// The oldest queued request that is bound to one connection.
+    pub(super) fn first_bound(&self) -> Option<RequestId> {
+        self.queued.iter().find(|id| self.entries[*id].pending.only_on.is_some()).copied()
     }
 
     /// A request whose deadline has come.

@@ -8,7 +8,7 @@ use super::error::{ConnectionError, Delivery, RequestError, RequestErrorKind};
 use super::frame::{EventFrame, Frame, ResponseFrame, decode};
 use super::handshake::{gateway_error, text_member};
 use super::payload::Payload;
-use super::session::Early;
+use super::session::{Early, EarlyLimits};
 use super::snapshot::read_hello;
 
 impl Connection {
@@ -42,13 +42,14 @@ impl Connection {
 
     /// An event before hello counts for the numbering and waits for the snapshot (protocol 10.5).
     fn early_event(&mut self, text: &Arc<str>, frame: &EventFrame<'_>) {
-        let limit = self.options.max_early_events;
+        let limits =
+            EarlyLimits { events: self.options.max_early_events, bytes: self.options.max_early_bytes };
         let Some(session) = &mut self.session else { return };
         if let Some(gap) = session.admit(frame.seq) {
-            session.keep_early(Early::Gap(gap), limit);
+            session.keep_early(Early::Gap(gap), limits);
         }
         let event = event_of(session.epoch, text, frame);
-        session.keep_early(Early::Event(Arc::new(event)), limit);
+        session.keep_early(Early::Event(Arc::new(event)), limits);
     }
 
     fn ready_event(&mut self, text: &Arc<str>, frame: &EventFrame<'_>, effects: &mut Vec<Effect>) {
@@ -105,7 +106,7 @@ impl Connection {
             session.max_payload = snapshot.hello.policy.max_payload;
             early = session.take_early();
         }
-        self.keep_token(&snapshot.hello, effects);
+        self.keep_tokens(&snapshot.hello, effects);
         self.ready(snapshot, effects);
         for item in early {
             match item {

@@ -28,10 +28,13 @@ mod in_flight;
 mod inbound;
 pub mod mailbox;
 pub mod payload;
+mod reconnect;
+mod requests;
 mod sequence;
 mod session;
 pub mod snapshot;
 pub mod time;
+pub mod typed;
 
 pub use certificate::CertificatePin;
 pub use config::{ClientInfo, Config, Credentials, Endpoint, Options, Secret};
@@ -45,6 +48,8 @@ pub use error::{
     ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator, PauseReason, RequestError,
     RequestErrorKind, Stage, StoreError,
 };
+pub use mailbox::LagPolicy;
 pub use payload::Payload;
-pub use snapshot::{Hello, Policy, Snapshot};
+pub use snapshot::{Hello, Policy, RoleToken, Snapshot};
 pub use time::Instant;
+pub use typed::{DecodeError, TypedEvent};

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// A JSON value inside a received frame.
@@ -78,6 +79,14 @@ impl Payload {
     /// When the JSON does not have the shape of `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.get())
+    }
+}
+
+/// A part of something that is decoded, as text of its own.
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(wire: D) -> Result<Self, D::Error> {
+        let raw: Box<RawValue> = Box::deserialize(wire)?;
+        Ok(Self::from_text(Box::<str>::from(raw)))
     }
 }
 

@@ -27,8 +27,12 @@ pub(super) struct Session {
     pub(super) stored: Stored,
     /// Whether the stored token is what was presented.
     pub(super) presented_stored: bool,
+    /// Whether a bootstrap token is what was presented.
+    pub(super) presented_bootstrap: bool,
     pub(super) challenge: Option<Challenge>,
     early: Vec<Early>,
+    /// The bytes of the frames that `early` keeps alive.
+    early_bytes: usize,
 }
 
 /// What arrived before hello and must follow the snapshot (protocol 10.5).
@@ -49,8 +53,10 @@ impl Session {
             sequence: Sequence::default(),
             stored: Stored::default(),
             presented_stored: false,
+            presented_bootstrap: false,
             challenge: None,
             early: Vec::new(),
+            early_bytes: 0,
         }
     }
 
@@ -60,15 +66,22 @@ impl Session {
         Some(Gap { epoch: self.epoch, expected: missing.expected, received: missing.received })
     }
 
-    /// Keeps an item until hello. Beyond `limit` the oldest items give way to one gap that covers them
+    /// Keeps an item until hello. Beyond the limits the oldest items give way to one gap that covers them
     /// all, so that their loss is told. An event without a number leaves no trace: no gap can name it,
     /// and the snapshot that comes first is newer than it.
-    pub(super) fn keep_early(&mut self, item: Early, limit: usize) {
+    pub(super) fn keep_early(&mut self, item: Early, limits: EarlyLimits) {
+        self.early_bytes += item.bytes();
         self.early.push(item);
-        while self.early.len() > limit.max(1) {
-            let dropped: Vec<(u64, u64)> = self.early.drain(..2).filter_map(|item| item.numbers()).collect();
-            let expected = dropped.iter().map(|(first, _)| *first).min();
-            let received = dropped.iter().map(|(_, next)| *next).max();
+        while self.early.len() > limits.events.max(1) || self.early_bytes > limits.bytes {
+            // Two become one; a last one that is too large becomes nothing but its number.
+            let dropped = self.early.drain(..self.early.len().min(2));
+            let mut numbers = Vec::with_capacity(2);
+            for item in dropped {
+                self.early_bytes -= item.bytes();
+                numbers.extend(item.numbers());
+            }
+            let expected = numbers.iter().map(|(first, _)| *first).min();
+            let received = numbers.iter().map(|(_, next)| *next).max();
             if let (Some(expected), Some(received)) = (expected, received) {
                 self.early.insert(0, Early::Gap(Gap { epoch: self.epoch, expected, received }));
             }
@@ -76,6 +89,7 @@ impl Session {
     }
 
     pub(super) fn take_early(&mut self) -> Vec<Early> {
+        self.early_bytes = 0;
         std::mem::take(&mut self.early)
     }
 
@@ -85,7 +99,22 @@ impl Session {
     }
 }
 
+/// How much may wait for hello.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EarlyLimits {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+}
+
 impl Early {
+    /// The bytes of the frame that this item keeps alive.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Gap(_) => 0,
+            Self::Event(event) => event.payload.frame_len(),
+        }
+    }
+
     /// The first number this item stands for, and the first one behind it.
     fn numbers(&self) -> Option<(u64, u64)> {
         match self {

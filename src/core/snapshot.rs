@@ -31,10 +31,24 @@ pub struct Hello {
     pub scopes: Vec<String>,
     /// The token that this device may present from now on.
     pub device_token: Option<Secret>,
+    /// The tokens that this device was handed over for its roles, after a bootstrap (protocol 3.9).
+    pub device_tokens: Vec<RoleToken>,
     /// The gateway's limits.
     pub policy: Policy,
     /// The whole payload.
     pub raw: Payload,
+}
+
+/// A token that a gateway hands over for one role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoleToken {
+    /// The role.
+    pub role: String,
+    /// The token.
+    pub token: Secret,
+    /// The scopes it was granted.
+    pub scopes: Vec<String>,
 }
 
 /// The gateway's limits (protocol 3.9).
@@ -87,6 +101,9 @@ impl Snapshot {
     }
 }
 
+/// Roles that a gateway may hand tokens over for. There are two in the protocol (3.6).
+const ROLES_MAX: usize = 8;
+
 /// Shortest and longest tick interval that are believed: below, every delay would look like death;
 /// above, a dead peer would not be noticed in useful time.
 const TICK_INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -113,6 +130,7 @@ pub(super) fn read_hello(epoch: Epoch, payload: &Payload, default_tick: Duration
         role: auth.role,
         scopes: auth.scopes,
         device_token: auth.device_token.as_deref().and_then(Secret::trimmed),
+        device_tokens: auth.device_tokens.map(role_tokens).unwrap_or_default(),
         policy: Policy {
             tick_interval: tick_interval.clamp(TICK_INTERVAL_MIN, TICK_INTERVAL_MAX),
             max_payload: policy
@@ -128,6 +146,18 @@ pub(super) fn read_hello(epoch: Epoch, payload: &Payload, default_tick: Duration
         health: payload.slice(wire.snapshot.health),
         state_version: wire.snapshot.state_version,
     })
+}
+
+/// The handed over tokens that make sense. One that does not is no reason to refuse the gateway.
+fn role_tokens(list: &RawValue) -> Vec<RoleToken> {
+    let entries: Vec<&RawValue> = serde_json::from_str(list.get()).unwrap_or_default();
+    let read = |entry: &&RawValue| {
+        let wire: WireRoleToken = serde_json::from_str(entry.get()).ok()?;
+        let role = wire.role.trim();
+        let token = Secret::trimmed(&wire.device_token)?;
+        (!role.is_empty()).then(|| RoleToken { role: role.to_owned(), token, scopes: wire.scopes })
+    };
+    entries.iter().take(ROLES_MAX).filter_map(read).collect()
 }
 
 /// A time that JSON gives in milliseconds, whole or not. `None` if it is none.
@@ -146,8 +176,8 @@ struct WireHello<'a> {
     server: WireServer,
     #[serde(borrow)]
     snapshot: WireSnapshot<'a>,
-    #[serde(default)]
-    auth: Option<WireAuth>,
+    #[serde(borrow, default)]
+    auth: Option<WireAuth<'a>>,
     #[serde(borrow, default)]
     policy: Option<WirePolicy<'a>>,
 }
@@ -172,13 +202,25 @@ struct WireSnapshot<'a> {
 }
 
 #[derive(Default, Deserialize)]
-struct WireAuth {
+#[serde(rename_all = "camelCase")]
+struct WireAuth<'a> {
     #[serde(default)]
     role: Option<String>,
     #[serde(default)]
     scopes: Vec<String>,
-    #[serde(default, rename = "deviceToken")]
+    #[serde(default)]
     device_token: Option<String>,
+    #[serde(borrow, default)]
+    device_tokens: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireRoleToken {
+    device_token: String,
+    role: String,
+    #[serde(default)]
+    scopes: Vec<String>,
 }
 
 /// Kept raw, because a number that makes no sense is no reason to refuse the whole gateway.

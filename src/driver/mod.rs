@@ -75,6 +75,8 @@ pub struct Driver<N: Network> {
     span: tracing::Span,
     /// Frames handed to sockets so far.
     frames_sent: u64,
+    /// Subscriptions that their lag has ended, and that the core has not heard of.
+    given_up: Vec<SubscriptionId>,
     /// The gap that was counted last: every subscriber is told of it.
     counted_gap: Option<Gap>,
     started: TokioInstant,
@@ -112,6 +114,7 @@ impl<N: Network> Driver<N> {
             outlook,
             span: tracing::Span::none(),
             frames_sent: 0,
+            given_up: Vec::new(),
             counted_gap: None,
             started,
             timer: Box::pin(tokio::time::sleep_until(started)),
@@ -176,10 +179,11 @@ impl<N: Network> Driver<N> {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Request { id, method, params, timeout, reply, waiter } => {
+            Order::Request { id, method, params, timeout, reply, only_on, waiter } => {
                 self.waiters.insert(id, waiter);
                 let sent = self.frames_sent;
-                self.step(Input::Command(Command::Request { id, method, params, timeout, reply }));
+                let command = Command::Request { id, method, params, timeout, reply, only_on };
+                self.step(Input::Command(command));
                 let now = self.now();
                 if self.frames_sent > sent
                     && let Some(waiter) = self.waiters.get_mut(&id)
@@ -282,6 +286,9 @@ impl<N: Network> Driver<N> {
         }
         self.effects = effects;
         self.outlook.counters.pending(self.core.pending());
+        while let Some(id) = self.given_up.pop() {
+            self.step(Input::Command(Command::Unsubscribe { id }));
+        }
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -309,6 +316,7 @@ impl<N: Network> Driver<N> {
             }
             Effect::LoadToken { epoch, key } => self.token_work.add(Errand::Load { epoch, key }),
             Effect::SaveToken { key, token } => self.token_work.add(Errand::Save { key, token }),
+            Effect::AdoptToken { key, token } => self.token_work.add(Errand::Adopt { key, token }),
             Effect::ClearToken { key, token } => self.token_work.add(Errand::Clear { key, token }),
             Effect::Accepted { id, payload } => {
                 let now = self.now();
@@ -353,11 +361,13 @@ impl<N: Network> Driver<N> {
             self.outlook.counters.add(Total::Gaps, 1);
         }
         let is_last = push == Push::Closed;
-        if let Some(postbox) = self.subscribers.get(&to) {
-            postbox.post(push);
-        }
-        if is_last {
+        let Some(postbox) = self.subscribers.get(&to) else { return };
+        let goes_on = postbox.post(push, self.core.snapshot());
+        if !goes_on {
             self.subscribers.remove(&to);
+            if !is_last {
+                self.given_up.push(to);
+            }
         }
     }
 
@@ -398,7 +408,7 @@ impl<N: Network> Drop for Driver<N> {
     fn drop(&mut self) {
         self.outlook.counters.pending(0);
         for postbox in self.subscribers.values() {
-            postbox.post(Push::Closed);
+            postbox.close();
         }
     }
 }

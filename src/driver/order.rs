@@ -11,7 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use crate::client::Ticket;
 use crate::core::mailbox::Mailbox;
 use crate::core::{
-    Config, Delivery, Instant, Payload, Push, Reply, RequestError, RequestId, Response, SubscriptionId,
+    Config, Delivery, Epoch, Instant, Payload, Push, Reply, RequestError, RequestId, Response, Snapshot,
+    SubscriptionId,
 };
 
 use super::ShutdownReport;
@@ -27,6 +28,7 @@ pub(crate) enum Order {
         params: Option<Arc<str>>,
         timeout: Option<Duration>,
         reply: Reply,
+        only_on: Option<Epoch>,
         waiter: Waiter,
     },
     Cancel(RequestId),
@@ -101,9 +103,19 @@ impl Postbox {
         Self { mailbox: Mutex::new(mailbox), reader: AtomicWaker::new(), _permit: permit }
     }
 
-    pub(crate) fn post(&self, push: Push) {
-        self.lock().push(push);
+    /// Adds an item; `latest` is the snapshot as of now. False if the subscription is over with it.
+    pub(crate) fn post(&self, push: Push, latest: Option<&Arc<Snapshot>>) -> bool {
+        let mut mailbox = self.lock();
+        mailbox.push(push, latest);
+        let goes_on = !mailbox.is_closed();
+        drop(mailbox);
         self.reader.wake();
+        goes_on
+    }
+
+    /// Adds the last item.
+    pub(crate) fn close(&self) {
+        self.post(Push::Closed, None);
     }
 
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Push> {

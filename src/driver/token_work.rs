@@ -13,12 +13,13 @@ use crate::token_store::TokenStore;
 pub(super) enum Errand {
     Load { epoch: Epoch, key: TokenKey },
     Save { key: TokenKey, token: StoredToken },
+    Adopt { key: TokenKey, token: StoredToken },
     Clear { key: TokenKey, token: Secret },
 }
 
 type Running = Pin<Box<dyn Future<Output = Input> + Send>>;
 
-/// The queue of errands. It is as long as the core makes it: one load for each attempt and one write
+/// The queue of errands. It is as long as the core makes it: one load for each attempt and a few writes
 /// for each hello or refusal.
 pub(super) struct TokenWork {
     store: Option<Arc<dyn TokenStore>>,
@@ -59,7 +60,16 @@ async fn run(store: Arc<dyn TokenStore>, errand: Errand) -> Input {
     match errand {
         Errand::Load { epoch, key } => Input::TokenLoaded { epoch, result: store.load(&key).await },
         Errand::Save { key, token } => written("stored", store.save(&key, &token).await),
+        Errand::Adopt { key, token } => written("stored", adopt(&*store, &key, &token).await),
         Errand::Clear { key, token } => written("cleared", store.clear(&key, &token).await),
+    }
+}
+
+/// See [`Effect::AdoptToken`](crate::core::Effect::AdoptToken).
+async fn adopt(store: &dyn TokenStore, key: &TokenKey, token: &StoredToken) -> Result<(), StoreError> {
+    match store.load(key).await? {
+        Some(stored) if stored.token == token.token => Ok(()),
+        Some(_) | None => store.save(key, token).await,
     }
 }
 
@@ -69,4 +79,51 @@ fn written(what: &str, result: Result<(), StoreError>) -> Input {
         tracing::warn!(%error, "a device token could not be {what}");
     }
     Input::TokenStored
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token_store::{MemoryTokenStore, StoreFuture};
+
+    struct Unreadable(MemoryTokenStore);
+
+    impl TokenStore for Unreadable {
+        fn load<'a>(&'a self, _: &'a TokenKey) -> StoreFuture<'a, Option<StoredToken>> {
+            Box::pin(async { Err(StoreError("disk".to_owned())) })
+        }
+
+        fn save<'a>(&'a self, key: &'a TokenKey, token: &'a StoredToken) -> StoreFuture<'a, ()> {
+            self.0.save(key, token)
+        }
+
+        fn clear<'a>(&'a self, key: &'a TokenKey, token: &'a Secret) -> StoreFuture<'a, ()> {
+            self.0.clear(key, token)
+        }
+    }
+
+    fn key() -> TokenKey {
+        TokenKey { device_id: "d".to_owned(), role: "node".to_owned(), gateway: "g:1".to_owned() }
+    }
+
+    fn token(text: &str, scope: &str) -> StoredToken {
+        StoredToken { token: Secret::trimmed(text).expect("not blank"), scopes: vec![scope.to_owned()] }
+    }
+
+    #[tokio::test]
+    async fn right_credential_an_adopted_token_never_narrows_and_replaces_another() {
+        let store = MemoryTokenStore::default();
+        adopt(&store, &key(), &token("a", "wide")).await.expect("there was none");
+        adopt(&store, &key(), &token("a", "narrow")).await.expect("it is there already");
+        assert_eq!(store.load(&key()).await, Ok(Some(token("a", "wide"))));
+        adopt(&store, &key(), &token("b", "narrow")).await.expect("it is another one");
+        assert_eq!(store.load(&key()).await, Ok(Some(token("b", "narrow"))));
+    }
+
+    #[tokio::test]
+    async fn right_credential_nothing_is_adopted_blindly() {
+        let store = Unreadable(MemoryTokenStore::default());
+        adopt(&store, &key(), &token("a", "narrow")).await.expect_err("what is stored is not known");
+        assert_eq!(store.0.load(&key()).await, Ok(None));
+    }
 }

@@ -197,6 +197,7 @@ fn right_credential_no_parameters_in_debug() {
         params: Some(Arc::from(format!(r#"{{"key":"{TOKEN}"}}"#))),
         timeout: None,
         reply: onesocket::core::Reply::First,
+        only_on: None,
     };
     keeps_quiet(&request);
     keeps_quiet(&Input::Command(request.clone()));

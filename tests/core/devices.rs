@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onesocket::core::{
-    Command, Config, Connection, DeviceIdentity, Effect, Epoch, GatewayError, Input, Instant, Options,
-    PauseReason, Secret, Status, StoreError, StoredToken, WireText,
+    CertificatePin, Command, Config, Connection, DeviceIdentity, Effect, Epoch, GatewayError, Input, Instant,
+    Options, PauseReason, Secret, Status, StoreError, StoredToken, WireText,
 };
 use serde_json::{Value, json};
 
@@ -16,6 +16,8 @@ struct Bench {
     core: Connection,
     now: Instant,
     epoch: u64,
+    /// Whose gateway's token must be asked for.
+    gateway: String,
     /// What the store holds.
     stored: Result<Option<StoredToken>, StoreError>,
     /// The parameters of each connect.
@@ -37,11 +39,13 @@ fn token(text: &str, scopes: &[&str]) -> StoredToken {
 
 impl Bench {
     fn new(config: Config, stored: Option<StoredToken>) -> Self {
+        let gateway = format!("{}:{}", config.endpoint().host(), config.endpoint().port());
         let core = Connection::new(Some(Arc::new(config)), Options::default(), 1).expect("valid options");
         let mut bench = Self {
             core: core.with_token_store(),
             now: Instant::ZERO,
             epoch: 0,
+            gateway,
             stored: Ok(stored),
             presented: Vec::new(),
             effects: Vec::new(),
@@ -56,7 +60,8 @@ impl Bench {
         self.core.step(self.now, input, &mut effects);
         for effect in &effects {
             if let Effect::LoadToken { epoch, key } = effect {
-                assert_eq!((key.role.as_str(), key.gateway.as_str()), ("operator", "127.0.0.1:18789"));
+                assert_eq!((&*key.role, &key.gateway), ("operator", &self.gateway));
+                assert_eq!(key.device_id, config_device_id());
                 let result = self.stored.clone();
                 self.step(Input::TokenLoaded { epoch: *epoch, result });
             }
@@ -95,11 +100,16 @@ impl Bench {
     }
 
     fn hello(&mut self, device_token: Option<&str>, scopes: &[&str]) {
-        let mut hello: Value = serde_json::from_str(HELLO).expect("JSON");
-        hello["auth"] = json!({"role":"operator","scopes":scopes});
+        let mut auth = json!({"role":"operator","scopes":scopes});
         if let Some(token) = device_token {
-            hello["auth"]["deviceToken"] = token.into();
+            auth["deviceToken"] = token.into();
         }
+        self.hello_with(&auth);
+    }
+
+    fn hello_with(&mut self, auth: &Value) {
+        let mut hello: Value = serde_json::from_str(HELLO).expect("JSON");
+        hello["auth"] = auth.clone();
         self.answer(true, &hello);
     }
 
@@ -113,6 +123,14 @@ impl Bench {
             _ => None,
         };
         self.effects.iter().filter_map(saved).collect()
+    }
+
+    fn adopted(&self) -> Vec<(String, StoredToken)> {
+        let adopted = |effect: &Effect| match effect {
+            Effect::AdoptToken { key, token } => Some((key.role.clone(), token.clone())),
+            _ => None,
+        };
+        self.effects.iter().filter_map(adopted).collect()
     }
 
     fn cleared(&self) -> Vec<Secret> {
@@ -233,36 +251,71 @@ fn right_credential_a_hello_brings_the_retry_back() {
 
 #[test]
 fn right_credential_no_retry_with_a_stored_token_across_a_network() {
-    let config = Config::new("ws://10.0.0.1:18789").expect("a private host").token("old");
-    let config = config.device(DeviceIdentity::from_seed([7; 32]));
-    let core = Connection::new(Some(Arc::new(config)), Options::default(), 1).expect("valid options");
-    let mut core = core.with_token_store();
-    let mut effects = Vec::new();
-    core.step(Instant::ZERO, Input::Command(Command::Connect), &mut effects);
-    core.step(Instant::ZERO, Input::Timeout, &mut effects);
-    let epoch = Epoch(1);
-    core.step(
-        Instant::ZERO,
-        Input::TokenLoaded { epoch, result: Ok(Some(token("stored", &[]))) },
-        &mut effects,
-    );
-    core.step(Instant::ZERO, Input::Opened { epoch }, &mut effects);
-    let challenge = r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#;
-    core.step(Instant::ZERO, Input::Received { epoch, text: challenge.into() }, &mut effects);
-    let id = effects.iter().find_map(|effect| match effect {
-        Effect::Transmit { text, .. } => {
-            Some(serde_json::from_str::<Value>(&text.0).expect("JSON")["id"].clone())
-        }
-        _ => None,
-    });
-    let refusal = json!({"type":"res","id":id,"ok":false,"error":
-        {"code":"INVALID_REQUEST","message":"no","details":{"code":"AUTH_TOKEN_MISMATCH"}}});
-    core.step(
-        Instant::ZERO,
-        Input::Received { epoch, text: refusal.to_string().as_str().into() },
-        &mut effects,
-    );
-    assert!(matches!(core.status(), Status::Paused(_)), "{:?}", core.status());
+    for url in ["ws://10.0.0.1:18789", "wss://gateway.example"] {
+        let config = Config::new(url).expect("a valid url").token("old");
+        let config = config.device(DeviceIdentity::from_seed([7; 32]));
+        let mut bench = Bench::new(config, Some(token("stored", &[])));
+        bench.attempt();
+        bench.refuse("AUTH_TOKEN_MISMATCH");
+        assert!(matches!(bench.core.status(), Status::Paused(_)), "{url}: {:?}", bench.core.status());
+    }
+}
+
+/// Whoever holds the pinned certificate is the gateway, wherever it is (protocol 7.10).
+#[test]
+fn right_credential_one_retry_with_the_stored_token_where_the_certificate_is_pinned() {
+    let config = Config::new("wss://gateway.example").expect("a valid url").token("old");
+    let config = config.pin(CertificatePin::of_der(b"certificate")).expect("it is encrypted");
+    let mut bench = Bench::new(config.device(DeviceIdentity::from_seed([7; 32])), Some(token("stored", &[])));
+    bench.attempt();
+    bench.refuse("AUTH_TOKEN_MISMATCH");
+    assert_eq!(bench.attempt(), json!({"token":"old","deviceToken":"stored"}));
+}
+
+/// What a bootstrap hands over is kept under the role it is for, with the scopes that a hand-off has; the
+/// token of this very connection is kept as ever.
+#[test]
+fn right_credential_a_bootstrap_hands_over_a_token_for_each_role() {
+    let handed_over = json!({"role":"operator","scopes":["operator.read"],"deviceToken":"mine","deviceTokens":[
+        {"deviceToken":"mine-again","role":"operator","scopes":["operator.admin"],"issuedAtMs":1},
+        {"deviceToken":"node's","role":"node","scopes":["node.exec"],"issuedAtMs":1},
+        {"deviceToken":" ","role":"node","scopes":[]},
+        {"deviceToken":"other's","role":"other","scopes":[]},
+        "no token at all",
+    ]});
+    let mut bench = Bench::new(config().bootstrap_token("b"), None);
+    assert_eq!(bench.attempt(), json!({"bootstrapToken":"b"}));
+    bench.hello_with(&handed_over);
+    assert_eq!(bench.saved(), [token("mine", &["operator.read"])]);
+    assert_eq!(bench.adopted(), [("node".to_owned(), token("node's", &[]))]);
+
+    // As a node, it is the operator's token that is handed over.
+    let as_node = json!({"role":"node","scopes":[],"deviceTokens":[
+        {"deviceToken":"op","role":"operator","scopes":["operator.write","operator.pairing","operator.read"]},
+    ]});
+    let mut bench = Bench::new(config().bootstrap_token("b"), None);
+    bench.attempt();
+    bench.hello_with(&as_node);
+    let op = token("op", &["operator.write", "operator.read"]);
+    assert_eq!(bench.adopted(), [("operator".to_owned(), op)]);
+
+    // Nobody hands anything over to a connection that was there before.
+    let mut bench = Bench::new(config().token("t"), None);
+    bench.attempt();
+    bench.hello_with(&handed_over);
+    assert_eq!(bench.saved(), [token("mine", &["operator.read"])]);
+    assert_eq!(bench.adopted(), []);
+}
+
+/// A26 once more: the store could not be read, and may hold this very token with more scopes.
+#[test]
+fn right_credential_a_token_is_not_narrowed_in_a_store_that_could_not_be_read() {
+    let mut bench = Bench::new(config().token("t"), None);
+    bench.stored = Err(StoreError("disk".to_owned()));
+    bench.attempt();
+    bench.hello(Some("issued"), &["operator.read"]);
+    assert_eq!(bench.saved(), []);
+    assert_eq!(bench.adopted(), [("operator".to_owned(), token("issued", &["operator.read"]))]);
 }
 
 #[test]
@@ -296,6 +349,39 @@ fn right_credential_an_unreadable_store_is_not_an_empty_one() {
     let mut bench = Bench::new(config().token("t"), None);
     bench.stored = Err(StoreError("disk".to_owned()));
     assert_eq!(bench.attempt(), json!({"token":"t"}));
+}
+
+/// A store that answers when its attempt is over answers nobody: neither does it send anything late, nor is
+/// its answer taken for that of the next attempt.
+#[test]
+fn one_socket_a_store_that_answers_too_late_changes_nothing() {
+    let core = Connection::new(Some(Arc::new(config())), Options::default(), 1).expect("valid options");
+    let mut core = core.with_token_store();
+    let mut effects = Vec::new();
+    let mut now = Instant::ZERO;
+    let challenge = r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#;
+    for input in [
+        Input::Command(Command::Connect),
+        Input::Timeout,
+        Input::Opened { epoch: Epoch(1) },
+        Input::Received { epoch: Epoch(1), text: challenge.into() },
+    ] {
+        core.step(now, input, &mut effects);
+    }
+    // The time for the challenge is over, and then the time to dial anew has come.
+    for _ in 0..2 {
+        now = core.next_deadline().expect("an attempt and a wait have an end");
+        core.step(now, Input::Timeout, &mut effects);
+    }
+    let late = Input::TokenLoaded { epoch: Epoch(1), result: Ok(Some(token("late", &[]))) };
+    core.step(now, late, &mut effects);
+    core.step(now, Input::Opened { epoch: Epoch(2) }, &mut effects);
+    core.step(now, Input::Received { epoch: Epoch(2), text: challenge.into() }, &mut effects);
+    let sent = effects.iter().filter(|effect| matches!(effect, Effect::Transmit { .. })).count();
+    assert_eq!(sent, 0, "the second attempt still waits for its own answer");
+    core.step(now, Input::TokenLoaded { epoch: Epoch(2), result: Ok(None) }, &mut effects);
+    let Some(Effect::Transmit { epoch: Epoch(2), text }) = effects.last() else { panic!("{effects:?}") };
+    assert!(!text.0.contains("late"));
 }
 
 #[test]

@@ -268,6 +268,68 @@ fn gap_before_event_early_overflow_becomes_a_gap() {
     "#);
 }
 
+/// Few events may be large ones. What alone is too large is told like what is one too many, and so is what
+/// came before it.
+#[test]
+fn gap_before_event_early_bytes_are_limited_too() {
+    let large =
+        |seq: u64| format!(r#"{{"type":"event","event":"e","payload":"{}","seq":{seq}}}"#, "x".repeat(300));
+    let script =
+        script().options(|options| options.max_early_bytes = 500).subscribe(1).opened(1).challenge(1);
+    let script = script
+        .event(1, "e", 1)
+        .frame(1, "large event 2", &large(2))
+        .frame(1, "large event 3", &large(3))
+        .hello(1, HELLO)
+        .event(1, "e", 4);
+    assert_snapshot!(check(script), @r#"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s event e 1 on 1
+    0.000s large event 2 on 1
+    0.000s large event 3 on 1
+    0.000s hello on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+      to 1: gap of 1: expected 1, received 3
+      to 1: event e 3 of 1
+    0.000s event e 4 on 1
+      to 1: event e 4 of 1
+    end: next deadline 60.000s, 0 pending
+    "#);
+}
+
+#[test]
+fn gap_before_event_an_early_event_larger_than_the_limit_is_told_as_missing() {
+    let script = script().options(|options| options.max_early_bytes = 10).subscribe(1).opened(1).challenge(1);
+    assert_snapshot!(check(script.event(1, "e", 1).hello(1, HELLO).event(1, "e", 2)), @r#"
+    0.000s subscribe 1
+    0.000s due
+      dial 1 to a
+      status: connecting 1, attempt 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+      transmit on 1: connect {"token":"token-a"}
+    0.000s event e 1 on 1
+    0.000s hello on 1
+      to 1: snapshot of 1 (presence 1 [], health 1 {})
+      status: ready 1
+      to 1: status ready 1
+      to 1: gap of 1: expected 1, received 2
+    0.000s event e 2 on 1
+      to 1: event e 2 of 1
+    end: next deadline 60.000s, 0 pending
+    "#);
+}
+
 /// What is told of an overflow covers all that was dropped, whatever was among it.
 #[test]
 fn gap_before_event_early_overflow_with_holes_repeats_and_unnumbered_events() {

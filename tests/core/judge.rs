@@ -57,6 +57,8 @@ struct Open {
     id: Option<String>,
     sent_on: Option<u64>,
     is_final: bool,
+    /// The only connection it may go over.
+    only_on: Option<u64>,
 }
 
 #[derive(Default)]
@@ -79,6 +81,7 @@ impl Judge {
         options.max_queued_bytes = 200;
         options.max_unwritten = 3;
         options.max_early_events = 3;
+        options.max_early_bytes = 200;
         let core = Connection::new(Some(config(0)), options.clone(), seed).expect("the options are valid");
         Self {
             core,
@@ -189,7 +192,9 @@ impl Judge {
         let number = self.next_request;
         self.next_request += 1;
         let is_final = a % 2 == 1;
-        self.open.insert(number, Open { id: None, sent_on: None, is_final });
+        // The present connection, or one that is over or yet to come.
+        let only_on = (b % 5 == 1).then(|| (self.last_epoch + u64::from(a % 3)).saturating_sub(1));
+        self.open.insert(number, Open { id: None, sent_on: None, is_final, only_on });
         let padding = "x".repeat(if a > 200 { 250 } else { usize::from(a % 40) });
         self.command(Command::Request {
             id: RequestId(number),
@@ -197,6 +202,7 @@ impl Judge {
             params: Some(Arc::from(format!(r#"{{"n":{number},"pad":"{SECRET}{padding}"}}"#))),
             timeout: (!b.is_multiple_of(3)).then(|| Duration::from_millis(u64::from(b))),
             reply: if is_final { Reply::Final } else { Reply::First },
+            only_on: only_on.map(Epoch),
         });
     }
 
@@ -332,6 +338,11 @@ impl Judge {
         let sent = self.open.values().filter(|open| open.sent_on.is_some()).count();
         self.law(sent <= self.options.max_in_flight, "no more requests in flight than allowed");
         self.law(self.open.len() - sent <= self.options.max_queued, "nor queued");
+        let ready = self.socket.as_ref().filter(|socket| socket.greeted && !socket.closing);
+        let ready = ready.map(|socket| socket.epoch);
+        let mut bound = self.open.values().filter(|open| open.sent_on.is_none() && open.only_on.is_some());
+        let in_time = bound.all(|open| open.only_on == ready);
+        self.law(in_time, "what is bound to a connection waits for that one only, while it is ready");
         if self.stopped {
             self.law(self.core.next_deadline().is_none(), "a stopped core has no deadline");
         }
@@ -375,7 +386,10 @@ impl Judge {
                 }
             }
             // These histories have no token store.
-            Effect::LoadToken { .. } | Effect::SaveToken { .. } | Effect::ClearToken { .. } => {
+            Effect::LoadToken { .. }
+            | Effect::SaveToken { .. }
+            | Effect::AdoptToken { .. }
+            | Effect::ClearToken { .. } => {
                 self.law(false, "without a token store nothing is asked of one");
             }
             Effect::Accepted { id, .. } => {
@@ -462,7 +476,7 @@ impl Judge {
         if let Some(number) = number {
             let unsent = self.open.get_mut(&number).is_some_and(|open| {
                 open.id = Some(id);
-                open.sent_on.replace(epoch).is_none()
+                open.sent_on.replace(epoch).is_none() && open.only_on.is_none_or(|bound_to| bound_to == epoch)
             });
             self.law(unsent, "an open request is sent once, and an ended one never");
         }

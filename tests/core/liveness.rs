@@ -117,6 +117,16 @@ fn no_wedge_a_challenge_without_a_nonce_ends_the_attempt() {
     }
 }
 
+/// Only a device signs the challenge's time; to others an odd one is nothing at all.
+#[test]
+fn no_wedge_a_challenge_with_an_odd_time_will_do_without_a_device() {
+    for ts in ["", r#","ts":"soon""#, r#","ts":-1"#, r#","ts":1.5"#, r#","ts":null"#, r#","ts":[]"#] {
+        let text = format!(r#"{{"type":"event","event":"connect.challenge","payload":{{"nonce":"n"{ts}}}}}"#);
+        let history = check(script().connect().opened(1).frame(1, "challenge", &text));
+        assert!(history.contains(r#"transmit on 1: connect {"token":"token-a"}"#), "{ts}: {history}");
+    }
+}
+
 /// An answer to `connect` that is no hello is a failed attempt like any other.
 #[test]
 fn no_wedge_an_unusable_hello_is_retried() {

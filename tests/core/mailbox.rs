@@ -13,12 +13,12 @@ use proptest::prelude::*;
 
 use crate::script::{CONNECT, HELLO, answer, challenge, config, tell_push};
 
-fn event(seq: u64) -> Push {
+pub(crate) fn event(seq: u64) -> Push {
     sized_event(seq, 0)
 }
 
 /// An event whose payload has about `bytes` bytes.
-fn sized_event(seq: u64, bytes: usize) -> Push {
+pub(crate) fn sized_event(seq: u64, bytes: usize) -> Push {
     Push::Event(Arc::new(Event {
         epoch: Epoch(1),
         name: Arc::from("e"),
@@ -29,7 +29,7 @@ fn sized_event(seq: u64, bytes: usize) -> Push {
 }
 
 /// A snapshot can only come from a core that heard a hello.
-fn snapshot() -> Arc<Snapshot> {
+pub(crate) fn snapshot() -> Arc<Snapshot> {
     let mut core = Connection::new(Some(config("a")), Options::default(), 1).unwrap();
     let epoch = Epoch(1);
     let mut effects = Vec::new();
@@ -53,7 +53,7 @@ fn snapshot() -> Arc<Snapshot> {
     Arc::clone(core.snapshot().expect("hello was accepted"))
 }
 
-fn drain(mailbox: &mut Mailbox) -> String {
+pub(crate) fn drain(mailbox: &mut Mailbox) -> String {
     let mut lines = String::new();
     while let Some(push) = mailbox.pop() {
         lines.push_str(&tell_push(&push));
@@ -65,7 +65,7 @@ fn drain(mailbox: &mut Mailbox) -> String {
 fn filled(max_items: usize, max_bytes: usize, pushes: impl IntoIterator<Item = Push>) -> Mailbox {
     let mut mailbox = Mailbox::new(max_items, max_bytes);
     for push in pushes {
-        mailbox.push(push);
+        mailbox.push(push, None);
     }
     mailbox
 }
@@ -169,7 +169,7 @@ fn isolated_consumers_a_mailbox_has_room_for_four() {
     let mut mailbox = Mailbox::new(0, usize::MAX);
     assert!(mailbox.is_empty());
     for push in [Push::Snapshot(snapshot()), event(1), event(2), Push::Closed] {
-        mailbox.push(push);
+        mailbox.push(push, None);
     }
     assert_eq!(mailbox.len(), 4);
 }
@@ -202,17 +202,17 @@ proptest! {
     ) {
         let latest = snapshot();
         let mut mailbox = Mailbox::new(max_items, max_bytes);
-        mailbox.push(Push::Snapshot(Arc::clone(&latest)));
+        mailbox.push(Push::Snapshot(Arc::clone(&latest)), None);
         let mut pushed = 1_u64;
         let mut delivered: VecDeque<Push> = VecDeque::new();
         for act in acts {
             match act {
                 Act::Pop => delivered.extend(mailbox.pop()),
-                Act::Snapshot => mailbox.push(Push::Snapshot(Arc::clone(&latest))),
-                Act::Event(bytes) => mailbox.push(sized_event(pushed, bytes)),
+                Act::Snapshot => mailbox.push(Push::Snapshot(Arc::clone(&latest)), None),
+                Act::Event(bytes) => mailbox.push(sized_event(pushed, bytes), None),
                 Act::Gap => {
                     let gap = Gap { epoch: Epoch(1), expected: pushed, received: pushed + 1 };
-                    mailbox.push(Push::Gap(gap));
+                    mailbox.push(Push::Gap(gap), None);
                 }
             }
             pushed += u64::from(!matches!(act, Act::Pop));

@@ -4,13 +4,16 @@
 //! bugs that real clients of this kind had. Most tests are a script and the history that follows from
 //! it (see `script.rs`); rules that hold for every history are in `laws.rs`.
 
+mod answers;
 mod config_changes;
 mod credentials;
 mod devices;
 mod endpoint;
 mod gaps;
 mod judge;
+mod lag_policies;
 mod laws;
+mod leases;
 mod limits;
 mod liveness;
 mod mailbox;
@@ -22,3 +25,4 @@ mod shared_attempt;
 mod shutdown;
 mod snapshots;
 mod sockets;
+mod table;

@@ -154,6 +154,7 @@ fn settles_once_another_spelling_of_an_id_is_foreign() {
             params: None,
             timeout: None,
             reply: Reply::First,
+            only_on: None,
         };
         let id = feed(Input::Command(request)).expect("a request is sent");
         let (prefix, number) = id.split_once('-').unwrap();

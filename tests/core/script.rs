@@ -149,6 +149,12 @@ impl Script {
         self.request_with(id, Some(30_000), Reply::First, "")
     }
 
+    /// A request that is meant for one connection only.
+    pub(crate) fn request_only_on(self, epoch: u64, id: u64) -> Self {
+        let label = format!("request #{id} on {epoch} only");
+        self.command(label, request(id, Some(30_000), Reply::First, "", Some(Epoch(epoch))))
+    }
+
     pub(crate) fn request_for(self, id: u64, timeout_ms: Option<u64>) -> Self {
         self.request_with(id, timeout_ms, Reply::First, "")
     }
@@ -171,14 +177,7 @@ impl Script {
         if !padding.is_empty() {
             let _ = write!(label, " with {} bytes more", padding.len());
         }
-        let command = Command::Request {
-            id: RequestId(id),
-            method: Arc::from("echo"),
-            params: Some(Arc::from(format!(r#"{{"n":{id},"pad":"{padding}"}}"#))),
-            timeout: timeout_ms.map(Duration::from_millis),
-            reply,
-        };
-        self.command(label, command)
+        self.command(label, request(id, timeout_ms, reply, padding, None))
     }
 
     pub(crate) fn cancel(self, id: u64) -> Self {
@@ -258,6 +257,17 @@ impl Script {
         let seq = seq.into().map_or(String::new(), |seq| format!(r#","seq":{seq}"#));
         let text = format!(r#"{{"type":"event","event":"{name}","payload":{{}}{seq}}}"#);
         self.frame(epoch, &format!("event {name}{seq}").replace(r#","seq":"#, " "), &text)
+    }
+}
+
+fn request(id: u64, timeout_ms: Option<u64>, reply: Reply, padding: &str, only_on: Option<Epoch>) -> Command {
+    Command::Request {
+        id: RequestId(id),
+        method: Arc::from("echo"),
+        params: Some(Arc::from(format!(r#"{{"n":{id},"pad":"{padding}"}}"#))),
+        timeout: timeout_ms.map(Duration::from_millis),
+        reply,
+        only_on,
     }
 }
 
@@ -393,6 +403,9 @@ pub(crate) fn tell(effect: &Effect) -> String {
         Effect::LoadToken { epoch, key } => format!("load the token of {} for {epoch}", key.gateway),
         Effect::SaveToken { key, token } => {
             format!("save {} of {} with {:?}", token.token.expose(), key.role, token.scopes)
+        }
+        Effect::AdoptToken { key, token } => {
+            format!("adopt {} of {} with {:?}", token.token.expose(), key.role, token.scopes)
         }
         Effect::ClearToken { token, .. } => format!("clear {}", token.expose()),
         Effect::Accepted { id, payload } => format!("accepted #{}: {}", id.0, payload.get()),

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use onesocket::core::{Config, Endpoint, Epoch, Options, Payload, Push, Snapshot, Status};
+use onesocket::core::{Config, ConnectionError, Endpoint, Epoch, Options, Payload, Push, Snapshot, Status};
 use onesocket::net::TcpNetwork;
 use onesocket::network::Network;
 use onesocket::{Client, RequestFuture, Subscription};
@@ -227,6 +227,18 @@ impl Witness {
     /// How many of the statuses so far were `Ready`.
     pub(crate) fn times_ready(&self) -> usize {
         self.statuses.iter().filter(|status| matches!(status, Status::Ready { .. })).count()
+    }
+
+    /// The closes by the gateway that it was told of, each with its code and reason.
+    pub(crate) fn closes(&self) -> Vec<(u16, String)> {
+        let close = |status: &Status| match status {
+            Status::Backoff { cause, .. } => match &**cause {
+                ConnectionError::Closed { code, reason } => Some((*code, reason.clone())),
+                _ => None,
+            },
+            _ => None,
+        };
+        self.statuses.iter().filter_map(close).collect()
     }
 
     pub(crate) async fn next(&mut self) -> Option<Push> {

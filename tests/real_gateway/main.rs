@@ -9,6 +9,8 @@
 
 mod configuring;
 mod consumer;
+mod device_script;
+mod devices;
 mod script;
 mod sharing;
 mod side_by_side;

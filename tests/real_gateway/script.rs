@@ -13,6 +13,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::device_script::devices;
+use crate::support::http_get;
+
 /// What was said, as lines.
 pub(crate) type Lines = BTreeSet<String>;
 
@@ -20,7 +23,15 @@ pub(crate) type Lines = BTreeSet<String>;
 const LONG: Duration = Duration::from_secs(20);
 
 /// Events whose payloads are compared. Others depend on when the gateway booted; only their names are.
-const COMPARED_EVENTS: &[&str] = &["connect.challenge", "presence", "shutdown", "tick", "health"];
+const COMPARED_EVENTS: &[&str] = &[
+    "connect.challenge",
+    "presence",
+    "shutdown",
+    "tick",
+    "health",
+    "device.pair.requested",
+    "device.pair.resolved",
+];
 
 /// Values that are part of the protocol, by the last part of their path.
 const KEPT: &[&str] = &[
@@ -54,6 +65,24 @@ const KEPT: &[&str] = &[
     "before hello",
     "method",
     "new boot",
+    "requestedRole",
+    "requestedScopes",
+    "approvedRoles",
+    "approvedScopes",
+    "approvedVia",
+    "roles",
+    "clientId",
+    "clientMode",
+    "silent",
+    "isRepair",
+    "decision",
+    "tokenDelivery",
+    "connected",
+    "same token",
+    "same request",
+    "order",
+    "ready",
+    "failing",
 ];
 
 /// Plays the whole session against the gateway at `url`, which `restart` restarts.
@@ -67,6 +96,8 @@ pub(crate) async fn play(url: &str, token: &str, restart: impl AsyncFnOnce()) ->
     two_phases(&mut client, &mut transcript).await;
     presence(url, token, &mut client, &mut transcript).await;
     scopeless(url, token, &mut transcript).await;
+    devices(url, token, &mut transcript).await;
+    probes(url, &mut transcript).await;
     refusals(url, token, &mut transcript).await;
 
     let (end, ()) = tokio::join!(client.until_closed(), restart());
@@ -174,6 +205,16 @@ async fn scopeless(url: &str, token: &str, transcript: &mut Transcript) {
     }
 }
 
+/// What monitors are told over plain HTTP (protocol 1.3).
+async fn probes(url: &str, transcript: &mut Transcript) {
+    let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the url has a port");
+    for path in ["/health", "/healthz", "/ready", "/readyz", "/startup", "/startupz"] {
+        let reply = http_get(port, path).await.expect("the gateway answers");
+        let body: Value = serde_json::from_str(&reply.body).expect("a probe is answered with JSON");
+        transcript.take(&format!("probe {path}"), &json!({"code": reply.status, "body": body}));
+    }
+}
+
 /// Connections that are refused, each in its own way (protocol 2.4, 4, 6).
 async fn refusals(url: &str, token: &str, transcript: &mut Transcript) {
     let connect =
@@ -213,7 +254,7 @@ async fn refusals(url: &str, token: &str, transcript: &mut Transcript) {
 }
 
 /// Params of a client that runs on the gateway's own machine and has its token.
-fn backend(token: &str) -> Value {
+pub(crate) fn backend(token: &str) -> Value {
     json!({
         "minProtocol": 3, "maxProtocol": 4, "role": "operator", "scopes": ["operator.admin"], "caps": [],
         "client": {"id": "gateway-client", "version": "1.0.0", "platform": "linux", "mode": "backend"},
@@ -222,13 +263,13 @@ fn backend(token: &str) -> Value {
 }
 
 /// One connection.
-struct Peer {
+pub(crate) struct Peer {
     socket: WebSocketStream<TcpStream>,
-    events: Vec<Value>,
+    pub(crate) events: Vec<Value>,
 }
 
 impl Peer {
-    async fn dial(url: &str) -> Peer {
+    pub(crate) async fn dial(url: &str) -> Peer {
         let address = url.strip_prefix("ws://").expect("a plain url");
         let stream = TcpStream::connect(address).await.expect("the gateway listens");
         let (socket, _) = client_async(url, stream).await.expect("the upgrade succeeds");
@@ -243,13 +284,13 @@ impl Peer {
         self.socket.send(Message::binary(bytes.to_vec())).await.expect("the connection is up");
     }
 
-    async fn connect(&mut self, params: &Value) -> Value {
+    pub(crate) async fn connect(&mut self, params: &Value) -> Value {
         self.until_event("connect.challenge").await;
         self.request("connect", params).await
     }
 
     /// Calls a method and returns the next response with its id.
-    async fn request(&mut self, method: &str, params: &Value) -> Value {
+    pub(crate) async fn request(&mut self, method: &str, params: &Value) -> Value {
         self.text(&json!({"type": "req", "id": method, "method": method, "params": params}).to_string())
             .await;
         self.response(method).await
@@ -282,7 +323,7 @@ impl Peer {
         }
     }
 
-    async fn until_event(&mut self, name: &str) {
+    pub(crate) async fn until_event(&mut self, name: &str) {
         while !self.events.iter().any(|event| event["event"] == name) {
             match self.next().await.expect("the connection is up") {
                 Message::Text(text) => {
@@ -295,7 +336,7 @@ impl Peer {
     }
 
     /// What is still said, and how it ends; a client that is let in after all is not closed.
-    async fn until_closed(&mut self) -> Value {
+    pub(crate) async fn until_closed(&mut self) -> Value {
         let mut said = Vec::new();
         loop {
             match self.next().await {
@@ -329,16 +370,16 @@ impl Peer {
 }
 
 #[derive(Default)]
-struct Transcript {
+pub(crate) struct Transcript {
     lines: Lines,
 }
 
 impl Transcript {
-    fn take(&mut self, step: &str, said: &Value) {
+    pub(crate) fn take(&mut self, step: &str, said: &Value) {
         flatten(step, "", said, &mut self.lines);
     }
 
-    fn events(&mut self, events: Vec<Value>) {
+    pub(crate) fn events(&mut self, events: Vec<Value>) {
         let mut by_name: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for event in events {
             by_name.entry(event["event"].as_str().expect("a name").to_owned()).or_default().push(event);

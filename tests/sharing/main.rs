@@ -1,7 +1,11 @@
-//! What apps share: the hub, configs that follow a source, endpoints, and the numbers about it all.
+//! What the parts of an app share: a client and its limits, the hub, configs that follow a source, endpoints,
+//! and the numbers about it all.
 
 mod config_source;
+mod dropping;
 mod endpoint_store;
 mod hub;
+mod lagging;
+mod requests;
 mod rig;
 mod statistics;

@@ -11,6 +11,7 @@ use onesocket_sim::explore::{
 };
 use onesocket_sim::generate;
 use onesocket_sim::marks::Mark;
+use onesocket_sim::picture;
 use onesocket_sim::plan::Fault;
 use onesocket_sim::run::Tier;
 use onesocket_sim::trace::StatusKind;
@@ -58,7 +59,7 @@ pub(super) fn main_job() -> Result<Verdict, CliError> {
 
 /// Explores one tier.
 pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
-    let json_on_stdout = is_stdout(arguments.json.as_deref());
+    let json_on_stdout = is_stdout(arguments.json.as_deref()) || is_stdout(arguments.html.as_deref());
     let time = match (&arguments.seeds, arguments.time()) {
         (None, None) => Some(Duration::from_secs(20)),
         (_, time) => time,
@@ -85,6 +86,9 @@ pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
     }
     say(json_on_stdout, &summary(&explored));
     let all = [explored];
+    if let Some(path) = &arguments.html {
+        write(path, &picture::of_explorations(&all))?;
+    }
     report_coverage(&all, json_on_stdout);
     Ok(verdict(&all, json_on_stdout))
 }

@@ -74,6 +74,9 @@ struct Explore {
     /// Write the result as JSON to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with the whole report to this file; it needs no network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// Runs one plan and prints what happens.
@@ -102,6 +105,9 @@ struct Replay {
     /// Write the result as JSON to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with a picture of the run to this file; it needs no network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// Makes a plan that breaks an invariant as small as it can be, and stores it for the tests.

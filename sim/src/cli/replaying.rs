@@ -1,12 +1,13 @@
 //! `cargo sim replay`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use onesocket_sim::compare::{self, Difference, Line, Strictness};
 use onesocket_sim::explore::run_judged;
 use onesocket_sim::generate;
+use onesocket_sim::picture;
 use onesocket_sim::plan::Plan;
 use onesocket_sim::run::Finished;
 use onesocket_sim::scenario::shortfalls;
@@ -18,7 +19,8 @@ use super::{CliError, Replay, Verdict};
 /// Runs one plan and prints what happens.
 pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
     let plan = load(&arguments.plan)?;
-    let data_on_stdout = is_stdout(arguments.json.as_deref()) || is_stdout(arguments.records.as_deref());
+    let on_stdout = |path: &Option<PathBuf>| is_stdout(path.as_deref());
+    let data_on_stdout = [&arguments.json, &arguments.records, &arguments.html].into_iter().any(on_stdout);
     let talk = |line: &str| say(data_on_stdout, line);
     if arguments.print_plan {
         talk(&plan.to_text());
@@ -30,6 +32,11 @@ pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
     }
     if let Some(path) = &arguments.records {
         write(path, &compare::to_text(&compare::lines(&finished.records)))?;
+    }
+    if let Some(path) = &arguments.html {
+        let run =
+            picture::Run { name: &arguments.plan, tier: arguments.tier, plan: &plan, finished: &finished };
+        write(path, &picture::of_run(run))?;
     }
     for record in &finished.records {
         talk(&record.to_string());

@@ -269,7 +269,7 @@ impl GatewayModel {
             node: grant.connect.is_node(),
             scopes: grant.scopes.clone(),
             shared_generation: grant.shared_generation,
-            device_token: grant.device_token.is_some(),
+            device: grant.connect.device.as_ref().map(|device| device.id.clone()),
             presence_key: presence_key.clone(),
             seq: 0,
             ping_outstanding: false,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::answers;
+use super::device_methods::{self, TokenEnd};
 use super::effect::ConnectionId;
 use super::frame::{ErrorShape, Request};
 use super::model::{GatewayModel, Turn};
@@ -51,6 +52,12 @@ enum Call {
     Agent,
     AgentWait,
     RestartRequest,
+    ListDevices,
+    ResolvePairing {
+        approve: bool,
+    },
+    RemoveDevice,
+    EndToken(TokenEnd),
     Echo,
     Never,
 }
@@ -98,6 +105,32 @@ static METHODS: &[Method] = &[
     method("chat.send", Some(Scope::Write), &ANY, Call::ChatSend),
     method("agent", Some(Scope::Write), &AGENT, Call::Agent),
     method("agent.wait", Some(Scope::Write), &AGENT_WAIT, Call::AgentWait),
+    method("device.pair.list", Some(Scope::Pairing), &device_methods::NOTHING, Call::ListDevices),
+    method(
+        "device.pair.approve",
+        Some(Scope::Pairing),
+        &device_methods::REQUEST_ID,
+        Call::ResolvePairing { approve: true },
+    ),
+    method(
+        "device.pair.reject",
+        Some(Scope::Pairing),
+        &device_methods::REQUEST_ID,
+        Call::ResolvePairing { approve: false },
+    ),
+    method("device.pair.remove", Some(Scope::Pairing), &device_methods::DEVICE_ID, Call::RemoveDevice),
+    method(
+        "device.token.rotate",
+        Some(Scope::Pairing),
+        &device_methods::ROTATE,
+        Call::EndToken(TokenEnd::Rotate),
+    ),
+    method(
+        "device.token.revoke",
+        Some(Scope::Pairing),
+        &device_methods::REVOKE,
+        Call::EndToken(TokenEnd::Revoke),
+    ),
     method("test.echo", None, &ANY, Call::Echo),
     method("test.never", None, &ANY, Call::Never),
 ];
@@ -200,6 +233,10 @@ impl GatewayModel {
                 self.restart(turn, RestartMode::Graceful, self.config.timing.restart_down);
                 Reply::Payload(answers::RESTART_SCHEDULED.to_owned())
             }
+            Call::ListDevices => self.list_devices(),
+            Call::ResolvePairing { approve } => self.resolve_pairing(turn, request, approve),
+            Call::RemoveDevice => self.remove_device(turn, connection, request, delay),
+            Call::EndToken(end) => self.end_device_token(turn, connection, request, delay, end),
             Call::Echo => Reply::Payload(request.params.as_ref().map_or("null", |raw| raw.get()).to_owned()),
             Call::Never => Reply::Later,
         }

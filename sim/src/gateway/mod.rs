@@ -20,7 +20,7 @@
 //! `broadcast` and `presence`. Everything that happens later is one queue in `timer`.
 //!
 //! Rules cite the notes on the protocol they come from, such as "protocol 2.4", and are checked against recordings of a
-//! real gateway in `tests/recordings.rs`. Deviations on purpose are [orders](Misbehave) only.
+//! real gateway in `tests/recordings`. Deviations on purpose are [orders](Misbehave) only.
 //!
 //! Not modelled: plain HTTP, trusted proxies and Tailscale identities, bootstrap tokens, suspension, node commands, the
 //! byte limit of waiting requests and the separate budget of control-plane writes (protocol 8.5), and JSON that only
@@ -32,6 +32,7 @@ mod broadcast;
 pub mod config;
 mod connect;
 mod device;
+mod device_methods;
 mod effect;
 mod frame;
 mod handshake;
@@ -43,6 +44,7 @@ mod order;
 mod pairing;
 mod payload;
 mod presence;
+mod probe;
 mod process;
 mod random;
 mod rejection;
@@ -59,3 +61,4 @@ pub use effect::{
 };
 pub use model::GatewayModel;
 pub use order::{HandshakeFault, Misbehave, Order, Rejection, RestartMode};
+pub use probe::{Probe, ProbeAnswer};

@@ -2,7 +2,7 @@
 //!
 //! The store is on the gateway's disk: it survives restarts and crashes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::auth::{Checked, Door, Method};
@@ -11,47 +11,90 @@ use super::config::Pairing;
 use super::connect::{Connect, Device};
 use super::frame::{self, ErrorShape, push_string};
 use super::model::{GatewayModel, Turn};
-use super::random::Random;
 use super::scope::{Scope, Scopes};
-use super::session::{Refusal, Session};
+use super::session::Refusal;
+
+/// The reason of the close whenever a device loses a token, also if it is not removed.
+pub(super) const DEVICE_REMOVED: &str = "device removed";
 
 /// Paired devices and requests to be.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Store {
-    devices: BTreeMap<Box<str>, Approved>,
-    pending: Vec<Request>,
+    pub(super) devices: BTreeMap<Box<str>, Approved>,
+    pub(super) pending: Vec<Request>,
+}
+
+/// What a device said about itself when it was approved.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    pub(super) public_key: Box<str>,
+    pub(super) platform: Box<str>,
+    pub(super) device_family: Option<Box<str>>,
+    pub(super) client_id: Box<str>,
+    pub(super) client_mode: Box<str>,
+}
+
+impl Claim {
+    fn of(device: &Device, connect: &Connect) -> Self {
+        let client = &connect.client;
+        Claim {
+            public_key: device.public_key.clone(),
+            platform: client.platform.clone(),
+            device_family: client.device_family.clone(),
+            client_id: client.id.clone(),
+            client_mode: client.mode.clone(),
+        }
+    }
 }
 
 /// What a device may do.
 #[derive(Debug, Clone)]
-struct Approved {
+pub(super) struct Approved {
     /// By role: `false` is operator, `true` is node.
-    roles: BTreeMap<bool, Role>,
-    platform: Box<str>,
-    device_family: Option<Box<str>>,
+    pub(super) roles: BTreeMap<bool, Role>,
+    pub(super) claim: Claim,
+    /// The role it asked for last.
+    pub(super) node: bool,
+    /// Who approved it last: `silent` is the gateway by itself, `owner` a person.
+    pub(super) via: &'static str,
+    pub(super) created_ms: u64,
+    pub(super) approved_ms: u64,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Role {
-    scopes: Scopes,
-    token: Option<Token>,
+pub(super) struct Role {
+    pub(super) scopes: Scopes,
+    pub(super) token: Option<Token>,
+    /// Its token was taken away: the role has to be approved again.
+    revoked: bool,
 }
 
 #[derive(Debug, Clone)]
-struct Token {
+pub(super) struct Token {
     secret: Arc<str>,
-    issued_at_ms: u64,
+    pub(super) issued_at_ms: u64,
 }
 
 /// A request that waits for approval.
 #[derive(Debug, Clone)]
-struct Request {
-    id: String,
-    device: Box<str>,
-    node: bool,
-    scopes: Scopes,
-    platform: Box<str>,
-    device_family: Option<Box<str>>,
+pub(super) struct Request {
+    pub(super) id: String,
+    pub(super) device: Box<str>,
+    /// The role asked for last, which is one of `roles`.
+    pub(super) node: bool,
+    pub(super) roles: BTreeSet<bool>,
+    pub(super) scopes: Scopes,
+    pub(super) claim: Claim,
+    /// Whether the device has been approved before.
+    pub(super) again: bool,
+    pub(super) ts: u64,
+}
+
+impl Request {
+    /// Whether whoever approves this approves all of that, too.
+    fn covers(&self, node: bool, scopes: &Scopes) -> bool {
+        self.node == node && self.scopes.cover(scopes)
+    }
 }
 
 /// The entry of the store a connect may use.
@@ -68,6 +111,16 @@ pub(super) enum TokenVerdict {
     /// The right token, but more scopes than it has.
     ScopeMismatch,
     Wrong,
+}
+
+/// What became of a wish to be approved.
+struct Asked {
+    /// The id of the request that stands for it now.
+    id: String,
+    /// The requests it takes the place of.
+    replaces: Vec<String>,
+    /// Whether nobody has been told of it.
+    is_new: bool,
 }
 
 /// Why approval is needed.
@@ -144,45 +197,99 @@ impl Store {
     /// What of this connect is not approved.
     fn missing(&self, device: &Device, connect: &Connect) -> Option<Upgrade> {
         let Some(approved) = self.devices.get(&device.id) else { return Some(Upgrade::NotPaired) };
-        let client = &connect.client;
-        if approved.platform != client.platform || approved.device_family != client.device_family {
+        let (client, claim) = (&connect.client, &approved.claim);
+        if claim.platform != client.platform || claim.device_family != client.device_family {
             return Some(Upgrade::Metadata);
         }
         match approved.roles.get(&connect.is_node()) {
             None => Some(Upgrade::Role),
+            Some(role) if role.revoked => Some(Upgrade::Role),
             Some(role) if !role.scopes.cover(&connect.scopes) => Some(Upgrade::Scope),
             Some(_) => None,
         }
     }
 
-    /// The pending request for this connect; a device has at most one, which it renews.
-    fn request(&mut self, device: &Device, connect: &Connect, random: &mut Random) -> (String, bool) {
-        let known = self.pending.iter().position(|request| request.device == device.id);
-        let id = match known {
-            Some(index) => self.pending.remove(index).id,
-            None => random.uuid(),
-        };
-        self.pending.push(Request {
-            id: id.clone(),
+    /// The pending request for this connect, and the ids of those it replaces. A request that covers this one is
+    /// renewed; others become part of a new one.
+    fn request(&mut self, device: &Device, connect: &Connect, id: impl FnOnce() -> String, ts: u64) -> Asked {
+        let (mut earlier, others): (Vec<Request>, Vec<Request>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|request| request.device == device.id);
+        self.pending = others;
+        let node = connect.is_node();
+        if let [only] = &mut *earlier
+            && only.covers(node, &connect.scopes)
+        {
+            only.claim = Claim::of(device, connect);
+            let id = only.id.clone();
+            self.pending.append(&mut earlier);
+            return Asked { id, replaces: Vec::new(), is_new: false };
+        }
+        let request = Request {
+            id: id(),
             device: device.id.clone(),
-            node: connect.is_node(),
-            scopes: connect.scopes.clone(),
-            platform: connect.client.platform.clone(),
-            device_family: connect.client.device_family.clone(),
-        });
-        (id, known.is_none())
+            node,
+            roles: earlier.iter().flat_map(|request| &request.roles).copied().chain([node]).collect(),
+            scopes: earlier
+                .iter()
+                .fold(Scopes::default(), |all, request| all.union(&request.scopes))
+                .union(&connect.scopes),
+            claim: Claim::of(device, connect),
+            again: self.devices.contains_key(&device.id),
+            ts,
+        };
+        let asked = Asked {
+            id: request.id.clone(),
+            replaces: earlier.into_iter().map(|request| request.id).collect(),
+            is_new: true,
+        };
+        self.pending.push(request);
+        asked
     }
 
-    fn approve(&mut self, request: Request) {
+    /// Grants what was requested. A role that had a token gets another one (as seen in 2026.9.6).
+    fn approve(&mut self, request: Request, via: &'static str, now_ms: u64) {
         let approved = self.devices.entry(request.device).or_insert_with(|| Approved {
             roles: BTreeMap::new(),
-            platform: "".into(),
-            device_family: None,
+            claim: request.claim.clone(),
+            node: request.node,
+            via,
+            created_ms: now_ms,
+            approved_ms: now_ms,
         });
-        approved.platform = request.platform;
-        approved.device_family = request.device_family;
-        let role = approved.roles.entry(request.node).or_default();
-        role.scopes = role.scopes.union(&request.scopes);
+        (approved.claim, approved.node, approved.via) = (request.claim, request.node, via);
+        approved.approved_ms = now_ms;
+        // Scopes are for operators, and only a request of a node alone can hold some that are not.
+        let owner = !request.roles.contains(&false);
+        for node in request.roles {
+            let role = approved.roles.entry(node).or_default();
+            (role.token, role.revoked) = (None, false);
+            if node == owner {
+                role.scopes = role.scopes.union(&request.scopes);
+            }
+        }
+    }
+
+    /// Forgets the request of this id.
+    pub(super) fn take_request(&mut self, id: &str) -> Option<Request> {
+        let index = self.pending.iter().position(|request| request.id == id)?;
+        Some(self.pending.remove(index))
+    }
+
+    /// Ends the token of a device's role; `None` if there is none. A rotated role gets another one with its next
+    /// hello, a revoked one has to be approved again.
+    pub(super) fn end_token(&mut self, device: &str, node: bool, revoke: bool) -> Option<Scopes> {
+        let role = self.devices.get_mut(device)?.roles.get_mut(&node)?;
+        if role.revoked {
+            return None;
+        }
+        (role.token, role.revoked) = (None, revoke);
+        Some(role.scopes.clone())
+    }
+
+    /// Forgets a device and what it asks for; whether it was known.
+    pub(super) fn remove(&mut self, device: &str) -> bool {
+        self.pending.retain(|request| *request.device != *device);
+        self.devices.remove(device).is_some()
     }
 
     fn oldest(&mut self) -> Option<Request> {
@@ -211,25 +318,36 @@ impl GatewayModel {
             // The gateway's own helpers bring a device only to sign with (protocol 3.9).
             return Ok(None);
         }
-        let (id, fresh) = self.pairing.request(device, connect, &mut self.random);
-        if trusted && self.config.pairing.auto_approve_local && is_automatic(upgrade, connect) {
-            self.resolve_request(turn, &id, true);
+        let waiting = self.pairing.pending.iter().any(|request| request.device == device.id);
+        let (random, ts) = (&mut self.random, self.config.epoch_ms + turn.now.as_millis() as u64);
+        let asked = self.pairing.request(device, connect, || random.uuid(), ts);
+        for id in &asked.replaces {
+            self.announce_decision(turn, id, &device.id, "rejected");
+        }
+        // What waits for a person is not approved along with something else.
+        let automatic = trusted && !waiting && self.config.pairing.auto_approve_local;
+        if automatic && is_automatic(upgrade, connect) {
+            if let Some(request) = self.pairing.take_request(&asked.id) {
+                self.finish_request(turn, request, true, "silent");
+            }
             return Ok(Some(paired));
         }
-        if fresh {
-            self.announce_request(turn, &id, connect);
+        if asked.is_new {
+            self.announce_request(turn, &asked.id);
         }
-        Err(Box::new(self.pairing_refusal(device, connect, upgrade, &id)))
+        Err(Box::new(self.pairing_refusal(device, connect, upgrade, &asked.id)))
     }
 
     fn pairing_refusal(&self, device: &Device, connect: &Connect, upgrade: Upgrade, id: &str) -> Refusal {
         let (reason, requirement, hint) = upgrade.words();
         let mut details = format!(
-            r#"{{"code":"PAIRING_REQUIRED","reason":"{reason}","requestId":"{id}","remediationHint":"{hint}","deviceId":{},"requestedRole":"{}","requestedScopes":{}"#,
+            r#"{{"code":"PAIRING_REQUIRED","reason":"{reason}","requestId":"{id}","remediationHint":"{hint}","deviceId":{},"requestedRole":"{}""#,
             frame::string(&device.id),
             connect.role_name(),
-            connect.scopes.json(),
         );
+        if !connect.scopes.is_empty() {
+            details.push_str(&format!(r#","requestedScopes":{}"#, connect.scopes.json()));
+        }
         if let Some(approved) = self.pairing.devices.get(&device.id) {
             push_approved(&mut details, approved);
         }
@@ -241,69 +359,71 @@ impl GatewayModel {
         Refusal::new("PAIRING_REQUIRED", error).closing(1008, reason)
     }
 
-    fn announce_request(&mut self, turn: &mut Turn<'_>, id: &str, connect: &Connect) {
-        let Some(device) = &connect.device else { return };
-        let ts = self.unix_ms(turn.now);
-        let mut payload = format!(r#"{{"requestId":"{id}","deviceId":"#);
-        push_string(&mut payload, &device.id);
-        payload.push_str(r#","publicKey":"#);
-        push_string(&mut payload, &device.public_key);
-        payload.push_str(r#","role":""#);
-        payload.push_str(connect.role_name());
-        payload.push_str(r#"","scopes":"#);
-        payload.push_str(&connect.scopes.json());
-        payload.push_str(&format!(r#","ts":{ts}}}"#));
+    /// Tells those who may pair of a request (protocol 7.8).
+    fn announce_request(&mut self, turn: &mut Turn<'_>, id: &str) {
+        let Some(request) = self.pairing.pending.iter().find(|request| request.id == id) else { return };
+        let payload = super::device_methods::pending(request).to_string();
         self.broadcast(
             turn,
             &Event::new("device.pair.requested", &payload).gated(Scope::Pairing).droppable(),
         );
     }
 
-    /// Approves or rejects a pending request and tells those who may pair (protocol 7.8).
-    fn resolve_request(&mut self, turn: &mut Turn<'_>, id: &str, approved: bool) {
-        let index = self.pairing.pending.iter().position(|request| request.id == id);
-        let Some(index) = index else { return };
-        let request = self.pairing.pending.remove(index);
-        self.finish_request(turn, request, approved);
+    /// Tells those who may pair of a decision (protocol 7.8).
+    fn announce_decision(&mut self, turn: &mut Turn<'_>, id: &str, device: &str, decision: &str) {
+        let (device, ts) = (frame::string(device), self.unix_ms(turn.now));
+        let payload =
+            format!(r#"{{"requestId":"{id}","deviceId":{device},"decision":"{decision}","ts":{ts}}}"#);
+        self.broadcast(turn, &Event::new("device.pair.resolved", &payload).gated(Scope::Pairing).droppable());
     }
 
     /// Approves or rejects the oldest pending request, if there is one.
     pub(super) fn resolve_oldest(&mut self, turn: &mut Turn<'_>, approved: bool) {
         if let Some(request) = self.pairing.oldest() {
-            self.finish_request(turn, request, approved);
+            self.finish_request(turn, request, approved, "owner");
         }
     }
 
-    fn finish_request(&mut self, turn: &mut Turn<'_>, request: Request, approved: bool) {
-        let decision = if approved { "approved" } else { "rejected" };
-        let (id, device, ts) = (&request.id, frame::string(&request.device), self.unix_ms(turn.now));
-        let payload =
-            format!(r#"{{"requestId":"{id}","deviceId":{device},"decision":"{decision}","ts":{ts}}}"#);
+    /// Approves or rejects a request that is no longer pending.
+    pub(super) fn finish_request(
+        &mut self,
+        turn: &mut Turn<'_>,
+        request: Request,
+        approved: bool,
+        via: &'static str,
+    ) {
+        let (id, device) = (request.id.clone(), request.device.clone());
         if approved {
-            self.pairing.approve(request);
+            let now_ms = self.unix_ms(turn.now);
+            self.pairing.approve(request, via, now_ms);
         }
-        self.broadcast(turn, &Event::new("device.pair.resolved", &payload).gated(Scope::Pairing).droppable());
+        self.announce_decision(turn, &id, &device, if approved { "approved" } else { "rejected" });
     }
 
     /// Replaces every device token; whoever is connected with a device has to come back with the new one.
     pub(super) fn rotate_device_tokens(&mut self, turn: &mut Turn<'_>) {
-        for role in self.pairing.devices.values_mut().flat_map(|approved| approved.roles.values_mut()) {
-            role.token = None;
+        let devices: Vec<Box<str>> = self.pairing.devices.keys().cloned().collect();
+        for device in &devices {
+            for node in [false, true] {
+                self.pairing.end_token(device, node, false);
+            }
+            self.close_device(turn, device, None);
         }
-        self.invalidate_devices(turn, "client invalidated: device-token-rotated");
     }
 
     /// Forgets every device.
     pub(super) fn revoke_devices(&mut self, turn: &mut Turn<'_>) {
-        self.pairing.devices.clear();
-        self.invalidate_devices(turn, "client invalidated: device-removed");
+        let devices: Vec<Box<str>> = self.pairing.devices.keys().cloned().collect();
+        for device in &devices {
+            self.pairing.remove(device);
+            self.close_device(turn, device, None);
+        }
     }
 
-    fn invalidate_devices(&mut self, turn: &mut Turn<'_>, reason: &'static str) {
-        let with_device =
-            |session: &Session| session.established().is_some_and(|established| established.device_token);
-        for connection in self.connections(with_device) {
-            self.close(turn, connection, 4001, reason);
+    /// Closes the sockets of a device, in one role or in all. The credential they came in with does not matter.
+    pub(super) fn close_device(&mut self, turn: &mut Turn<'_>, device: &str, node: Option<bool>) {
+        for connection in self.connections(|session| session.is_of(device, node)) {
+            self.close(turn, connection, 4001, DEVICE_REMOVED);
         }
     }
 }
@@ -311,8 +431,8 @@ impl GatewayModel {
 /// What local trust approves without asking (protocol 7.5).
 fn is_automatic(upgrade: Upgrade, connect: &Connect) -> bool {
     match upgrade {
-        Upgrade::NotPaired | Upgrade::Scope => true,
-        Upgrade::Role => false,
+        Upgrade::NotPaired => true,
+        Upgrade::Role | Upgrade::Scope => !connect.is_node(),
         Upgrade::Metadata => {
             let native = matches!(
                 &*connect.client.id,
@@ -322,7 +442,7 @@ fn is_automatic(upgrade: Upgrade, connect: &Connect) -> bool {
                     | "openclaw-watchos"
                     | "openclaw-android"
             );
-            native && &*connect.client.mode == "ui"
+            native && &*connect.client.mode == "ui" && !connect.is_node()
         }
     }
 }

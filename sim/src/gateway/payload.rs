@@ -7,6 +7,8 @@ use super::frame::{push_number, push_string};
 use super::scope::Scope;
 use super::session::Grant;
 
+/// The version whose behaviour was recorded.
+pub(super) const VERSION: &str = "2026.9.1";
 const HELLO_HEAD: &str = r#"{"type":"hello-ok","protocol":4,"server":{"version":"2026.9.1","buildId":"2026.9.1-release-simulated","bootId":""#;
 const CAPABILITIES: &str = r#"["board-widget-put-canvas-doc","chat-send-routing-contract","gateway-restart-target-safe-v1","session-scoped-chat-metadata","session-unread-ack-contract","session-settings-contract","openclaw-setup-model-ref"]"#;
 const SESSION_DEFAULTS: &str = r#"{"defaultAgentId":"main","modelConfigured":false,"ownership":"sole","selectionRequired":false,"mainKey":"main","mainSessionKey":"agent:main:main","scope":"per-sender"}"#;
@@ -14,7 +16,8 @@ const UPDATE_SCHEDULE: &str =
     r#","updateSchedule":{"channel":"stable","autoEnabled":false,"install":{"kind":"package"}}"#;
 const WIDGET_KINDS: &str = r#","controlUiWidgetKinds":[{"pluginId":"session","kind":"session:progress","label":"Session progress"}]"#;
 const HEALTH_TAIL: &str = r#","plugins":{"loaded":["anthropic","browser","canvas","device-pair","memory-core","openai"],"errors":[],"unavailable":[]},"configReload":{"hotReloadStatus":"active"},"channels":{},"channelOrder":[],"channelLabels":{},"heartbeatSeconds":1800,"defaultAgentId":"main","agents":[{"agentId":"main","isDefault":true,"heartbeat":{"enabled":true,"every":"30m","everyMs":1800000,"prompt":"If nothing needs attention, reply NO_REPLY.","target":"owner","ackMaxChars":300},"sessions":{"path":"/sim/sessions.json","count":0,"recent":[]}}],"sessions":{"path":"/sim/sessions.json","count":0,"recent":[]}}"#;
-const EVENT_LOOP: &str = r#","eventLoop":{"degraded":false,"degradedSinceMs":null,"reasons":[],"intervalMs":1000,"delayP99Ms":22,"delayMaxMs":36,"utilization":0.022,"cpuCoreRatio":0.015}"#;
+/// A member that tells how busy the process is: never at all.
+pub(super) const EVENT_LOOP: &str = r#","eventLoop":{"degraded":false,"degradedSinceMs":null,"reasons":[],"intervalMs":1000,"delayP99Ms":22,"delayMaxMs":36,"utilization":0.022,"cpuCoreRatio":0.015}"#;
 
 /// The 56 event names of the recorded gateway.
 const EVENTS: &[&str] = &[
@@ -195,11 +198,13 @@ fn push_auth(out: &mut String, payloads: &Payloads, grant: &Grant) {
     out.push_str(grant.connect.role_name());
     out.push_str(r#"","scopes":"#);
     out.push_str(&grant.scopes.json());
-    out.push_str(r#","recoveryScope":""#);
-    out.push_str(&payloads.recovery_scope);
-    out.push('"');
-    if grant.connect.device.is_some() {
-        out.push_str(r#","recoveryMigrationAllowed":true"#);
+    if !grant.connect.is_node() {
+        out.push_str(r#","recoveryScope":""#);
+        out.push_str(&payloads.recovery_scope);
+        out.push('"');
+        if grant.device_token.is_some() {
+            out.push_str(r#","recoveryMigrationAllowed":true"#);
+        }
     }
     if let Some((token, issued_at_ms)) = &grant.device_token {
         out.push_str(r#","deviceToken":"#);

@@ -106,6 +106,11 @@ impl Scopes {
         self.names.is_empty()
     }
 
+    /// The names, in their order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
+    }
+
     /// The names, joined by commas as the device proof signs them (protocol 7.2).
     pub(super) fn joined(&self) -> String {
         self.names.join(",")

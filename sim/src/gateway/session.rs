@@ -129,8 +129,8 @@ pub(super) struct Established {
     pub(super) node: bool,
     pub(super) scopes: Scopes,
     pub(super) shared_generation: Option<u32>,
-    /// Whether its device was issued a token.
-    pub(super) device_token: bool,
+    /// The device it proved to be.
+    pub(super) device: Option<Box<str>>,
     /// The key of its presence row, if its mode is tracked (protocol 10.6).
     pub(super) presence_key: Option<Arc<str>>,
     /// The last sequence number used (protocol 11.1).
@@ -152,6 +152,13 @@ impl Session {
             Phase::Established(established) => Some(established),
             Phase::AwaitingConnect | Phase::Deciding { .. } | Phase::Mute | Phase::Closing { .. } => None,
         }
+    }
+
+    /// Whether it is an established connection of this device, in this role or in any.
+    pub(super) fn is_of(&self, device: &str, node: Option<bool>) -> bool {
+        self.established().is_some_and(|established| {
+            established.device.as_deref() == Some(device) && node.is_none_or(|node| established.node == node)
+        })
     }
 
     /// As [`established`](Self::established).

@@ -60,7 +60,7 @@ fn params(draw: &mut Stream) -> Params {
         retry_after_max_ms: draw.log_between(500, 8_000),
         calm_ms: None,
         // The time in which things go wrong; the quiet tail is added later.
-        end_ms: draw.between(15_000, 35_000),
+        end_ms: draw.between(12_000, 32_000),
     }
 }
 
@@ -85,7 +85,7 @@ impl Generator {
 
     /// How dense faults are is drawn for the whole run, and which classes there are for each of them.
     fn faults(&mut self, seed: u64) {
-        let density = Stream::new(seed, "density").log_between(1, 8);
+        let density = Stream::new(seed, "density").log_between(1, 6);
         for fault in Fault::ALL.iter().copied() {
             let mut draw = Stream::new(seed, fault.name());
             if draw.chance(density * faults::weight(fault)) {

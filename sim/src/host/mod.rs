@@ -27,7 +27,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::gateway::{Admission, ConnectionId, GatewayModel, Input, Message, Note, Order, Peer};
+use crate::gateway::{
+    Admission, ConnectionId, GatewayModel, Input, Message, Note, Order, Peer, Probe, ProbeAnswer,
+};
 pub use crate::path::CloseAnswer;
 
 use conversation::Conversation;
@@ -148,6 +150,12 @@ impl Host {
         self.lock().model.admission()
     }
 
+    /// Answers what a monitor asks over plain HTTP; who is on the same machine is told more.
+    fn probe(&self, probe: Probe, local: bool) -> ProbeAnswer {
+        let desks = self.lock();
+        desks.model.probe(desks.not_before((self.shared.clock)()), probe, local)
+    }
+
     /// Waits until the gateway listens, or until it does not: admission other than [`Admission::Refused`].
     pub async fn listening(&self, wanted: bool) {
         loop {
@@ -202,7 +210,12 @@ impl Host {
             if host.manners().ignores_upgrades {
                 return upgrade::ignore(stream).await;
             }
-            let request = upgrade::answer(&host, stream, host.shared.payload_bytes_max.saturating_mul(2));
+            let request = upgrade::answer(
+                &host,
+                stream,
+                peer.loopback,
+                host.shared.payload_bytes_max.saturating_mul(2),
+            );
             let Ok(Ok(Some(Upgraded { socket, origin }))) =
                 tokio::time::timeout(REQUEST_TIMEOUT, request).await
             else {

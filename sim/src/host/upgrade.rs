@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::handshake::machine::TryParse;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, create_response, write_response};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::gateway::Admission;
+use crate::gateway::{Admission, Probe, ProbeAnswer};
 
 use super::Host;
 use super::conversation::Metered;
@@ -19,6 +19,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// What the websocket layer reads at once. It clears all of it before every read, so its default of 128 KiB would
 /// take half the time of a run.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// A stream that has become a websocket.
 pub(super) struct Upgraded<S> {
@@ -30,6 +32,7 @@ pub(super) struct Upgraded<S> {
 pub(super) async fn answer<S>(
     host: &Host,
     mut stream: S,
+    local: bool,
     message_bytes_max: usize,
 ) -> io::Result<Option<Upgraded<S>>>
 where
@@ -37,26 +40,26 @@ where
 {
     let Some((head, rest)) = read_head(&mut stream).await? else { return Ok(None) };
     let Ok(Some((_, request))) = Request::try_parse(&head) else {
-        return refuse(stream, "400 Bad Request", "text/plain; charset=utf-8", "Bad Request").await;
+        return match probed_otherwise(&head) {
+            Some((method, probe)) => answer_probe(host, stream, probe, method, local).await,
+            None => refuse(stream, "400 Bad Request", PLAIN, "Bad Request").await,
+        };
     };
     if !request.headers().contains_key("upgrade") {
-        return match request.uri().path() {
-            "/health" | "/healthz" => {
-                let body = r#"{"ok":true,"status":"live"}"#;
-                refuse(stream, "200 OK", "application/json; charset=utf-8", body).await
-            }
-            _ => refuse(stream, "404 Not Found", "text/plain; charset=utf-8", "Not Found").await,
+        return match Probe::at(request.uri().path()) {
+            Some(probe) => answer_probe(host, stream, probe, "GET", local).await,
+            None => refuse(stream, "404 Not Found", PLAIN, "Not Found").await,
         };
     }
     match host.admission() {
         Admission::Open => {}
         Admission::Refused => return Ok(None),
         Admission::Unavailable(body) => {
-            return refuse(stream, "503 Service Unavailable", "text/plain; charset=utf-8", body).await;
+            return refuse(stream, "503 Service Unavailable", PLAIN, body).await;
         }
     }
     let Ok(response) = create_response(&request) else {
-        return refuse(stream, "400 Bad Request", "text/plain; charset=utf-8", "Bad Request").await;
+        return refuse(stream, "400 Bad Request", PLAIN, "Bad Request").await;
     };
     let mut bytes = Vec::new();
     write_response(&mut bytes, &response).map_err(io::Error::other)?;
@@ -96,14 +99,61 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<(
     }
 }
 
-/// Answers without an upgrade, with the headers in the order the gateway sends them (protocol 1.4).
-async fn refuse<S, T>(mut stream: S, status: &str, content_type: &str, body: &str) -> io::Result<Option<T>>
+/// The method and the probe of a request that is no GET, which the websocket library does not read.
+fn probed_otherwise(head: &[u8]) -> Option<(&str, Probe)> {
+    let line = std::str::from_utf8(head).ok()?.lines().next()?;
+    let mut words = line.strip_suffix(" HTTP/1.1")?.split(' ');
+    let (method, target) = (words.next()?, words.next()?);
+    let path = target.split('?').next().unwrap_or_default();
+    let is_method = method != "GET" && method.bytes().all(|byte| byte.is_ascii_uppercase());
+    Probe::at(path).filter(|_| is_method).map(|probe| (method, probe))
+}
+
+async fn answer_probe<S, T>(
+    host: &Host,
+    stream: S,
+    probe: Probe,
+    method: &str,
+    local: bool,
+) -> io::Result<Option<T>>
 where
     S: AsyncWrite + Unpin,
 {
-    let length = body.len();
+    if !matches!(method, "GET" | "HEAD") {
+        let headers = format!("Allow: GET, HEAD\r\nContent-Type: {PLAIN}");
+        return respond(stream, "405 Method Not Allowed", &headers, "Method Not Allowed", true).await;
+    }
+    if host.admission() == Admission::Refused {
+        return Ok(None);
+    }
+    let ProbeAnswer { ok, body } = host.probe(probe, local);
+    let status = if ok { "200 OK" } else { "503 Service Unavailable" };
+    let headers = "Content-Type: application/json; charset=utf-8\r\nCache-Control: no-store";
+    respond(stream, status, headers, &body, method == "GET").await
+}
+
+/// Answers without an upgrade, with the headers in the order the gateway sends them (protocol 1.4).
+async fn refuse<S, T>(stream: S, status: &str, content_type: &str, body: &str) -> io::Result<Option<T>>
+where
+    S: AsyncWrite + Unpin,
+{
+    respond(stream, status, &format!("Content-Type: {content_type}"), body, true).await
+}
+
+/// Answers and ends the stream. The length is that of the body, whether it is sent or only asked for.
+async fn respond<S, T>(
+    mut stream: S,
+    status: &str,
+    headers: &str,
+    body: &str,
+    with_body: bool,
+) -> io::Result<Option<T>>
+where
+    S: AsyncWrite + Unpin,
+{
+    let (length, sent) = (body.len(), if with_body { body } else { "" });
     let response = format!(
-        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
+        "HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\nContent-Length: {length}\r\n\r\n{sent}"
     );
     stream.write_all(response.as_bytes()).await?;
     stream.shutdown().await?;

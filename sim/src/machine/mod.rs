@@ -323,6 +323,7 @@ impl<'p> Machine<'p> {
             params: Some(Arc::from(probe_params(request))),
             timeout: Some(Duration::from_millis(timeout_ms)),
             reply: Reply::First,
+            only_on: None,
         });
     }
 
@@ -420,6 +421,14 @@ impl<'p> Machine<'p> {
             Effect::SaveToken { key, token } => {
                 // The core waits for the end of a write, well or not.
                 let _ = self.tokens.save(&key, &token);
+                self.answer_from_store(Input::TokenStored);
+            }
+            Effect::AdoptToken { key, token } => {
+                if let Ok(stored) = self.tokens.load(&key)
+                    && stored.is_none_or(|stored| stored.token != token.token)
+                {
+                    let _ = self.tokens.save(&key, &token);
+                }
                 self.answer_from_store(Input::TokenStored);
             }
             Effect::ClearToken { key, token } => {

@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Invariant, Oracle};
-use crate::gateway::Mischief;
-use crate::trace::{Item, Record, Seen, What};
+use crate::trace::{Item, Mischief, Record, Seen, What};
 
 /// The first item is a snapshot, each connection begins with one, and a newcomer gets the latest.
 #[derive(Default)]

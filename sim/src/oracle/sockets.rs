@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use onesocket::core::Instant;
 
 use super::{Invariant, Oracle};
-use crate::gateway::Mischief;
 use crate::plan::{Fault, Plan};
-use crate::trace::{Record, Seen, StatusKind, What};
+use crate::trace::{Mischief, Record, Seen, StatusKind, What};
 
 /// No dial while any other socket is dialing, open or closing. The invariant allows a closing one
 /// beside a live one; onesocket waits for it, so nothing less is asked here.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use onesocket::core::{Delivery, Instant};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::gateway::Mischief;
+pub use crate::gateway::Mischief;
 use crate::plan::Fault;
 
 use encode::encode;

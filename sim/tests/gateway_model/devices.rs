@@ -281,6 +281,9 @@ fn upgrades_are_approved_locally_except_role_and_metadata() {
     let wider = || ui(&["operator.read", "operator.admin"]);
     assert_eq!(code(&connect(&mut rig, Peer::REMOTE, wider(), &token)), "AUTH_SCOPE_MISMATCH");
     assert_eq!(reason(&connect(&mut rig, Peer::REMOTE, wider(), &shared)), "scope-upgrade");
+    let meanwhile = connect(&mut rig, Peer::LOCAL, wider(), &shared);
+    assert_eq!(reason(&meanwhile), "scope-upgrade", "what waits for a person is not approved by itself");
+    rig.order(Order::RejectPairing);
     assert_eq!(connect(&mut rig, Peer::LOCAL, wider(), &shared)["ok"], true);
     let mut node = client("node-host", "node", &[]);
     node["role"] = json!("node");
@@ -328,12 +331,95 @@ fn rotated_and_revoked_tokens_close_with_4001_and_are_refused() {
         let (a, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), json!({"token": TOKEN}));
         let old = hello["payload"]["auth"]["deviceToken"].clone();
         rig.order(order);
-        assert_eq!(rig.closed(a).unwrap().0, 4001);
+        assert_eq!(rig.closed(a), Some((4001, "device removed".to_owned())));
         let (_, refused) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), json!({"deviceToken": old}));
         assert_eq!(code(&refused), outcome);
         let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), json!({"token": TOKEN}));
         assert_ne!(hello["payload"]["auth"]["deviceToken"], old);
     }
+}
+
+// As 2026.9.6 does it.
+#[test]
+fn an_approval_replaces_the_token() {
+    let mut rig = Rig::default();
+    let key = Key::new(1);
+    let shared = json!({"token": TOKEN});
+    let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.read"]), shared.clone());
+    let old = hello["payload"]["auth"]["deviceToken"].clone();
+    let (held, wider) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.write"]), shared);
+    assert_ne!(wider["payload"]["auth"]["deviceToken"], old);
+    let (_, refused) =
+        key.connect(&mut rig, Peer::LOCAL, ui(&["operator.read"]), json!({"deviceToken": old}));
+    assert_eq!(code(&refused), "AUTH_DEVICE_TOKEN_MISMATCH");
+    assert_eq!(rig.closed(held), None, "an approval closes nothing");
+}
+
+#[test]
+fn a_wider_request_replaces_the_one_that_waits() {
+    let mut rig = Rig::default();
+    let admin = rig.open();
+    rig.connect(admin, TOKEN);
+    let key = Key::new(1);
+    let shared = json!({"token": TOKEN});
+    let ask = |rig: &mut Rig, scopes: &[&str]| {
+        let (_, refused) = key.connect(rig, Peer::REMOTE, ui(scopes), shared.clone());
+        refused["error"]["details"]["requestId"].as_str().unwrap().to_owned()
+    };
+    let first = ask(&mut rig, &["operator.read"]);
+    let second = ask(&mut rig, &["operator.write"]);
+    assert_ne!(first, second);
+    assert_eq!(ask(&mut rig, &["operator.read"]), second, "it covers what is asked now");
+    let unknown = rig.request(admin, "1", "device.pair.approve", &json!({"requestId": first})).unwrap();
+    assert_eq!(unknown["error"]["message"], "unknown requestId");
+    rig.sent(admin);
+    let approved = rig.request(admin, "2", "device.pair.approve", &json!({"requestId": second})).unwrap();
+    assert_eq!(approved["payload"]["device"]["scopes"], json!(["operator.read", "operator.write"]));
+    let (_, hello) = key.connect(&mut rig, Peer::REMOTE, ui(&["operator.read", "operator.write"]), shared);
+    assert_eq!(hello["ok"], true);
+}
+
+#[test]
+fn who_ends_its_own_token_is_answered_before_it_is_closed() {
+    for (method, role) in
+        [("device.token.rotate", true), ("device.token.revoke", true), ("device.pair.remove", false)]
+    {
+        let mut rig = Rig::default();
+        let key = Key::new(1);
+        let shared = json!({"token": TOKEN});
+        let (a, _) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.admin"]), shared.clone());
+        let (b, _) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.admin"]), shared);
+        let mut params = json!({"deviceId": key.id()});
+        if role {
+            params["role"] = json!("operator");
+        }
+        let answer = rig.request(a, "1", method, &params).unwrap();
+        assert_eq!(answer["ok"], true, "{answer}");
+        rig.advance(Duration::from_millis(10));
+        for connection in [a, b] {
+            assert_eq!(rig.closed(connection), Some((4001, "device removed".to_owned())), "{method}");
+        }
+    }
+}
+
+/// A revoked role has to be approved again, which local trust does by itself.
+#[test]
+fn a_revoked_role_is_approved_again() {
+    let mut rig = Rig::default();
+    let admin = rig.open();
+    rig.connect(admin, TOKEN);
+    let key = Key::new(1);
+    let shared = json!({"token": TOKEN});
+    key.connect(&mut rig, Peer::LOCAL, ui(&[]), shared.clone());
+    let operator = json!({"deviceId": key.id(), "role": "operator"});
+    assert_eq!(rig.request(admin, "1", "device.token.revoke", &operator).unwrap()["ok"], true);
+    let again = rig.request(admin, "2", "device.token.revoke", &operator).unwrap();
+    assert_eq!(again["error"]["message"], "device token revocation denied");
+    let (_, refused) = key.connect(&mut rig, Peer::REMOTE, ui(&[]), shared.clone());
+    assert_eq!(reason(&refused), "role-upgrade");
+    rig.order(Order::RejectPairing);
+    let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), shared);
+    assert_eq!(hello["ok"], true);
 }
 
 #[test]

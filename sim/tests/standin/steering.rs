@@ -24,6 +24,11 @@ async fn a_client_is_served() {
     assert_eq!(echo["payload"], json!({"n": 1}));
     let health = exchange(stand.address, b"GET /healthz HTTP/1.1\r\n\r\n").await.unwrap();
     assert!(health.ends_with("\r\n\r\n{\"ok\":true,\"status\":\"live\"}"), "{health}");
+    let ready = exchange(stand.address, b"GET /readyz HTTP/1.1\r\n\r\n").await.unwrap();
+    assert!(
+        ready.starts_with("HTTP/1.1 200 ") && ready.contains(r#"{"ready":true,"failing":[],"#),
+        "{ready}"
+    );
     let (status, text) = stand.post("status", "").await;
     let text: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &text["admission"], &text["established"]), (200, &json!("open"), &json!(1)));
@@ -40,6 +45,8 @@ async fn a_restart_closes_the_port() {
     let drained = exchange(stand.address, UPGRADE.as_bytes()).await.unwrap();
     assert!(drained.starts_with("HTTP/1.1 503 "), "{drained}");
     assert!(drained.ends_with("Gateway websocket admission closed"), "{drained}");
+    let ready = exchange(stand.address, b"GET /readyz HTTP/1.1\r\n\r\n").await.unwrap();
+    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("gateway-draining"), "{ready}");
     let shutdown = client.frame(|frame| frame["event"] == "shutdown").await;
     assert_eq!(shutdown["payload"]["reason"], "gateway restarting");
     assert_eq!(client.end().await, Some(1012));

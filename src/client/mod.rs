@@ -1,0 +1,315 @@
+//! The handle that consumers hold: cheap to clone, the same type for every network.
+
+mod builder;
+mod idempotency;
+mod request;
+mod status;
+mod subscription;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use serde::Serialize;
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::core::{Config, Epoch, Options, PauseReason, Status};
+use crate::driver::notice::NoticeReader;
+use crate::driver::order::{Order, Standing};
+use crate::driver::{OrderSender, ShutdownReport};
+use crate::statistics::{Counters, Statistics};
+
+pub use builder::Builder;
+pub use idempotency::IdempotencyKey;
+pub use request::{RequestBuilder, RequestFuture};
+pub use status::StatusWatch;
+pub use subscription::{SubscribeError, SubscribeOptions, Subscription};
+
+use idempotency::KeySeries;
+
+/// Config changes, and callers of `ready`, that may wait for the driver at once; further ones wait for
+/// their turn.
+const ORDERS_AWAITED: usize = 16;
+
+/// A handle to one connection. Clones share it.
+///
+/// When the last handle (clones, subscriptions and running requests together) is gone, the
+/// connection closes gracefully in the background.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    orders: OrderSender,
+    standing: Arc<Standing>,
+    status: NoticeReader<Status>,
+    stopped: NoticeReader<Option<ShutdownReport>>,
+    counters: Arc<Counters>,
+    next_id: AtomicU64,
+    request_permits: Arc<Semaphore>,
+    request_limit: usize,
+    subscription_permits: Arc<Semaphore>,
+    awaited_permits: Arc<Semaphore>,
+    /// Numbers the config changes in the order in which somebody set out to make them.
+    next_ticket: AtomicU64,
+    idempotency_keys: KeySeries,
+    /// The config that stays, if it must stay.
+    fixed_config: Option<Option<Arc<Config>>>,
+    options: Options,
+}
+
+/// A handle that keeps nothing alive.
+#[derive(Clone)]
+pub(crate) struct WeakClient {
+    shared: Weak<Shared>,
+    stopped: NoticeReader<Option<ShutdownReport>>,
+}
+
+/// A place in the order of config changes: of two, the one taken later wins, whichever is applied first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// Why a config was not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigureError {
+    /// The client belongs to a [`Hub`](crate::Hub), where others share it for its config: take a
+    /// client for the new config from the hub, and drop this one.
+    #[error("the config of a client that a hub shares cannot be changed: take another client from the hub")]
+    Shared,
+    /// The client was shut down.
+    #[error("the client was shut down")]
+    ShutDown,
+}
+
+/// Why a connection is not ready and does not become so by itself.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum NotReady {
+    /// Reconnecting waits for somebody to act.
+    #[error("the connection is paused: {0}")]
+    Paused(Arc<PauseReason>),
+    /// No gateway is configured.
+    #[error("no gateway is configured")]
+    NotConfigured,
+    /// The client was shut down.
+    #[error("the client was shut down")]
+    ShutDown,
+}
+
+impl Client {
+    /// Begins to make a client.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Calls `method`; await the returned builder. Nothing is sent before it is polled.
+    ///
+    /// Connects if need be; concurrent callers share one attempt. `()` and `None` as parameters mean
+    /// that there are none.
+    ///
+    /// Cancel safe: dropping the future forgets the request. The gateway may still carry it out,
+    /// because the protocol has no cancel frame (2.1).
+    pub fn request(&self, method: &str, params: impl Serialize) -> RequestBuilder {
+        RequestBuilder::new(Arc::clone(&self.shared), method, params)
+    }
+
+    /// A key that no other request of this process carries, for [`RequestBuilder::idempotency_key`].
+    #[must_use]
+    pub fn idempotency_key(&self) -> IdempotencyKey {
+        self.shared.idempotency_keys.next()
+    }
+
+    /// A stream of everything the gateway pushes, snapshot first. Connects if need be. A subscriber that
+    /// reads too slowly loses its oldest items.
+    ///
+    /// # Errors
+    /// [`SubscribeError::TooMany`].
+    pub fn subscribe(&self) -> Result<Subscription, SubscribeError> {
+        self.subscribe_with(SubscribeOptions::default())
+    }
+
+    /// [`subscribe`](Self::subscribe) with limits, and a rule for when they are reached, of its own.
+    ///
+    /// # Errors
+    /// [`SubscribeError`]; then nothing has changed.
+    pub fn subscribe_with(&self, options: SubscribeOptions) -> Result<Subscription, SubscribeError> {
+        Subscription::open(Arc::clone(&self.shared), &options)
+    }
+
+    /// Asks for a connection without waiting for it.
+    pub fn connect(&self) {
+        self.shared.order_once(&self.shared.standing.connect, Order::Connect);
+    }
+
+    /// Waits until the connection is ready, asking for it first.
+    ///
+    /// # Errors
+    /// [`NotReady`] when waiting would be in vain.
+    pub async fn ready(&self) -> Result<Epoch, NotReady> {
+        self.connect();
+        self.caught_up().await;
+        let settled = self.shared.status.find(|status| match status {
+            Status::Ready { epoch } => Some(Ok(*epoch)),
+            Status::Paused(reason) => Some(Err(NotReady::Paused(Arc::clone(reason)))),
+            Status::NotConfigured => Some(Err(NotReady::NotConfigured)),
+            Status::Stopped => Some(Err(NotReady::ShutDown)),
+            Status::Idle
+            | Status::Connecting { .. }
+            | Status::Handshaking { .. }
+            | Status::Backoff { .. }
+            | Status::Closing => None,
+        });
+        settled.await.unwrap_or(Err(NotReady::ShutDown))
+    }
+
+    /// Returns when the status shows what was asked for before: a pause that was just resumed from is no
+    /// reason any more to give up.
+    async fn caught_up(&self) {
+        let permit = self.shared.awaited_permit().await;
+        let (caught_up, done) = oneshot::channel();
+        if self.shared.orders.send(Order::CatchUp { permit, caught_up }).is_ok() {
+            // A driver that stops instead has said so in its status.
+            let _ = done.await;
+        }
+    }
+
+    /// Applies a config, or none; returns when the owner of the socket has taken it.
+    ///
+    /// An equal config changes nothing. A different one fails what is pending as superseded,
+    /// retires the socket and connects once, if a connection is wanted. Of several changes in quick
+    /// succession the latest wins: the one whose call was first polled last.
+    /// What [`follow`](crate::config_source::follow) brings counts from the moment in which its source
+    /// was asked.
+    ///
+    /// Cancel safe: a config whose future was polled may be applied even if the future is dropped.
+    ///
+    /// # Errors
+    /// [`ConfigureError`]; then nothing has changed.
+    pub async fn configure(&self, config: Option<Config>) -> Result<(), ConfigureError> {
+        self.configure_as(self.ticket(), config).await
+    }
+
+    /// A place in the order of config changes, for somebody who sets out to find a config.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket(self.shared.next_ticket.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// [`configure`](Self::configure) for somebody who set out earlier. A config that is older than the
+    /// one in force is dropped (B24).
+    pub(crate) async fn configure_as(
+        &self,
+        ticket: Ticket,
+        config: Option<Config>,
+    ) -> Result<(), ConfigureError> {
+        let config = config.map(Arc::new);
+        if let Some(fixed) = &self.shared.fixed_config {
+            return if *fixed == config { Ok(()) } else { Err(ConfigureError::Shared) };
+        }
+        let permit = self.shared.awaited_permit().await;
+        let (applied, done) = oneshot::channel();
+        let order = Order::Configure { ticket, config, permit, applied };
+        self.shared.orders.send(order).map_err(|_| ConfigureError::ShutDown)?;
+        // A driver that stops drops what it has not taken.
+        done.await.map_err(|_| ConfigureError::ShutDown)
+    }
+
+    /// Whether the config can never change.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.shared.fixed_config.is_some()
+    }
+
+    /// The same client, without keeping it alive.
+    pub(crate) fn downgrade(&self) -> WeakClient {
+        WeakClient { shared: Arc::downgrade(&self.shared), stopped: self.shared.stopped.clone() }
+    }
+
+    /// Whether somebody has asked for the end of this client.
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shared.standing.shut_down.load(Ordering::Acquire)
+    }
+
+    /// Begins a shutdown without waiting for its end.
+    pub(crate) fn begin_shutdown(&self) {
+        self.shared.order_once(&self.shared.standing.shut_down, Order::ShutDown);
+    }
+
+    /// The network is back: cuts a backoff short, without a second attempt beside the first.
+    pub fn wake(&self) {
+        self.shared.order_once(&self.shared.standing.wake, Order::Wake);
+    }
+
+    /// Whatever paused reconnecting has been dealt with: try again.
+    pub fn resume(&self) {
+        self.shared.order_once(&self.shared.standing.resume, Order::Resume);
+    }
+
+    /// Where the connection stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status.get()
+    }
+
+    /// Where the connection stands, as something to wait on. Quick changes may be seen as one;
+    /// subscriptions carry every change, in order with the events. It keeps nothing alive.
+    #[must_use]
+    pub fn watch_status(&self) -> StatusWatch {
+        StatusWatch::new(&self.shared.status)
+    }
+
+    /// What the connection has done so far. Takes no lock and asks nobody.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.shared.counters.read()
+    }
+
+    /// Closes the connection for good and returns when nothing is left: no socket, no task, no
+    /// timer. Takes at most `close_grace` of the options. Idempotent, from any state; all callers
+    /// get the same report.
+    ///
+    /// Cancel safe: the shutdown goes on without its caller.
+    pub async fn shutdown(&self) -> ShutdownReport {
+        let shared = &self.shared;
+        self.begin_shutdown();
+        // None means that the driver was dropped, which leaves nothing either.
+        shared.stopped.find(|report| *report).await.unwrap_or_default()
+    }
+}
+
+impl WeakClient {
+    /// The client, while anybody else still holds it.
+    pub(crate) fn upgrade(&self) -> Option<Client> {
+        self.shared.upgrade().map(|shared| Client { shared })
+    }
+
+    /// What the shutdown ended, once it is over; nothing if the driver was dropped without one.
+    pub(crate) async fn stopped(&self) -> Option<ShutdownReport> {
+        self.stopped.find(|report| *report).await
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn fresh_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The right to one order whose end somebody awaits.
+    async fn awaited_permit(&self) -> OwnedSemaphorePermit {
+        let permit = Arc::clone(&self.awaited_permits).acquire_owned().await;
+        permit.expect("the semaphore is never closed")
+    }
+
+    fn order_once(&self, standing: &AtomicBool, order: Order) {
+        if !standing.swap(true, Ordering::AcqRel) {
+            // A driver that is gone needs no orders.
+            let _ = self.orders.send(order);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A request as a future.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::core::{Delivery, Epoch, Payload, Reply, RequestError, RequestErrorKind, RequestId, Response};
+use crate::driver::order::{Order, Waiter};
+
+use super::Shared;
+use super::idempotency::IdempotencyKey;
+
+/// A request that has not been sent yet. Await it.
+#[must_use = "a request is sent when it is awaited"]
+pub struct RequestBuilder {
+    shared: Arc<Shared>,
+    method: Arc<str>,
+    params: Result<Option<Arc<str>>, String>,
+    timeout: Option<Duration>,
+    reply: Reply,
+    on_accepted: Option<oneshot::Sender<Payload>>,
+    idempotency_key: Option<IdempotencyKey>,
+    only_on: Option<Epoch>,
+}
+
+impl RequestBuilder {
+    pub(super) fn new(shared: Arc<Shared>, method: &str, params: impl Serialize) -> Self {
+        let params = match serde_json::to_string(&params) {
+            Ok(text) if text == "null" => Ok(None),
+            Ok(text) => Ok(Some(Arc::from(text))),
+            Err(error) => Err(error.to_string()),
+        };
+        let timeout = Some(shared.options.request_timeout);
+        Self {
+            shared,
+            method: Arc::from(method),
+            params,
+            timeout,
+            reply: Reply::First,
+            on_accepted: None,
+            idempotency_key: None,
+            only_on: None,
+        }
+    }
+
+    /// The time for queueing, writing and the reply together. `None` waits for ever; the watchdog
+    /// still ends the wait when the connection dies.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+
+    /// Waits for the final answer of a two-phase method instead of its acknowledgement
+    /// (protocol 12.4). The acknowledgement goes to the returned receiver, once.
+    pub fn final_reply(mut self) -> (Self, oneshot::Receiver<Payload>) {
+        let (sender, receiver) = oneshot::channel();
+        self.reply = Reply::Final;
+        self.on_accepted = Some(sender);
+        (self, receiver)
+    }
+
+    /// Adds `idempotencyKey` to the parameters, which must be an object or absent.
+    ///
+    /// The gateway does the work of one key once and answers a repetition with the first outcome, for
+    /// five minutes. So after a failure with [`Delivery::Unknown`] the same request may be made again with
+    /// the same key, also on another connection. While the work goes on, a repetition is only
+    /// acknowledged, also one that asks for the final reply: `agent.wait` waits for its end. `agent`, `send` and `chat.send` refuse to work without
+    /// a key (protocol 12.5). [`Client::idempotency_key`](super::Client::idempotency_key) makes new ones.
+    pub fn idempotency_key(mut self, key: &IdempotencyKey) -> Self {
+        self.idempotency_key = Some(key.clone());
+        self
+    }
+
+    /// Binds the request to one connection, such as that of a snapshot it was derived from. Once that
+    /// connection is over, or before it is ready, the request fails as not sent; it never moves to
+    /// the next connection and makes nobody connect.
+    pub fn only_on(mut self, epoch: Epoch) -> Self {
+        self.only_on = Some(epoch);
+        self
+    }
+
+    fn refused(&self, kind: RequestErrorKind) -> RequestError {
+        RequestError { method: Arc::clone(&self.method), kind, delivery: Delivery::NotSent }
+    }
+
+    fn send(mut self) -> Result<InFlightRequest, RequestError> {
+        let params = std::mem::replace(&mut self.params, Ok(None));
+        let params = params.and_then(|params| match &self.idempotency_key {
+            Some(key) => key.added_to(params.as_deref()).map(Some),
+            None => Ok(params),
+        });
+        let params = params.map_err(|why| self.refused(RequestErrorKind::Params(why)))?;
+        let limit = self.shared.request_limit;
+        let permit = Arc::clone(&self.shared.request_permits).try_acquire_owned();
+        let permit = permit.map_err(|_| self.refused(RequestErrorKind::Overloaded { limit }))?;
+        let (sender, outcome) = oneshot::channel();
+        let id = RequestId(self.shared.fresh_id());
+        // Made here, so that it belongs to whatever its caller is doing.
+        let span = tracing::debug_span!(
+            "gateway.request",
+            method = &*self.method,
+            id = id.0,
+            outcome = tracing::field::Empty,
+        );
+        let accepted = self.on_accepted.take();
+        let waiter = Waiter { outcome: sender, accepted, span, sent_at: None, _permit: permit };
+        let order = Order::Request {
+            id,
+            method: Arc::clone(&self.method),
+            params,
+            timeout: self.timeout,
+            reply: self.reply,
+            only_on: self.only_on,
+            waiter,
+        };
+        if self.shared.orders.send(order).is_err() {
+            return Err(self.refused(RequestErrorKind::ShutDown));
+        }
+        Ok(InFlightRequest { shared: self.shared, id, method: self.method, outcome, ended: false })
+    }
+}
+
+impl IntoFuture for RequestBuilder {
+    type Output = Result<Response, RequestError>;
+    type IntoFuture = RequestFuture;
+
+    fn into_future(self) -> RequestFuture {
+        RequestFuture { state: RequestState::New(Some(self)) }
+    }
+}
+
+/// The answer to a request, once it is there.
+pub struct RequestFuture {
+    state: RequestState,
+}
+
+enum RequestState {
+    New(Option<RequestBuilder>),
+    InFlight(InFlightRequest),
+}
+
+/// A request the driver knows of; dropping it before its end cancels it.
+struct InFlightRequest {
+    shared: Arc<Shared>,
+    id: RequestId,
+    method: Arc<str>,
+    outcome: oneshot::Receiver<Result<Response, RequestError>>,
+    ended: bool,
+}
+
+impl Future for RequestFuture {
+    type Output = Result<Response, RequestError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let RequestState::New(builder) = &mut self.state {
+            let builder = builder.take().expect("polled after completion");
+            match builder.send() {
+                Ok(request) => self.state = RequestState::InFlight(request),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        let RequestState::InFlight(request) = &mut self.state else {
+            unreachable!("the request was sent above")
+        };
+        let outcome = ready!(Pin::new(&mut request.outcome).poll(cx));
+        request.ended = true;
+        Poll::Ready(outcome.unwrap_or_else(|_| {
+            // The driver was dropped without a shutdown.
+            let method = Arc::clone(&request.method);
+            Err(RequestError { method, kind: RequestErrorKind::ShutDown, delivery: Delivery::Unknown })
+        }))
+    }
+}
+
+impl Drop for InFlightRequest {
+    fn drop(&mut self) {
+        if !self.ended {
+            // A driver that is gone has forgotten the request already.
+            let _ = self.shared.orders.send(Order::Cancel(self.id));
+        }
+    }
+}

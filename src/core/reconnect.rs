@@ -1,0 +1,132 @@
+//! Reconnecting: from the end of one connection or attempt to the dial of the next, and only here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::{Connection, Phase};
+use super::decision::{Decision, decide};
+use super::effect::{Effect, Epoch, Status};
+use super::error::{ConnectionError, PauseReason, RequestErrorKind};
+use super::session::Session;
+use super::time::Instant;
+
+/// The wait before the one retry with the stored device token (protocol 7.10).
+const DEVICE_TOKEN_RETRY: Duration = Duration::from_millis(250);
+
+/// Startup answers in a row that are retried quickly; after that the backoff takes over, so that
+/// a gateway that never finishes starting meets no storm.
+const STARTUP_RETRIES_MAX: u32 = 20;
+
+impl Connection {
+    pub(super) fn wake(&mut self, effects: &mut Vec<Effect>) {
+        if let Phase::Waiting { until, not_before } = self.phase {
+            self.backoff.reset();
+            let earliest = self.last_dial.map_or(self.now, |last| last + self.options.backoff.initial);
+            // A wait that ends sooner than that, as after a config change, is not made longer.
+            let until = self.now.max(not_before).max(earliest).min(until);
+            self.dial_at(until, not_before, effects);
+        }
+    }
+
+    pub(super) fn resume(&mut self, effects: &mut Vec<Effect>) {
+        if let Phase::Paused(_) = self.phase {
+            self.backoff.reset();
+            self.settle(effects);
+        }
+    }
+
+    /// With no socket left: dial as soon as the caller has said all it has to say, or rest.
+    pub(super) fn settle(&mut self, effects: &mut Vec<Effect>) {
+        if self.wanted && self.config.is_some() {
+            self.dial_at(self.now, self.now, effects);
+        } else {
+            self.phase = Phase::Idle;
+            self.set_status(if self.wanted { Status::NotConfigured } else { Status::Idle }, effects);
+        }
+    }
+
+    fn dial_at(&mut self, until: Instant, not_before: Instant, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Waiting { until, not_before };
+        // A dial that is due now shows as `Connecting` in a moment; a status for it would be noise.
+        if let (true, Status::Backoff { attempt, cause, .. }) = (until > self.now, self.status()) {
+            let status = Status::Backoff { attempt: *attempt, until, cause: Arc::clone(cause) };
+            self.set_status(status, effects);
+        }
+    }
+
+    pub(super) fn dial(&mut self, effects: &mut Vec<Effect>) {
+        let config = self.config.as_ref().expect("only a configured connection waits to dial");
+        assert!(self.session.is_none(), "a dial while a socket is alive");
+        let epoch = Epoch(self.next_epoch);
+        self.next_epoch += 1;
+        self.last_dial = Some(self.now);
+        effects.push(Effect::Dial { epoch, endpoint: config.endpoint.clone() });
+        self.session = Some(Session::new(epoch, self.now));
+        self.phase = Phase::Dialing { deadline: self.now + self.options.dial_timeout };
+        self.set_status(Status::Connecting { epoch, attempt: self.backoff.attempts() + 1 }, effects);
+        self.load_token(effects);
+    }
+
+    /// The live socket is gone, or has just been given up: fail what it carried and decide.
+    pub(super) fn ended(&mut self, error: ConnectionError, effects: &mut Vec<Effect>) {
+        if let Phase::Closing { then, .. } = self.phase {
+            self.after_close(then, effects);
+            return;
+        }
+        let decision = decide(&error);
+        self.ended_with(error, decision, effects);
+    }
+
+    pub(super) fn ended_with(
+        &mut self,
+        error: ConnectionError,
+        decision: Decision,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.session = None;
+        if let Phase::Ready { since } = self.phase
+            && self.now.since(since) >= self.options.backoff.stable_after
+        {
+            self.backoff.reset();
+        }
+        let cause = Arc::new(error);
+        // The phase changes before anything is told, so that nothing acts on a dead connection; and the
+        // status before any request fails, so that whoever sees the failure sees no status from before.
+        match decision {
+            Decision::Retry { floor } => self.back_off(floor, cause, effects),
+            Decision::RetryStartup { delay } if self.startup_retries < STARTUP_RETRIES_MAX => {
+                self.startup_retries += 1;
+                self.wait(delay, Duration::ZERO, cause, effects);
+            }
+            Decision::RetryDeviceToken => self.wait(DEVICE_TOKEN_RETRY, Duration::ZERO, cause, effects),
+            Decision::RetryStartup { delay } => self.back_off(Some(delay), cause, effects),
+            Decision::Pause(reason) => self.pause(reason, &cause, effects),
+        }
+    }
+
+    fn back_off(&mut self, floor: Option<Duration>, cause: Arc<ConnectionError>, effects: &mut Vec<Effect>) {
+        let delay = self.backoff.next_delay(floor, &mut self.rng);
+        self.wait(delay, floor.unwrap_or_default().min(delay), cause, effects);
+    }
+
+    fn wait(
+        &mut self,
+        delay: Duration,
+        floor: Duration,
+        cause: Arc<ConnectionError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let until = self.now + delay;
+        self.phase = Phase::Waiting { until, not_before: self.now + floor };
+        let status = Status::Backoff { attempt: self.backoff.attempts(), until, cause: Arc::clone(&cause) };
+        self.set_status(status, effects);
+        self.fail_carried(&RequestErrorKind::Disconnected(cause), effects);
+    }
+
+    fn pause(&mut self, reason: Arc<PauseReason>, cause: &Arc<ConnectionError>, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Paused(Arc::clone(&reason));
+        self.set_status(Status::Paused(Arc::clone(&reason)), effects);
+        self.fail_carried(&RequestErrorKind::Disconnected(Arc::clone(cause)), effects);
+        self.fail_all(&RequestErrorKind::Paused(reason), effects);
+    }
+}

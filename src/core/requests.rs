@@ -1,0 +1,134 @@
+//! Requests: what is let in, what is sent when, and how the end of a connection ends them.
+
+use std::sync::Arc;
+
+use super::connection::{AfterClose, Connection, Phase};
+use super::effect::{Effect, Epoch, Reply, RequestId, WireText};
+use super::error::{Delivery, RequestError, RequestErrorKind};
+use super::frame::encode_request;
+use super::in_flight::{Pending, Progress};
+
+impl Connection {
+    pub(super) fn request(&mut self, id: RequestId, pending: Pending, effects: &mut Vec<Effect>) {
+        if let Some(kind) = self.refusal(&pending) {
+            let error = RequestError { method: pending.method, kind, delivery: Delivery::NotSent };
+            effects.push(Effect::Complete { id, outcome: Err(error) });
+            return;
+        }
+        self.requests.queue(self.now, id, pending);
+        self.want(effects);
+        self.send_queued(effects);
+    }
+
+    /// Why a request is not let in, if it is not.
+    fn refusal(&self, pending: &Pending) -> Option<RequestErrorKind> {
+        let bytes = pending.bytes();
+        let elsewhere = pending.only_on.filter(|epoch| !self.is_ready_on(*epoch));
+        let (most, most_bytes) = (self.options.max_queued, self.options.max_queued_bytes);
+        match (&self.phase, elsewhere) {
+            (Phase::Stopped | Phase::Closing { then: AfterClose::Stop, .. }, _) => {
+                Some(RequestErrorKind::ShutDown)
+            }
+            (_, Some(bound_to)) => Some(RequestErrorKind::OtherConnection { bound_to }),
+            (Phase::Paused(reason), None) => Some(RequestErrorKind::Paused(Arc::clone(reason))),
+            _ if self.config.is_none() => Some(RequestErrorKind::NotConfigured),
+            _ if bytes > most_bytes => Some(RequestErrorKind::TooLarge { bytes, limit: most_bytes }),
+            _ if self.requests.queued() >= most => Some(RequestErrorKind::Overloaded { limit: most }),
+            _ if self.requests.queued_bytes().saturating_add(bytes) > most_bytes => {
+                Some(RequestErrorKind::Overloaded { limit: most_bytes })
+            }
+            (
+                Phase::Idle
+                | Phase::Waiting { .. }
+                | Phase::Dialing { .. }
+                | Phase::AwaitingChallenge { .. }
+                | Phase::AwaitingHello { .. }
+                | Phase::Ready { .. }
+                | Phase::Closing { then: AfterClose::Reconnect, .. },
+                None,
+            ) => None,
+        }
+    }
+
+    /// Hands queued requests to the transport while the gateway and the transport have room.
+    pub(super) fn send_queued(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Ready { .. } = self.phase else { return };
+        while let Some(session) = &mut self.session
+            && session.unwritten < self.options.max_unwritten
+            && self.requests.sent() < self.options.max_in_flight
+            && let Some((id, method, params)) = self.requests.send_next()
+        {
+            let text =
+                encode_request(&wire_id(self.id_prefix, id), &method, params.as_ref().map(|text| &*text.0));
+            if text.len() > session.max_payload {
+                let kind = RequestErrorKind::TooLarge { bytes: text.len(), limit: session.max_payload };
+                self.fail(id, kind, Delivery::NotSent, effects);
+                continue;
+            }
+            session.unwritten += 1;
+            effects.push(Effect::Transmit { epoch: session.epoch, text: WireText::from(text.as_str()) });
+        }
+    }
+
+    pub(super) fn written(&mut self, frames: usize, effects: &mut Vec<Effect>) {
+        if let Some(session) = &mut self.session {
+            session.unwritten = session.unwritten.saturating_sub(frames);
+        }
+        self.send_queued(effects);
+    }
+
+    /// Fails what a connection that is over takes with it: what was sent, and what was meant for it alone.
+    pub(super) fn fail_carried(&mut self, kind: &RequestErrorKind, effects: &mut Vec<Effect>) {
+        while let Some(id) = self.requests.first(Some(Progress::Sent)) {
+            self.fail(id, kind.clone(), Delivery::Unknown, effects);
+        }
+        while let Some(id) = self.requests.first_bound() {
+            self.fail(id, kind.clone(), Delivery::NotSent, effects);
+        }
+    }
+
+    pub(super) fn fail_all(&mut self, kind: &RequestErrorKind, effects: &mut Vec<Effect>) {
+        self.fail_carried(kind, effects);
+        while let Some(id) = self.requests.first(None) {
+            self.fail(id, kind.clone(), Delivery::NotSent, effects);
+        }
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        id: RequestId,
+        kind: RequestErrorKind,
+        delivery: Delivery,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (pending, _) = self.requests.take(id).expect("only pending requests fail");
+        let error = RequestError { method: pending.method, kind, delivery };
+        effects.push(Effect::Complete { id, outcome: Err(error) });
+    }
+
+    pub(super) fn reply_to(&self, wire: &str) -> Option<(RequestId, Reply)> {
+        let id = request_id(self.id_prefix, wire)?;
+        self.requests.reply(id).map(|reply| (id, reply))
+    }
+
+    /// The id of this epoch's `connect`: in a name space of its own, so that no answer to a
+    /// request can be taken for hello.
+    pub(super) fn connect_id(&self, epoch: Epoch) -> String {
+        format!("{:08x}-connect-{epoch}", self.id_prefix)
+    }
+
+    fn is_ready_on(&self, epoch: Epoch) -> bool {
+        matches!(self.phase, Phase::Ready { .. }) && self.live_epoch() == Some(epoch)
+    }
+}
+
+fn wire_id(prefix: u32, id: RequestId) -> String {
+    format!("{prefix:08x}-{}", id.0)
+}
+
+/// Undoes [`wire_id`]; ids of any other form, also other spellings of the same, belong to nobody.
+fn request_id(prefix: u32, wire: &str) -> Option<RequestId> {
+    let (_, tail) = wire.split_once('-')?;
+    let id = RequestId(tail.parse().ok()?);
+    (wire_id(prefix, id) == wire).then_some(id)
+}
