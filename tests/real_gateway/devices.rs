@@ -383,9 +383,8 @@ async fn refused_credentials(client: &Client, network: &CountingNetwork, dials: 
     let paused = within("the pause", async {
         loop {
             // A resumed client leaves its pause before it dials, so this is no earlier one.
-            if let (Status::Paused(reason), true) = (&*statuses.borrow_and_update(), network.dials() >= dials)
-            {
-                return Arc::clone(reason);
+            if let (Status::Paused(reason), true) = (statuses.get(), network.dials() >= dials) {
+                return reason;
             }
             statuses.changed().await.expect("the client lives");
         }
@@ -402,7 +401,7 @@ async fn refused_for_now(client: &Client) -> GatewayError {
     let mut statuses = client.watch_status();
     let waiting = within("the backoff", async {
         let status = statuses.wait_for(|status| matches!(status, Status::Backoff { .. })).await;
-        status.expect("the client lives").clone()
+        status.expect("the client lives")
     });
     let Status::Backoff { cause, .. } = waiting.await else { unreachable!("it was waited for") };
     let ConnectionError::Refused(error) = &*cause else { panic!("not refused: {cause}") };
