@@ -5,7 +5,7 @@
 
 use onesocket_sim::explore::run_judged;
 use onesocket_sim::oracle::Invariant;
-use onesocket_sim::plan::{Action, Params, Plan, Step, VERSION};
+use onesocket_sim::plan::{Action, Params, Plan, Step};
 use onesocket_sim::run::Tier;
 use proptest::prelude::*;
 
@@ -56,7 +56,7 @@ prop_compose! {
         let params = Params { latency_min_us: 50, latency_max_us, close_grace_ms, ..Params::default() };
         let mut steps: Vec<Step> = steps.into_iter().map(|(at_ms, action)| Step::at(at_ms, action)).collect();
         steps.sort_by_key(|step| step.when.at_ms());
-        Plan { version: VERSION, seed, params, steps }
+        Plan { params, steps, ..Plan::new(seed) }
     }
 }
 

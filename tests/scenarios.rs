@@ -1,66 +1,92 @@
-//! Every plan under `scenarios/` runs clean on every tier, and three of them are told in full.
+//! Every plan under `scenarios/` is a test on each of its tiers, named for its situation: `restart-storm::machine`.
+//!
+//! A plan is a test without any code. It passes if its run breaks no invariant and came to its situation, which it
+//! describes with `about` and proves with `expect`. Regressions, which `cargo sim shrink` writes, are small enough to
+//! need neither.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
+use libtest_mimic::{Arguments, Failed, Trial};
+use onesocket_sim::expectation::shortfalls;
+use onesocket_sim::explore::run_judged;
 use onesocket_sim::plan::Plan;
-use onesocket_sim::run::{Finished, Tier};
+use onesocket_sim::run::Tier;
 
-fn plan(name: &str) -> Plan {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(format!("{name}.toml"));
-    let text = fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
-    Plan::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
+/// Records that a failing scenario shows.
+const RECORDS_SHOWN: usize = 30;
+/// Situations there are at least: fewer mean that the folder was not found.
+const SCENARIOS_MIN: usize = 25;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let scenarios = plans("scenarios");
+    let regressions = plans("scenarios/regressions");
+    let count = scenarios.len();
+    let mut trials = vec![Trial::test("there-are-scenarios", move || {
+        if count >= SCENARIOS_MIN { Ok(()) } else { Err(format!("only {count} were found").into()) }
+    })];
+    trials.extend(scenarios.into_iter().flat_map(|path| trials_of(&path, true)));
+    trials.extend(regressions.into_iter().flat_map(|path| trials_of(&path, false)));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn run(tier: Tier, plan: &Plan) -> Finished {
-    let finished = onesocket_sim::explore::run_judged(tier, plan);
-    if let Some(violation) = &finished.violation {
-        panic!("{} on {}\n{violation}", tell(&finished), tier.name());
-    }
-    finished
+/// The plan files of a folder, in the order of their names.
+fn plans(folder: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("the folder can be read").path())
+        .filter(|path| is_plan(path))
+        .collect();
+    paths.sort();
+    paths
 }
 
-fn tell(finished: &Finished) -> String {
-    finished.records.iter().map(|record| format!("{record}\n")).collect()
+fn is_plan(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml")
 }
 
-#[test]
-fn restart_storm() {
-    insta::assert_snapshot!(tell(&run(Tier::Machine, &plan("restart-storm"))));
-}
-
-#[test]
-fn token_change_in_flight() {
-    insta::assert_snapshot!(tell(&run(Tier::Machine, &plan("token-change-in-flight"))));
-}
-
-#[test]
-fn partition_then_heal() {
-    insta::assert_snapshot!(tell(&run(Tier::Machine, &plan("partition-then-heal"))));
-}
-
-/// A stored plan is a test without any code.
-#[test]
-fn every_stored_plan_is_clean_on_every_tier() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut names = Vec::new();
-    for folder in ["scenarios", "scenarios/regressions"] {
-        let Ok(entries) = fs::read_dir(root.join(folder)) else { continue };
-        for entry in entries {
-            let path = entry.expect("the folder can be read").path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
-                names.push(format!("{}/{}", folder.trim_start_matches("scenarios"), stem(&path)));
+/// A test for each tier of a plan; one that fails if it is none.
+fn trials_of(path: &Path, tells_its_situation: bool) -> Vec<Trial> {
+    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+    let text = fs::read_to_string(path).map_err(|why| why.to_string());
+    let plan = match text.and_then(|text| Plan::parse(&text).map_err(|why| why.to_string())) {
+        Ok(plan) => plan,
+        Err(why) => return vec![Trial::test(name, move || Err(why.into()))],
+    };
+    let is_silent = tells_its_situation && (plan.about.is_empty() || plan.expect.is_empty());
+    let trial = |tier: Tier| {
+        let plan = plan.clone();
+        Trial::test(format!("{name}::{}", tier.name()), move || {
+            if is_silent {
+                return Err("it must say what its situation is (about) and how that is seen (expect)".into());
             }
-        }
-    }
-    assert!(names.len() >= 3, "the stored plans were not found");
-    for name in names {
-        for tier in Tier::ALL {
-            run(tier, &plan(name.trim_start_matches('/')));
-        }
-    }
+            check(tier, &plan)
+        })
+    };
+    Tier::ALL.into_iter().filter(|tier| plan.is_for(*tier)).map(trial).collect()
 }
 
-fn stem(path: &Path) -> String {
-    path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned()
+fn check(tier: Tier, plan: &Plan) -> Result<(), Failed> {
+    let finished = run_judged(tier, plan);
+    let mut wrong: Vec<String> = finished.violation.iter().map(ToString::to_string).collect();
+    if wrong.is_empty() {
+        wrong = shortfalls(plan, &finished);
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let mut report = String::new();
+    let skipped = finished.records.len().saturating_sub(RECORDS_SHOWN);
+    for record in &finished.records[skipped..] {
+        let _ = writeln!(report, "{record}");
+    }
+    for line in wrong {
+        let _ = writeln!(report, "{line}");
+    }
+    Err(report.into())
 }

@@ -1,7 +1,7 @@
 //! Many seeds: run, judge, count.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,8 +17,9 @@ use crate::logs::{self, Keep, Line};
 use crate::marks::{Coverage, Mark};
 use crate::oracle::{Invariant, Violation};
 use crate::panics;
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::run::{Finished, Tier};
+use crate::trace::StatusKind;
 
 /// Every how many seeds a run is made twice and its digests are compared.
 const CHECK_EVERY: u64 = 64;
@@ -36,6 +37,8 @@ pub struct Exploration {
     pub jobs: usize,
     /// After how many violations to stop.
     pub violations_max: usize,
+    /// Whether every run is made twice; otherwise a sample of them is.
+    pub check: bool,
 }
 
 /// A seed that broke an invariant.
@@ -76,7 +79,16 @@ pub struct Explored {
 #[derive(Debug, Default)]
 pub struct Progress {
     runs: AtomicU64,
+    simulated_us: AtomicU64,
+    reached: Mutex<Reached>,
     stop: AtomicBool,
+}
+
+/// What some run reached, across all threads.
+#[derive(Debug, Default)]
+struct Reached {
+    pairs: BTreeSet<(Fault, StatusKind)>,
+    marks: BTreeSet<Mark>,
 }
 
 impl Progress {
@@ -86,10 +98,42 @@ impl Progress {
         self.runs.load(Ordering::Relaxed)
     }
 
+    /// Simulated time so far.
+    #[must_use]
+    pub fn simulated(&self) -> Duration {
+        Duration::from_micros(self.simulated_us.load(Ordering::Relaxed))
+    }
+
+    /// Pairs of a fault and the state it met that were reached so far, and marks.
+    #[must_use]
+    pub fn reached(&self) -> (usize, usize) {
+        let reached = self.reached.lock().expect("workers do not panic");
+        (reached.pairs.len(), reached.marks.len())
+    }
+
+    /// Takes note of a run, which left its thread with this coverage.
+    fn note(&self, simulated: Duration, known: (usize, usize), coverage: &Coverage) {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(simulated.as_micros()).unwrap_or(u64::MAX);
+        self.simulated_us.fetch_add(micros, Ordering::Relaxed);
+        // Most runs reach nothing that their thread has not seen, and need no lock.
+        if known != sizes(coverage) {
+            let mut reached = self.reached.lock().expect("workers do not panic");
+            reached.pairs.extend(coverage.faults.keys());
+            reached
+                .marks
+                .extend(coverage.marks.iter().filter(|(_, count)| **count > 0).map(|(mark, _)| mark));
+        }
+    }
+
     /// Stops the exploration after the runs that are going on.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+}
+
+fn sizes(coverage: &Coverage) -> (usize, usize) {
+    (coverage.faults.len(), coverage.marks.len())
 }
 
 /// Runs a plan and turns a panic into a violation: assertions of the core and the harness are
@@ -169,8 +213,9 @@ fn work(exploration: &Exploration, progress: &Progress, next: &AtomicU64, starte
         if !exploration.seeds.contains(&seed) || explored.found.len() >= exploration.violations_max {
             break;
         }
-        explored.add(seed, exploration.tier);
-        progress.runs.fetch_add(1, Ordering::Relaxed);
+        let (known, simulated) = (sizes(&explored.coverage), explored.simulated);
+        explored.add(seed, exploration);
+        progress.note(explored.simulated - simulated, known, &explored.coverage);
     }
     explored
 }
@@ -191,7 +236,8 @@ impl Explored {
         }
     }
 
-    fn add(&mut self, seed: u64, tier: Tier) {
+    fn add(&mut self, seed: u64, exploration: &Exploration) {
+        let tier = exploration.tier;
         let plan = generate::plan(seed);
         let finished = run_judged(tier, &plan);
         self.runs += 1;
@@ -200,7 +246,9 @@ impl Explored {
         self.coverage.add(&finished.records);
         self.discoveries.note(seed, &self.coverage);
         self.digest = self.digest.wrapping_add(seeded_digest(seed, finished.digest));
-        let violation = finished.violation.or_else(|| differs(tier, seed, &plan, finished.digest));
+        let checked = exploration.check || seed.is_multiple_of(CHECK_EVERY);
+        let differs = || if checked { differs(tier, &plan, finished.digest) } else { None };
+        let violation = finished.violation.or_else(differs);
         if let Some(violation) = violation {
             self.found.push(Found { seed, violation });
         }
@@ -219,7 +267,7 @@ impl Explored {
     /// The contract's JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let names = |(fault, count): (crate::plan::Fault, u64)| (fault.name(), count);
+        let names = |(fault, count): (Fault, u64)| (fault.name(), count);
         let json = ExploredJson {
             tier: self.tier.name(),
             runs: self.runs,
@@ -246,12 +294,8 @@ fn seeded_digest(seed: u64, digest: u64) -> u64 {
     xxh3_64(&bytes)
 }
 
-/// Makes a sample of runs twice: the same plan must give the same digest. The second run keeps its whole log, in which
-/// no secret may be.
-fn differs(tier: Tier, seed: u64, plan: &Plan, digest: u64) -> Option<Violation> {
-    if !seed.is_multiple_of(CHECK_EVERY) {
-        return None;
-    }
+/// Runs again, with its whole log, in which no secret may be: the same plan must give the same digest.
+fn differs(tier: Tier, plan: &Plan, digest: u64) -> Option<Violation> {
     let again = judged(Keep::Everything, || tier.run(plan));
     if again.violation.is_some() {
         return again.violation;
@@ -292,5 +336,40 @@ impl From<&Found> for FoundJson {
             at_ms: found.violation.at.as_micros() / 1_000,
             plan: generate::plan(found.seed).to_text(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exploration(check: bool) -> Exploration {
+        Exploration { tier: Tier::Machine, seeds: 1..9, time: None, jobs: 2, violations_max: 1, check }
+    }
+
+    #[test]
+    fn another_digest_is_a_violation() {
+        let plan = generate::plan(1);
+        let digest = run_judged(Tier::Machine, &plan).digest;
+        assert_eq!(differs(Tier::Machine, &plan, digest), None);
+        let violation = differs(Tier::Machine, &plan, digest ^ 1).expect("the digests differ");
+        assert_eq!(violation.invariant, Invariant::Deterministic);
+    }
+
+    #[test]
+    fn progress_ends_where_the_report_does_and_checks_change_nothing() {
+        let progress = Progress::default();
+        let explored = explore(&exploration(true), &progress);
+        assert_eq!((progress.runs(), progress.simulated()), (explored.runs, explored.simulated));
+        let marks = explored.coverage.marks.values().filter(|count| **count > 0).count();
+        assert_eq!(progress.reached(), (explored.coverage.faults.len(), marks));
+        assert_eq!(explore(&exploration(false), &Progress::default()).digest, explored.digest);
+    }
+
+    #[test]
+    fn a_stopped_exploration_makes_no_run() {
+        let progress = Progress::default();
+        progress.stop();
+        assert_eq!(explore(&exploration(false), &progress).runs, 0);
     }
 }

@@ -24,6 +24,8 @@
 //!   tier; `nap` keeps the futures of a suspended process from being polled; `pace` bounds what happens in a second.
 //! - [`trace`] holds what happened, in words that fit any client; [`oracle`] judges it and knows nothing else;
 //!   [`marks`] counts what was reached.
+//! - [`scenario`] checks a plan in one call; [`expectation`] is what a stored plan says about its run; [`shrink`]
+//!   makes a plan that breaks something small, and [`compare`] finds where two runs part.
 //! - [`logs`] keeps what is logged in a run; [`explore`] runs many seeds; [`discoveries`] says which were the first
 //!   to reach something; [`picture`] draws runs and explorations; [`mutants`] breaks the core on purpose; [`standin`]
 //!   serves the model on real
@@ -39,9 +41,11 @@
 mod agenda;
 mod app;
 pub mod book;
+pub mod compare;
 pub mod consumer;
 mod director;
 pub mod discoveries;
+pub mod expectation;
 pub mod explore;
 pub mod gateway;
 pub mod generate;
@@ -63,6 +67,7 @@ pub mod plan;
 pub mod random;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod standin;
 pub mod stream;
 pub mod subject;

@@ -1,4 +1,4 @@
-//! The `sim` command line: explore, replay, and prove the harness.
+//! The `sim` command line: explore, replay, shrink, and prove the harness.
 //!
 //! Exit status: 0 clean, 1 a violation (the last line is the command that replays it), 2 wrong usage
 //! or input.

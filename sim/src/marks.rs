@@ -141,12 +141,19 @@ impl Mark {
         Self::CloseUnanswered,
     ];
 
+    /// The mark of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().into_iter().find(|mark| mark.name() == name)
+    }
+
     /// The name used in reports.
     #[must_use]
     pub fn name(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Met(fault, state) => {
-                return format!("{}-while-{state:?}", fault.name()).to_lowercase().into();
+                // Not "while": the fault `stop` would share its names with the shutdown.
+                return format!("{}-meets-{state:?}", fault.name()).to_lowercase().into();
             }
             Self::Deviated(mischief) => {
                 let named = Mischief::ALL.into_iter().find(|(other, _)| *other == mischief);

@@ -53,6 +53,27 @@ pub struct Outcome {
     pub seconds_to_find: f64,
     /// Other invariants that were broken on the way.
     pub others: Vec<String>,
+    /// What became of the plan that was noticed first, if it was to be shrunk.
+    pub shrunk: Option<ShrunkTo>,
+    /// The simulator with this mutant, until the next one is built.
+    pub binary: PathBuf,
+}
+
+/// How small the first failing plan of a mutant is.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ShrunkTo {
+    /// Steps of the plan that was found.
+    pub steps_before: usize,
+    /// Steps that are left.
+    pub steps: usize,
+    /// Whether it was shown that none of them can go.
+    pub minimal: bool,
+    /// Runs it took.
+    pub runs: u64,
+    /// How long that took.
+    pub wall_seconds: f64,
+    /// The small plan.
+    pub plan: String,
 }
 
 impl fmt::Display for Outcome {
@@ -66,6 +87,9 @@ impl fmt::Display for Outcome {
             )?;
         } else {
             write!(f, "{id}: SURVIVED {seeds_to_find} seeds on {tier}; {invariant} should have noticed")?;
+        }
+        if let Some(ShrunkTo { steps_before, steps, runs, wall_seconds, .. }) = &self.shrunk {
+            write!(f, "; {steps_before} steps shrunk to {steps} with {runs} runs, {wall_seconds:.1} s")?;
         }
         if self.others.is_empty() { Ok(()) } else { write!(f, " (also: {})", self.others.join(", ")) }
     }
@@ -176,17 +200,23 @@ fn read(path: &Path) -> Result<Mutant, MutantError> {
     })
 }
 
-/// Applies a mutant to a copy of `workspace`, builds it, and searches until the oracle notices.
+/// Applies a mutant to a copy of `workspace`, builds it, and searches until the oracle notices; `shrinks` also makes
+/// the plan that was noticed small.
 ///
 /// # Errors
 /// When the copy cannot be made, built or explored. A mutant that survives is no error.
-pub fn try_out(workspace: &Path, mutant: &Mutant) -> Result<Outcome, MutantError> {
+pub fn try_out(workspace: &Path, mutant: &Mutant, shrinks: bool) -> Result<Outcome, MutantError> {
     let target = target_folder(workspace).join("mutants");
     let copy = target.join("workspace");
     copy_workspace(workspace, &copy)?;
     apply(&copy, mutant)?;
     let binary = build(&copy, &target.join("build"), mutant)?;
-    search(&binary, mutant)
+    let mut outcome = search(&binary, mutant)?;
+    if shrinks && outcome.found {
+        outcome.shrunk =
+            Some(shrink(&binary, &target.join("shrunk.toml"), mutant, outcome.seeds_to_find - 1)?);
+    }
+    Ok(outcome)
 }
 
 fn target_folder(workspace: &Path) -> PathBuf {
@@ -297,6 +327,8 @@ fn search(binary: &Path, mutant: &Mutant) -> Result<Outcome, MutantError> {
         seeds_to_find: 0,
         seconds_to_find: 0.0,
         others: Vec::new(),
+        shrunk: None,
+        binary: binary.to_owned(),
     };
     for first in (0..SEEDS).step_by(usize::try_from(PART).expect("a small number")) {
         let explored = explore(binary, mutant, first, first + PART)?;
@@ -326,6 +358,17 @@ fn explore(binary: &Path, mutant: &Mutant, first: u64, end: u64) -> Result<Explo
         .map_err(|_| MutantError::Explore { id: mutant.id.clone(), log: tail(&output.stderr) })
 }
 
+/// Has the mutated simulator shrink the plan of the seed that was found.
+fn shrink(binary: &Path, out: &Path, mutant: &Mutant, seed: u64) -> Result<ShrunkTo, MutantError> {
+    let output = Command::new(binary)
+        .args(["shrink", &seed.to_string(), "--tier", mutant.tier.name(), "--json", "-", "--out"])
+        .arg(out)
+        .output()
+        .map_err(|why| MutantError::Io { what: "the mutated simulator cannot be started".to_owned(), why })?;
+    serde_json::from_slice(&output.stdout)
+        .map_err(|_| MutantError::Explore { id: mutant.id.clone(), log: tail(&output.stderr) })
+}
+
 /// The end of what a process said.
 fn tail(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
@@ -348,6 +391,8 @@ pub fn to_json(outcomes: &[Outcome]) -> String {
         tier: &'static str,
         seeds_to_find: u64,
         seconds_to_find: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        steps: Option<usize>,
     }
     let mutants = outcomes
         .iter()
@@ -358,6 +403,7 @@ pub fn to_json(outcomes: &[Outcome]) -> String {
             tier: outcome.tier.name(),
             seeds_to_find: outcome.seeds_to_find,
             seconds_to_find: outcome.seconds_to_find,
+            steps: outcome.shrunk.as_ref().map(|shrunk| shrunk.steps),
         })
         .collect();
     serde_json::to_string(&Json { mutants }).expect("a report is plain data")

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use onesocket::core::{ClientInfo, Config, DeviceIdentity, Endpoint, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::gateway::config::{Auth, Latency};
 use crate::gateway::{GatewayConfig, GatewayModel};
 use crate::logs::{self, Line};
@@ -15,7 +17,8 @@ use crate::random::Stream;
 use crate::trace::{Record, Trace, What};
 
 /// The three ways to run a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// Core and gateway model joined by an event queue: no runtime, time jumps.
     Machine,

@@ -97,8 +97,14 @@ fn is_as_drawn(drawn: &Drawn, saw: &Value) {
 #[ignore = "needs a browser from npm: run tests/browser/install"]
 fn pages_can_be_read_and_used_without_a_network() {
     let runs = [("short", short()), ("long", long()), ("broken", broken())];
-    let exploration =
-        Exploration { tier: Tier::Machine, seeds: 0..200, time: None, jobs: 2, violations_max: 1 };
+    let exploration = Exploration {
+        tier: Tier::Machine,
+        seeds: 0..200,
+        time: None,
+        jobs: 2,
+        violations_max: 1,
+        check: false,
+    };
     let mut explored = explore(&exploration, &Progress::default());
     explored
         .found

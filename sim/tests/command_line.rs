@@ -38,7 +38,8 @@ fn a_replay_prints_the_timeline_and_the_digest() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("dials gateway"), "{text}");
-    assert!(text.trim_end().ends_with("a second run gives the same digest"), "{text}");
+    assert!(text.contains("a second run is the same to the last record"), "{text}");
+    assert!(text.trim_end().ends_with("a run in another process is the same to the last record"), "{text}");
 }
 
 #[test]
@@ -51,6 +52,77 @@ fn a_printed_plan_can_be_replayed() {
         json["digest"].clone()
     };
     assert_eq!(digest("9"), digest(path.to_str().expect("a path of plain text")));
+}
+
+#[test]
+fn two_runs_are_compared_down_to_the_first_record_that_differs() {
+    let records = temporary("records.json", "");
+    let records = records.to_str().expect("a path of plain text");
+    assert_eq!(sim(&["replay", "9", "--records", records]).status.code(), Some(0));
+    let same = sim(&["replay", "9", "--against", records]);
+    assert_eq!(same.status.code(), Some(0), "{}", stderr(&same));
+    let other = sim(&["replay", "9", "--tier", "stream", "--against", records]);
+    assert_eq!(other.status.code(), Some(1), "{}", stderr(&other));
+    let text = String::from_utf8_lossy(&other.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().rev().take(3).collect();
+    assert_eq!(lines[0], "cargo sim replay 9 --tier stream");
+    assert!(lines[1].starts_with("  other  ") && lines[2].starts_with("  this   "), "{text}");
+    assert!(text.contains("records.json differs from record "), "{text}");
+    let tiers = sim(&["replay", "9", "--against-tier", "machine"]);
+    assert_eq!(tiers.status.code(), Some(0), "{}", stderr(&tiers));
+}
+
+#[test]
+fn a_scenario_that_misses_its_situation_fails_its_replay() {
+    let plan = |expect: &str| {
+        format!(
+            "version = 1\nseed = 1\nexpect = [\"{expect}\"]\n[params]\nend_ms = 2000\n[[steps]]\nat_ms = 1\ndo = \"connect\"\n"
+        )
+    };
+    let seen = temporary("seen.toml", &plan("dials = 1"));
+    assert_eq!(sim(&["replay", seen.to_str().expect("text")]).status.code(), Some(0));
+    let missed = temporary("missed.toml", &plan("reconnected"));
+    let output = sim(&["replay", missed.to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\nexpected reconnected\n"));
+    let nonsense = temporary("nonsense.toml", &plan("reconected"));
+    refuses(&["replay", nonsense.to_str().expect("text")], "neither a mark nor a count");
+}
+
+#[test]
+fn a_plan_that_breaks_nothing_is_not_shrunk() {
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("not-shrunk.toml");
+    let output = sim(&["shrink", "1", "--out", out.to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(text, "plan 1 breaks nothing on machine: there is nothing to shrink\n");
+    assert!(!out.exists());
+}
+
+/// Interrupted while it explores for an hour: it reports what it has and ends by itself with status 0.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_exploration_reports_what_it_has() {
+    let json = temporary("interrupted.json", "");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sim"))
+        .args(["explore", "--seconds", "3600", "--json", json.to_str().expect("text")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let first = lines.next().expect("there is a line").expect("it is text");
+    assert!(first.ends_with("Ctrl-C ends it with a report."), "{first}");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    assert_eq!(child.wait().expect("it ends").code(), Some(0), "{rest:?}");
+    assert!(
+        rest.first().is_some_and(|line| line.starts_with("machine ") && line.contains(" runs ")),
+        "{rest:?}"
+    );
+    let json = std::fs::read_to_string(json).expect("the report was written");
+    let report: serde_json::Value = serde_json::from_str(&json).expect("the report is JSON");
+    assert_eq!(report["violations"], serde_json::json!([]));
 }
 
 #[test]
@@ -87,6 +159,10 @@ fn wrong_input_exits_2_with_a_clear_line() {
     refuses(&["explore", "--seeds", "5..5"], "the range of seeds is empty");
     refuses(&["explore", "--seeds", "7"], "looks like 0..1000");
     refuses(&["explore", "--jobs", "0"], "0");
+    refuses(&["shrink", "no-such-file.toml"], "neither a seed nor a plan file");
+    refuses(&["shrink", "1", "--tier", "kernel"], "the tiers are machine, stream and turmoil");
+    refuses(&["shrink", "1", "--runs", "0"], "0");
+    refuses(&["replay", "1", "--against", "no-such-file.json"], "holds no records to compare with");
     refuses(&["mutants", "--only", "no-such-mutant"], "no mutant \"no-such-mutant\"");
     refuses(&["explore", "--seeds", "0..1", "--json", "/no/such/folder/x.json"], "cannot be written");
     let version = temporary("version.toml", "version = 99\nseed = 1\n");

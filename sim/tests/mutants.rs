@@ -5,21 +5,44 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
-use onesocket_sim::mutants;
+use onesocket_sim::mutants::{self, Outcome};
 use onesocket_sim::oracle::Invariant;
+use onesocket_sim::plan::Plan;
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is a member of the workspace")
 }
 
 #[test]
-fn a_late_close_and_a_forgotten_timer_are_noticed_within_a_thousand_seeds() {
+fn a_late_close_and_a_forgotten_timer_are_noticed_and_shrunk() {
     let ids = ["late-close-kills-the-live-socket", "shutdown-keeps-the-backoff-timer"].map(str::to_owned);
     for mutant in &mutants::load(workspace(), &ids).expect("the mutants can be read") {
-        let outcome = mutants::try_out(workspace(), mutant).unwrap_or_else(|error| panic!("{error}"));
+        let outcome = mutants::try_out(workspace(), mutant, true).unwrap_or_else(|error| panic!("{error}"));
         assert!(outcome.found, "{outcome}");
+        let shrunk = outcome.shrunk.as_ref().expect("what was found is shrunk");
+        assert!(shrunk.minimal && shrunk.steps <= 6, "{outcome}\n{}", shrunk.plan);
+        Plan::parse(&shrunk.plan).unwrap_or_else(|error| panic!("{outcome}: {error}"));
+        tells_how_to_go_on(&outcome);
     }
+}
+
+/// A failing exploration shows the last records, the violation, and how to shrink and replay it, in this order.
+fn tells_how_to_go_on(outcome: &Outcome) {
+    let seed = outcome.seeds_to_find - 1;
+    let output = Command::new(&outcome.binary)
+        .args(["explore", "--tier", outcome.tier.name(), "--seeds", &format!("{seed}..{}", seed + 1)])
+        .output()
+        .expect("the mutated simulator runs");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().rev().take(4).collect();
+    let tier = outcome.tier.name();
+    assert_eq!(lines[0], format!("cargo sim replay {seed} --tier {tier}"), "{text}");
+    assert_eq!(lines[1], format!("cargo sim shrink {seed} --tier {tier}"), "{text}");
+    assert!(lines[2].starts_with(&format!("{} broken at ", outcome.invariant.id())), "{text}");
+    assert!(lines[3].contains("s  "), "a record is a time and what happened: {text}");
 }
 
 /// Except for the two that any broken assertion or draw would fire.

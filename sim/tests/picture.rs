@@ -108,8 +108,14 @@ fn the_drawing_of_a_short_run() {
 
 #[test]
 fn an_exploration_has_all_its_numbers_on_one_page() {
-    let exploration =
-        Exploration { tier: Tier::Machine, seeds: 0..40, time: None, jobs: 2, violations_max: 1 };
+    let exploration = Exploration {
+        tier: Tier::Machine,
+        seeds: 0..40,
+        time: None,
+        jobs: 2,
+        violations_max: 1,
+        check: false,
+    };
     let mut explored = explore(&exploration, &Progress::default());
     assert!(picture::of_explorations(std::slice::from_ref(&explored)).contains("No invariant was broken."));
 

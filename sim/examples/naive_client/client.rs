@@ -39,7 +39,7 @@ pub(crate) fn habits() -> Vec<(&'static [Invariant], &'static str, Plan)> {
             plan().at(5_000, never).at(6_000, close),
         ),
         (
-            Invariant::StopIsFinal,
+            &[Invariant::StopIsFinal],
             "says that it has stopped and goes on",
             plan().at(5_000, Action::Shutdown {}),
         ),

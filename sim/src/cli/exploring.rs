@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use onesocket_sim::explore::{Exploration, Explored, Progress, explore as run_exploration};
+use onesocket_sim::explore::{
+    Exploration, Explored, Found, Progress, explore as run_exploration, run_judged,
+};
+use onesocket_sim::generate;
 use onesocket_sim::marks::Mark;
 use onesocket_sim::picture;
 use onesocket_sim::plan::Fault;
@@ -15,7 +17,7 @@ use onesocket_sim::run::Tier;
 use onesocket_sim::trace::StatusKind;
 
 use super::output::{is_stdout, say, write};
-use super::{CliError, Explore, Verdict};
+use super::{CliError, Explore, Verdict, interrupt};
 
 /// How long the main job stays on each tier.
 const MAIN_JOB: [(Tier, Duration); 3] = [
@@ -26,9 +28,13 @@ const MAIN_JOB: [(Tier, Duration); 3] = [
 /// Violations after which an exploration stops: one needs only one to begin with.
 const VIOLATIONS_MAX: usize = 10;
 
+/// Records that are shown of the first failing run.
+const RECORDS_SHOWN: usize = 20;
+
 /// Explores fresh seeds on all tiers and reports.
 pub(super) fn main_job() -> Result<Verdict, CliError> {
     let seeds = fresh_seeds();
+    interrupt::listen();
     say(false, &format!("Exploring seeds from {} on three tiers for about a minute.", seeds.start));
     let mut all = Vec::new();
     for (tier, time) in MAIN_JOB {
@@ -38,10 +44,14 @@ pub(super) fn main_job() -> Result<Verdict, CliError> {
             time: Some(time),
             jobs: jobs(None),
             violations_max: VIOLATIONS_MAX,
+            check: false,
         };
         let explored = watched(&exploration);
         say(false, &summary(&explored));
         all.push(explored);
+        if interrupt::is_pressed() {
+            break;
+        }
     }
     report_coverage(&all, false);
     Ok(verdict(&all, false))
@@ -60,7 +70,16 @@ pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
         time,
         jobs: jobs(arguments.jobs),
         violations_max: VIOLATIONS_MAX,
+        check: arguments.check,
     };
+    interrupt::listen();
+    let seeds = if exploration.seeds.end == u64::MAX {
+        format!("seeds from {}", exploration.seeds.start)
+    } else {
+        format!("seeds {}..{}", exploration.seeds.start, exploration.seeds.end)
+    };
+    let tier = exploration.tier.name();
+    say(json_on_stdout, &format!("Exploring {seeds} on {tier}; Ctrl-C ends it with a report."));
     let explored = watched(&exploration);
     if let Some(path) = &arguments.json {
         write(path, &explored.to_json())?;
@@ -87,7 +106,7 @@ fn jobs(wanted: Option<u32>) -> usize {
 
 /// Explores with a progress line on standard error and an orderly end on Ctrl-C.
 fn watched(exploration: &Exploration) -> Explored {
-    let progress = Arc::new(Progress::default());
+    let progress = Progress::default();
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {prefix}: {msg} in {elapsed}")
         .expect("the template is valid");
@@ -97,12 +116,10 @@ fn watched(exploration: &Exploration) -> Explored {
         let worker = scope.spawn(|| run_exploration(exploration, &progress));
         let started = std::time::Instant::now();
         while !worker.is_finished() {
-            if super::exploring::interrupted() {
+            if interrupt::is_pressed() {
                 progress.stop();
             }
-            let runs = progress.runs();
-            let per_second = runs as f64 / started.elapsed().as_secs_f64().max(0.001);
-            bar.set_message(format!("{runs} runs, {per_second:.0}/s"));
+            bar.set_message(told(&progress, started.elapsed()));
             bar.tick();
             thread::sleep(Duration::from_millis(100));
         }
@@ -112,19 +129,16 @@ fn watched(exploration: &Exploration) -> Explored {
     explored
 }
 
-/// Whether Ctrl-C was pressed since the process began.
-fn interrupted() -> bool {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    static PRESSED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    let pressed = PRESSED.get_or_init(|| {
-        let pressed = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&pressed);
-        // A handler that cannot be installed leaves Ctrl-C as it is: it ends the process at once.
-        let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-        pressed
-    });
-    pressed.load(Ordering::Relaxed)
+fn told(progress: &Progress, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let (runs, simulated) = (progress.runs(), progress.simulated().as_secs_f64());
+    let (pairs, marks) = progress.reached();
+    format!(
+        "{runs} runs, {:.0}/s, {:.0} sim:wall, {pairs} faults × states, {marks} of {} marks",
+        runs as f64 / seconds,
+        simulated / seconds,
+        Mark::all().len(),
+    )
 }
 
 fn summary(explored: &Explored) -> String {
@@ -185,23 +199,22 @@ fn report_coverage(all: &[Explored], json_on_stdout: bool) {
     }
 }
 
-/// Lists the violations; the last line replays the first.
+/// Lists the violations and shows how the first came about; the last line replays it.
 fn verdict(all: &[Explored], json_on_stdout: bool) -> Verdict {
-    let mut replay = None;
-    for explored in all {
-        for found in &explored.found {
-            say(
-                json_on_stdout,
-                &format!("{} seed {}: {}", explored.tier.name(), found.seed, found.violation),
-            );
-            replay.get_or_insert((found.seed, explored.tier));
-        }
+    let found = all.iter().flat_map(|explored| explored.found.iter().map(|found| (explored.tier, found)));
+    for (tier, found) in found.clone() {
+        say(json_on_stdout, &format!("{} seed {}: {}", tier.name(), found.seed, found.violation));
     }
-    match replay {
-        None => Verdict::Clean,
-        Some((seed, tier)) => {
-            say(json_on_stdout, &format!("cargo sim replay {seed} --tier {}", tier.name()));
-            Verdict::Violated
-        }
+    let Some((tier, Found { seed, violation })) = found.into_iter().next() else { return Verdict::Clean };
+    let finished = run_judged(tier, &generate::plan(*seed));
+    let skipped = finished.records.len().saturating_sub(RECORDS_SHOWN);
+    let tier = tier.name();
+    say(json_on_stdout, &format!("\nthe last records of seed {seed} on {tier}:"));
+    for record in &finished.records[skipped..] {
+        say(json_on_stdout, &record.to_string());
     }
+    say(json_on_stdout, &violation.to_string());
+    say(json_on_stdout, &format!("cargo sim shrink {seed} --tier {tier}"));
+    say(json_on_stdout, &format!("cargo sim replay {seed} --tier {tier}"));
+    Verdict::Violated
 }

@@ -67,12 +67,14 @@ async fn serve(setup: Setup, plan: Option<&Plan>) -> Result<Verdict, CliError> {
     if let Some(control) = standin.control_address() {
         printer.lines.say(&format!("control on http://{control}/__sim/"));
     }
-    printer.lines.say(&format!("listening on ws://{}", standin.address()));
+    let listening = format!("listening on ws://{}", standin.address());
     let steering = standin.steering();
     let steered = async {
         tokio::select! {
             biased;
             () = interrupted() => {}
+            // Whoever reads this may interrupt, so it is said once that is heard.
+            () = announce(&listening, &printer.lines) => {}
             () = prompt(&steering, &printer.lines) => {}
             () = follow(plan, &steering, &journal) => {}
         }
@@ -90,6 +92,12 @@ async fn serve(setup: Setup, plan: Option<&Plan>) -> Result<Verdict, CliError> {
     }
     printer.finish();
     Ok(Verdict::Clean)
+}
+
+/// Says one line, and then waits for ever.
+async fn announce(line: &str, lines: &Lines) {
+    lines.say(line);
+    std::future::pending::<()>().await;
 }
 
 /// Carries out the plan, and then waits for ever.

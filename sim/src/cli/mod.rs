@@ -2,9 +2,11 @@
 
 mod exploring;
 mod gateway;
+mod interrupt;
 mod mutants;
 mod output;
 mod replaying;
+mod shrinking;
 
 use std::io;
 use std::ops::Range;
@@ -34,6 +36,12 @@ enum Command {
     Explore(Explore),
     /// Runs one plan and prints what happens.
     Replay(Replay),
+    /// Makes a plan that breaks an invariant as small as it can be, and stores it for the tests.
+    ///
+    /// Writes a plan without a single step too many that breaks the same invariant, by default to the next free
+    /// `scenarios/regressions/NNNN-….toml`, where `cargo test` finds it. Ctrl-C keeps the best so far. Exits with 1
+    /// and the replay command as the last line, or with 0 if the plan breaks nothing.
+    Shrink(Shrink),
     /// Breaks the core in known ways and shows that the oracles notice.
     Mutants(Mutants),
     /// Serves the gateway model on real TCP, as a stand-in for a gateway.
@@ -54,6 +62,9 @@ struct Explore {
     /// The seeds, as FIRST..END (END is not run).
     #[arg(long, value_parser = seeds)]
     seeds: Option<Range<u64>>,
+    /// Make every run twice and compare the digests, not only a sample of them.
+    #[arg(long)]
+    check: bool,
     /// Threads; by default one for each core.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     jobs: Option<u32>,
@@ -76,9 +87,18 @@ struct Replay {
     /// The tier: machine, stream or turmoil.
     #[arg(long, default_value = "machine", value_parser = tier)]
     tier: Tier,
-    /// Run twice and compare the digests.
+    /// Run again, here and in another process, and show the first record that differs.
     #[arg(long)]
     check: bool,
+    /// Write all records to this file, as JSON lines; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
+    /// Show the first record in which the run differs from one that was written with --records.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Show the first record, times left aside, in which the run differs from one on this tier.
+    #[arg(long, value_name = "TIER", value_parser = tier)]
+    against_tier: Option<Tier>,
     /// Print the plan instead of running it.
     #[arg(long)]
     print_plan: bool,
@@ -90,12 +110,38 @@ struct Replay {
     html: Option<PathBuf>,
 }
 
+/// Makes a plan that breaks an invariant as small as it can be, and stores it for the tests.
+#[derive(Args, Debug)]
+struct Shrink {
+    /// A seed, or a file with a plan.
+    plan: String,
+    /// The tier on which it breaks something: machine, stream or turmoil. If it breaks the same on machine, it is
+    /// shrunk there.
+    #[arg(long, default_value = "machine", value_parser = tier)]
+    tier: Tier,
+    /// Write the small plan to this file instead.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Stop after so many seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// Stop after so many runs.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// Write the result as JSON to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 /// Breaks the core in known ways and shows that the oracles notice.
 #[derive(Args, Debug)]
 struct Mutants {
     /// Only these, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Shrink the first plan that each of them fails, and say how many steps are left.
+    #[arg(long)]
+    shrink: bool,
     /// Write the result as JSON to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -150,6 +196,17 @@ pub(crate) enum CliError {
         /// What is wrong with it.
         why: PlanError,
     },
+    /// The records to compare with cannot be read.
+    #[error("{path} holds no records to compare with: {why}")]
+    Records {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The other process of a check gave no records.
+    #[error("the other process gave no records: {0}")]
+    OtherProcess(String),
     /// The output cannot be written.
     #[error("{path} cannot be written: {why}")]
     Output {
@@ -183,6 +240,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Verdict, CliError> {
         None => exploring::main_job(),
         Some(Command::Explore(explore)) => exploring::explore(&explore),
         Some(Command::Replay(replay)) => replaying::replay(&replay),
+        Some(Command::Shrink(shrink)) => shrinking::shrink(&shrink),
         Some(Command::Mutants(mutants)) => mutants::mutants(&mutants),
         Some(Command::Gateway(gateway)) => gateway::gateway(&gateway),
     }

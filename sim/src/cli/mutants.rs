@@ -15,7 +15,7 @@ pub(super) fn mutants(arguments: &Mutants) -> Result<Verdict, CliError> {
     let chosen = mutants::load(workspace, &arguments.only)?;
     let mut outcomes = Vec::new();
     for mutant in &chosen {
-        let outcome = mutants::try_out(workspace, mutant)?;
+        let outcome = mutants::try_out(workspace, mutant, arguments.shrink)?;
         say(json_on_stdout, &outcome.to_string());
         outcomes.push(outcome);
     }

@@ -1,7 +1,11 @@
 //! `cargo sim replay`.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use onesocket_sim::compare::{self, Difference, Line, Strictness};
+use onesocket_sim::expectation::shortfalls;
 use onesocket_sim::explore::{judged, run_judged};
 use onesocket_sim::generate;
 use onesocket_sim::logs::Keep;
@@ -16,14 +20,19 @@ use super::{CliError, Replay, Verdict};
 /// Runs one plan and prints what happens.
 pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
     let plan = load(&arguments.plan)?;
-    let json_on_stdout = is_stdout(arguments.json.as_deref()) || is_stdout(arguments.html.as_deref());
+    let on_stdout = |path: &Option<PathBuf>| is_stdout(path.as_deref());
+    let data_on_stdout = [&arguments.json, &arguments.records, &arguments.html].into_iter().any(on_stdout);
+    let talk = |line: &str| say(data_on_stdout, line);
     if arguments.print_plan {
-        say(json_on_stdout, &plan.to_text());
+        talk(&plan.to_text());
         return Ok(Verdict::Clean);
     }
     let finished = judged(Keep::Everything, || arguments.tier.run(&plan));
     if let Some(path) = &arguments.json {
         write(path, &to_json(arguments, &finished))?;
+    }
+    if let Some(path) = &arguments.records {
+        write(path, &compare::to_text(&compare::lines(&finished.records)))?;
     }
     if let Some(path) = &arguments.html {
         let run =
@@ -31,21 +40,26 @@ pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
         write(path, &picture::of_run(run))?;
     }
     for line in timeline(&finished) {
-        say(json_on_stdout, &line);
+        talk(&line);
     }
-    say(json_on_stdout, &format!("digest {:016x}, {} records", finished.digest, finished.records.len()));
-    let mut verdict = Verdict::Clean;
+    talk(&format!("digest {:016x}, {} records", finished.digest, finished.records.len()));
+    let mut is_clean = true;
     if let Some(violation) = &finished.violation {
-        say(json_on_stdout, &violation.to_string());
-        verdict = Verdict::Violated;
+        talk(&violation.to_string());
+        is_clean = false;
     }
-    if arguments.check && !is_repeatable(arguments, &plan, &finished, json_on_stdout) {
-        verdict = Verdict::Violated;
+    if finished.violation.is_none() && plan.is_for(arguments.tier) {
+        for shortfall in shortfalls(&plan, &finished) {
+            talk(&shortfall);
+            is_clean = false;
+        }
     }
-    if verdict == Verdict::Violated {
-        say(json_on_stdout, &format!("cargo sim replay {} --tier {}", arguments.plan, arguments.tier.name()));
+    is_clean &= compared(arguments, &plan, &finished, &talk)?;
+    if is_clean {
+        return Ok(Verdict::Clean);
     }
-    Ok(verdict)
+    talk(&format!("cargo sim replay {} --tier {}", arguments.plan, arguments.tier.name()));
+    Ok(Verdict::Violated)
 }
 
 /// A seed, or the path of a plan.
@@ -58,21 +72,75 @@ pub(super) fn load(argument: &str) -> Result<Plan, CliError> {
     Plan::parse(&text).map_err(|why| CliError::Plan { path: argument.to_owned(), why })
 }
 
-/// Runs again and shows the first record that differs.
-fn is_repeatable(arguments: &Replay, plan: &Plan, first: &Finished, json_on_stdout: bool) -> bool {
-    let second = run_judged(arguments.tier, plan);
-    if second.digest == first.digest {
-        say(json_on_stdout, "a second run gives the same digest");
-        return true;
+/// Compares the run with all that it is to be compared with, and says whether it is like all of them.
+fn compared(
+    arguments: &Replay,
+    plan: &Plan,
+    finished: &Finished,
+    talk: &dyn Fn(&str),
+) -> Result<bool, CliError> {
+    let mut is_alike = true;
+    let lines = compare::lines(&finished.records);
+    let mut compare = |name: &str, other: &[Line], strictness| {
+        let difference = compare::first_difference(&lines, other, strictness);
+        match &difference {
+            None => talk(&format!("{name} is the same to the last record")),
+            Some(difference) => tell(name, difference, talk),
+        }
+        is_alike &= difference.is_none();
+        difference.is_none()
+    };
+    if arguments.check {
+        let second = run_judged(arguments.tier, plan);
+        let is_same = compare("a second run", &compare::lines(&second.records), Strictness::Exact);
+        // The digest also knows what the words of a record leave out.
+        if is_same && second.digest != finished.digest {
+            talk(&format!("a second run reads the same and has digest {:016x}", second.digest));
+            return Ok(false);
+        }
+        compare("a run in another process", &elsewhere(arguments)?, Strictness::Exact);
     }
-    let differs = first.records.iter().zip(&second.records).position(|(one, other)| one != other);
-    let index = differs.unwrap_or_else(|| first.records.len().min(second.records.len()));
-    say(json_on_stdout, &format!("a second run differs from record {} on:", index + 1));
-    for (name, run) in [("first", first), ("second", &second)] {
-        let line = run.records.get(index).map_or_else(|| "the end".to_owned(), ToString::to_string);
-        say(json_on_stdout, &format!("  {name:<6} {line}"));
+    if let Some(path) = &arguments.against {
+        compare(&path.display().to_string(), &stored(path)?, Strictness::Exact);
     }
-    false
+    if let Some(tier) = arguments.against_tier {
+        let other = run_judged(tier, plan);
+        compare(
+            &format!("the run on {}", tier.name()),
+            &compare::lines(&other.records),
+            Strictness::Timeless,
+        );
+    }
+    Ok(is_alike)
+}
+
+fn tell(name: &str, difference: &Difference, talk: &dyn Fn(&str)) {
+    talk(&format!("{name} differs from record {} on:", difference.number));
+    for line in &difference.before {
+        talk(&format!("  both   {line}"));
+    }
+    for (whose, line) in [("this", &difference.first), ("other", &difference.second)] {
+        let line = line.as_ref().map_or_else(|| "the end".to_owned(), ToString::to_string);
+        talk(&format!("  {whose:<5}  {line}"));
+    }
+}
+
+/// The records of the same plan in another process.
+fn elsewhere(arguments: &Replay) -> Result<Vec<Line>, CliError> {
+    let failed = |why: String| CliError::OtherProcess(why);
+    let program = std::env::current_exe().map_err(|why| failed(why.to_string()))?;
+    let output = Command::new(program)
+        .args(["replay", &arguments.plan, "--tier", arguments.tier.name(), "--records", "-"])
+        .output()
+        .map_err(|why| failed(why.to_string()))?;
+    let text = String::from_utf8(output.stdout).map_err(|why| failed(why.to_string()))?;
+    compare::parse(&text).map_err(|why| failed(why.to_string()))
+}
+
+fn stored(path: &Path) -> Result<Vec<Line>, CliError> {
+    let failed = |why: String| CliError::Records { path: path.display().to_string(), why };
+    let text = fs::read_to_string(path).map_err(|why| failed(why.to_string()))?;
+    compare::parse(&text).map_err(|why| failed(why.to_string()))
 }
 
 fn to_json(arguments: &Replay, finished: &Finished) -> String {

@@ -10,7 +10,7 @@ mod faults;
 
 use crate::consumer::{Deed, Manner};
 use crate::gateway::Misbehave;
-use crate::plan::{Action, Actor, Fault, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step, VERSION};
+use crate::plan::{Action, Actor, Fault, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step};
 use crate::random::Stream;
 
 /// Consumers of a run.
@@ -39,7 +39,7 @@ pub fn plan(seed: u64) -> Plan {
     generator.last_word(&mut Stream::new(seed, "last word"));
     // Stable: what follows a milestone goes to the end.
     generator.steps.sort_by_key(|step| step.when.at_ms().unwrap_or(u64::MAX));
-    Plan { version: VERSION, seed, params: generator.params, steps: generator.steps }
+    Plan { params: generator.params, steps: generator.steps, ..Plan::new(seed) }
 }
 
 fn params(draw: &mut Stream) -> Params {

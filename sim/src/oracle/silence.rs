@@ -169,13 +169,13 @@ impl Oracle for DeadIsDetected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Params, VERSION};
+    use crate::plan::Params;
     use crate::trace::Outcome;
 
     /// Ticks every second, stages of a second.
     fn judge(records: &[(u64, What)]) -> Result<(), String> {
         let params = Params { tick_ms: 1_000, stage_ms: 1_000, close_grace_ms: 100, ..Params::default() };
-        let mut oracle = DeadIsDetected::new(&Plan { version: VERSION, seed: 0, params, steps: Vec::new() });
+        let mut oracle = DeadIsDetected::new(&Plan::new(0).with(|it| *it = params));
         records.iter().try_for_each(|(at_ms, what)| {
             oracle.observe(&Record { at: Instant::from_millis(*at_ms), what: what.clone() })
         })

@@ -40,6 +40,9 @@ pub use fault::Fault;
 pub use milestone::{Milestone, MilestoneError, MilestoneKind};
 pub use params::Params;
 
+use crate::expectation::Expectation;
+use crate::run::Tier;
+
 /// The version of the plan format. A plan of another version is refused, never guessed at.
 pub const VERSION: u32 = 1;
 /// Gateways of a run.
@@ -53,6 +56,18 @@ pub struct Plan {
     pub version: u32,
     /// What the run still draws from while it goes on: latencies, jitter, ids, tie order.
     pub seed: u64,
+    /// The situation, in a sentence, if the plan was written or kept for one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// The tiers it is for; all of them if none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<Tier>,
+    /// What a run must have seen, or it never was in its situation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<Expectation>,
+    /// What a run must not have seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbid: Vec<Expectation>,
     /// What stays the same during the run.
     pub params: Params,
     /// What happens: steps with a time of their own in its order, and anywhere between them those that follow a
@@ -154,10 +169,20 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// A plan in which nothing happens yet: default parameters, 60 seconds, and `seed` for what a run draws.
+    /// A plan in which nothing happens yet: default parameters, 60 seconds, every tier, no expectation, and
+    /// `seed` for what a run draws.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { version: VERSION, seed, params: Params::default(), steps: Vec::new() }
+        Self {
+            version: VERSION,
+            seed,
+            about: String::new(),
+            tiers: Vec::new(),
+            expect: Vec::new(),
+            forbid: Vec::new(),
+            params: Params::default(),
+            steps: Vec::new(),
+        }
     }
 
     /// The plan with one more step. Steps may be added in any order; of those at the same time, what is added first
@@ -182,6 +207,12 @@ impl Plan {
     pub fn with(mut self, change: impl FnOnce(&mut Params)) -> Self {
         change(&mut self.params);
         self
+    }
+
+    /// Whether it is for this tier.
+    #[must_use]
+    pub fn is_for(&self, tier: Tier) -> bool {
+        self.tiers.is_empty() || self.tiers.contains(&tier)
     }
 
     /// Reads a plan and checks it.
@@ -287,9 +318,6 @@ mod tests {
         let misbehave = |how| Action::Misbehave { gateway: 0, how };
         let after = "hello 2 of 1".parse().expect("a milestone");
         let plan = Plan {
-            version: VERSION,
-            seed: 3,
-            params: Params { calm_ms: Some(10_000), ..Params::default() },
             steps: vec![
                 Step::at(
                     5,
@@ -300,6 +328,7 @@ mod tests {
                 Step::after(after, 0, misbehave(Misbehave::Behave)),
                 Step::at(9, Action::Suspend { for_ms: 7 }),
             ],
+            ..Plan::new(3).with(|params| params.calm_ms = Some(10_000))
         };
         let text = plan.to_text();
         assert_eq!(Plan::parse(&text).as_ref(), Ok(&plan), "{text}");

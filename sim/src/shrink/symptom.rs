@@ -1,0 +1,82 @@
+//! What a plan breaks, as far as a smaller plan has to break the same.
+
+use crate::explore::run_judged;
+use crate::oracle::{Invariant, Violation};
+use crate::plan::Plan;
+use crate::run::Tier;
+
+/// What is compared of two violations.
+///
+/// The invariant is enough for most of them. For a failed assertion it is not: a smaller plan that fails another
+/// one has found another mistake, perhaps one of its own. So the place in the source counts as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symptom {
+    /// The broken invariant.
+    pub invariant: Invariant,
+    /// Where the panic was raised, as file, line and column; only for [`Invariant::NoPanic`].
+    pub place: Option<String>,
+}
+
+impl Symptom {
+    /// What of a violation is compared.
+    #[must_use]
+    pub fn of(violation: &Violation) -> Self {
+        let place = (violation.invariant == Invariant::NoPanic).then(|| place(&violation.what).to_owned());
+        Self { invariant: violation.invariant, place }
+    }
+
+    /// Runs `plan` and gives the violation back if it is this one.
+    #[must_use]
+    pub fn of_run(&self, tier: Tier, plan: &Plan) -> Option<Violation> {
+        let violation = if self.invariant == Invariant::Deterministic {
+            differs(tier, plan)
+        } else {
+            run_judged(tier, plan).violation
+        };
+        violation.filter(|violation| Self::of(violation) == *self)
+    }
+}
+
+/// Runs `plan`, a second time if nothing is wrong with the first, and says what is broken.
+#[must_use]
+pub fn judge(tier: Tier, plan: &Plan) -> Option<Violation> {
+    run_judged(tier, plan).violation.or_else(|| differs(tier, plan))
+}
+
+fn differs(tier: Tier, plan: &Plan) -> Option<Violation> {
+    let (first, second) = (run_judged(tier, plan), run_judged(tier, plan));
+    (first.digest != second.digest).then(|| Violation {
+        invariant: Invariant::Deterministic,
+        at: second.simulated,
+        what: format!(
+            "the digest is {:016x} in one run and {:016x} in the next",
+            first.digest, second.digest
+        ),
+    })
+}
+
+/// `panicked at file:line:column: message` without the message.
+fn place(what: &str) -> &str {
+    let place = what.strip_prefix("panicked at ").unwrap_or(what);
+    place.split_once(": ").map_or(place, |(place, _)| place)
+}
+
+#[cfg(test)]
+mod tests {
+    use onesocket::core::Instant;
+
+    use super::*;
+
+    fn symptom(invariant: Invariant, what: &str) -> Symptom {
+        Symptom::of(&Violation { invariant, at: Instant::ZERO, what: what.to_owned() })
+    }
+
+    #[test]
+    fn panics_are_told_apart_by_their_place_and_nothing_else() {
+        let panic = |what| symptom(Invariant::NoPanic, what);
+        assert_eq!(panic("panicked at src/a.rs:3:9: left: 1"), panic("panicked at src/a.rs:3:9: left: 2"));
+        assert_ne!(panic("panicked at src/a.rs:3:9: x"), panic("panicked at src/a.rs:4:9: x"));
+        assert_eq!(symptom(Invariant::NoStorm, "socket 3 …"), symptom(Invariant::NoStorm, "socket 5 …"));
+        assert_ne!(symptom(Invariant::NoStorm, "x"), symptom(Invariant::NoWedge, "x"));
+    }
+}

@@ -1,0 +1,32 @@
+//! Three scenarios are told in full, so that a change of what a client does is seen in review.
+
+use std::fs;
+use std::path::Path;
+
+use onesocket_sim::explore::run_judged;
+use onesocket_sim::plan::Plan;
+use onesocket_sim::run::Tier;
+
+fn told(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(format!("{name}.toml"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    let plan = Plan::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    let finished = run_judged(Tier::Machine, &plan);
+    assert_eq!(finished.violation, None);
+    finished.records.iter().map(|record| format!("{record}\n")).collect()
+}
+
+#[test]
+fn restart_storm() {
+    insta::assert_snapshot!(told("restart-storm"));
+}
+
+#[test]
+fn token_change_in_flight() {
+    insta::assert_snapshot!(told("token-change-in-flight"));
+}
+
+#[test]
+fn partition_then_heal() {
+    insta::assert_snapshot!(told("partition-then-heal"));
+}
