@@ -71,6 +71,16 @@ struct Explore {
     /// Stop after so many seconds; without --seeds the seeds are fresh ones.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
+    /// Keep the plans that reach something new, change them and try again. The seeds are then the number of runs and
+    /// what they are drawn from.
+    #[arg(long)]
+    guided: bool,
+    /// Write plans that break something, and that no seed stands for, to this folder [default: target/sim].
+    #[arg(long, value_name = "FOLDER", requires = "guided")]
+    out: Option<PathBuf>,
+    /// Exit with 1 if a mark was never reached.
+    #[arg(long)]
+    require_marks: bool,
     /// Write the result as JSON to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -175,6 +185,8 @@ pub(crate) enum Verdict {
     Clean,
     /// A broken invariant.
     Violated,
+    /// A mark that had to be reached was not.
+    Missed,
 }
 
 /// Why a command could not do its work.

@@ -1,0 +1,16 @@
+//! Searching for runs that no seed would find soon.
+//!
+//! ```text
+//!              ┌──────────── corpus: plans that reached something new ◀───────────┐
+//!              ▼                                                                  │
+//!   rarity ─▶ parents ─▶ mutation ─▶ plan ─▶ tier ─▶ trace ─▶ triples and marks ──┘
+//!                                      ▲
+//!   seeds ──────── generator ──────────┘
+//! ```
+//!
+//! [`triples`] counts what was reached, [`guided`] keeps the plans that reached something new and changes them.
+
+mod corpus;
+pub mod guided;
+mod mutate;
+pub mod triples;
