@@ -123,7 +123,7 @@ fn fresh_seeds() -> Range<u64> {
     now.as_secs() * 1_000_000..u64::MAX
 }
 
-fn jobs(wanted: Option<u32>) -> usize {
+pub(super) fn jobs(wanted: Option<u32>) -> usize {
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     wanted.map_or_else(cores, |jobs| usize::try_from(jobs).unwrap_or(1))
 }
@@ -242,7 +242,7 @@ fn told_triples(explored: &Explored) -> String {
 }
 
 /// Where plans go that no seed stands for.
-fn default_folder() -> PathBuf {
+pub(super) fn default_folder() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is a member of the workspace");
     root.join("target/sim")
 }
