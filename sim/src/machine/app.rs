@@ -51,6 +51,8 @@ struct Reader {
     /// Items handled.
     count: u32,
     mailbox: Mailbox,
+    /// A slow one that has rested and waits for an item.
+    is_hungry: bool,
 }
 
 /// Something that follows from a step of the core.
@@ -189,7 +191,9 @@ impl Machine<'_> {
         if manner != Manner::Prompt {
             let options = &self.app.options;
             let mailbox = Mailbox::new(options.subscription_items, options.subscription_bytes);
-            self.app.readers.insert(subscription, Reader { consumer, manner, count: 0, mailbox });
+            self.app
+                .readers
+                .insert(subscription, Reader { consumer, manner, count: 0, mailbox, is_hungry: false });
         }
         self.command(Command::Subscribe { id: SubscriptionId(u64::from(subscription)) });
     }
@@ -234,26 +238,31 @@ impl Machine<'_> {
             return;
         };
         match reader.manner {
-            Manner::Slow { .. } | Manner::Stuck => reader.mailbox.push(push, None),
+            Manner::Slow { .. } | Manner::Stuck => {
+                reader.mailbox.push(push, None);
+                if reader.is_hungry {
+                    self.read_one(subscription);
+                }
+            }
             Manner::Prompt | Manner::Panics { .. } | Manner::ActsOnItem { .. } | Manner::ActsOnEnd { .. } => {
                 self.handle(subscription, &push);
             }
         }
     }
 
-    /// A slow reader takes an item, if there is one.
+    /// A slow reader takes an item; if there is none, it takes the next as soon as that comes.
     pub(super) fn read_one(&mut self, subscription: u32) {
         let Some(reader) = self.app.readers.get_mut(&subscription) else { return };
         let Manner::Slow { every_ms } = reader.manner else { return };
         let push = reader.mailbox.pop();
-        if push == Some(Push::Closed) {
+        reader.is_hungry = push.is_none();
+        let Some(push) = push else { return };
+        if push == Push::Closed {
             self.app.readers.remove(&subscription);
         } else {
             self.read_later(subscription, every_ms);
         }
-        if let Some(push) = push {
-            self.record(What::Pushed { subscription, item: Item::from(&push) });
-        }
+        self.record(What::Pushed { subscription, item: Item::from(&push) });
     }
 
     fn read_later(&mut self, subscription: u32, every_ms: u64) {

@@ -34,11 +34,20 @@ pub(super) struct RightCredential {
     issued: BTreeMap<u8, BTreeSet<Arc<str>>>,
     presented: BTreeMap<(u8, u32), (Instant, Pair)>,
     refused: BTreeSet<(u8, Pair)>,
+    /// Refusals that the client may not have heard, with the time each was sent.
+    unheard: Vec<(Instant, u8, Refusal)>,
     /// Device tokens that a gateway called wrong, until it issues them again.
     dead: BTreeSet<(u8, Arc<str>)>,
     retry: Retry,
     /// When a retry that was due ceased to be: what was under way then may still arrive.
     lapsed: Option<Instant>,
+}
+
+/// What a gateway called wrong.
+struct Refusal {
+    pair: Pair,
+    /// Whether it was the device token.
+    is_of_device: bool,
 }
 
 /// Where the retry with a device token stands.
@@ -63,6 +72,7 @@ impl RightCredential {
             issued: BTreeMap::new(),
             presented: BTreeMap::new(),
             refused: BTreeSet::new(),
+            unheard: Vec::new(),
             dead: BTreeSet::new(),
             retry: Retry::Unneeded,
             lapsed: None,
@@ -140,20 +150,34 @@ impl RightCredential {
         }
         match code {
             "AUTH_TOKEN_MISMATCH" => {
-                self.refused.insert((gateway, pair));
+                self.unheard.push((at, gateway, Refusal { pair, is_of_device: false }));
             }
             "AUTH_DEVICE_TOKEN_MISMATCH" => {
-                self.dead.extend(pair.1.clone().map(|token| (gateway, token)));
-                self.refused.insert((gateway, pair));
+                self.unheard.push((at, gateway, Refusal { pair, is_of_device: true }));
             }
             // Not about the credential, or not for ever: a gateway that starts, or wants a pause.
             _ => {}
         }
     }
 
+    /// The client let go of its socket, and has heard what was sent until `heard`. A refusal after that died with the
+    /// socket: a half-open one takes everything in and delivers nothing.
+    fn hung_up(&mut self, heard: Instant) {
+        for (sent, gateway, refusal) in std::mem::take(&mut self.unheard) {
+            if sent > heard {
+                continue;
+            }
+            if refusal.is_of_device {
+                self.dead.extend(refusal.pair.1.clone().map(|token| (gateway, token)));
+            }
+            self.refused.insert((gateway, refusal.pair));
+        }
+    }
+
     /// Something new begins, with a budget of its own.
     fn forgive(&mut self, at: Instant) {
         self.refused.clear();
+        self.unheard.clear();
         if std::mem::replace(&mut self.retry, Retry::Unneeded) == Retry::Due {
             self.lapsed = Some(at);
         }
@@ -187,6 +211,10 @@ impl Oracle for RightCredential {
                 self.dead.clear();
             }
             What::Healed { .. } => self.lasting -= 1,
+            What::Released { silent, .. } => {
+                let silent = u64::try_from(silent.as_micros()).unwrap_or(u64::MAX);
+                self.hung_up(Instant::from_micros(record.at.as_micros().saturating_sub(silent)));
+            }
             // A gateway that deviates may say anything, also that the stored token should be tried.
             What::Gateway { seen: Seen::Misbehaved { .. }, .. } => {
                 self.refused.clear();
@@ -284,12 +312,16 @@ mod tests {
 
     #[test]
     fn a_refused_token_waits_for_somebody_to_act() {
-        let begin =
-            [accepted(1), connect(1, "token-0", None), refused(1, "AUTH_TOKEN_MISMATCH"), accepted(2)];
+        let begin = |code, silent| {
+            let hung_up = What::Released { socket: 1, silent: Duration::from_millis(silent) };
+            [accepted(1), connect(1, "token-0", None), refused(1, code), hung_up, accepted(2)]
+        };
         let again = [connect(2, "token-0", None)];
-        assert_eq!(broken(&[&begin[..], &again[..]].concat()), Some(4));
-        assert_eq!(broken(&[&begin[..], &[What::Resumed], &again[..]].concat()), None);
-        let startup = [accepted(1), connect(1, "token-0", None), refused(1, "startup"), accepted(2)];
-        assert_eq!(broken(&[&startup[..], &again[..]].concat()), None);
+        let wrong = begin("AUTH_TOKEN_MISMATCH", 0);
+        assert_eq!(broken(&[&wrong[..], &again[..]].concat()), Some(5));
+        assert_eq!(broken(&[&wrong[..], &[What::Resumed], &again[..]].concat()), None);
+        // The refusal was sent at 200 ms, and nothing was heard after 100 ms.
+        assert_eq!(broken(&[&begin("AUTH_TOKEN_MISMATCH", 200)[..], &again[..]].concat()), None);
+        assert_eq!(broken(&[&begin("startup", 0)[..], &again[..]].concat()), None);
     }
 }
