@@ -51,6 +51,8 @@ struct Reader {
     /// Items handled.
     count: u32,
     mailbox: Mailbox,
+    /// It is slow, and ready for an item that is not there yet.
+    waits: bool,
 }
 
 /// Something that follows from a step of the core.
@@ -189,7 +191,7 @@ impl Machine<'_> {
         if manner != Manner::Prompt {
             let options = &self.app.options;
             let mailbox = Mailbox::new(options.subscription_items, options.subscription_bytes);
-            self.app.readers.insert(subscription, Reader { consumer, manner, count: 0, mailbox });
+            self.app.readers.insert(subscription, Reader { consumer, manner, count: 0, mailbox, waits: false });
         }
         self.command(Command::Subscribe { id: SubscriptionId(u64::from(subscription)) });
     }
@@ -234,26 +236,33 @@ impl Machine<'_> {
             return;
         };
         match reader.manner {
-            Manner::Slow { .. } | Manner::Stuck => reader.mailbox.push(push, None),
+            Manner::Slow { .. } | Manner::Stuck => {
+                reader.mailbox.push(push, None);
+                if std::mem::take(&mut reader.waits) {
+                    // Not at once: what else the client delivers in this step comes before the reader's turn.
+                    self.queue.push(self.now, self.ties.any(), Due::Read(subscription));
+                }
+            }
             Manner::Prompt | Manner::Panics { .. } | Manner::ActsOnItem { .. } | Manner::ActsOnEnd { .. } => {
                 self.handle(subscription, &push);
             }
         }
     }
 
-    /// A slow reader takes an item, if there is one.
+    /// A slow reader takes an item, or waits for one: looking for it again and again would be an event each time.
     pub(super) fn read_one(&mut self, subscription: u32) {
         let Some(reader) = self.app.readers.get_mut(&subscription) else { return };
         let Manner::Slow { every_ms } = reader.manner else { return };
-        let push = reader.mailbox.pop();
-        if push == Some(Push::Closed) {
+        let Some(push) = reader.mailbox.pop() else {
+            reader.waits = true;
+            return;
+        };
+        if push == Push::Closed {
             self.app.readers.remove(&subscription);
         } else {
             self.read_later(subscription, every_ms);
         }
-        if let Some(push) = push {
-            self.record(What::Pushed { subscription, item: Item::from(&push) });
-        }
+        self.record(What::Pushed { subscription, item: Item::from(&push) });
     }
 
     fn read_later(&mut self, subscription: u32, every_ms: u64) {
