@@ -28,6 +28,8 @@ pub(super) struct RightCredential {
     in_time: Duration,
     /// Faults that go on.
     lasting: u32,
+    /// When a fault last began or ended: older connections may be deaf since then.
+    struck: Option<Instant>,
     /// Every config so far, with the time it came into force.
     configs: Vec<(Instant, u8, Arc<str>)>,
     accepted: BTreeMap<(u8, u32), Instant>,
@@ -58,6 +60,7 @@ impl RightCredential {
             forgetful: plan.params.store_fails_percent > 0,
             in_time: in_time(plan),
             lasting: 0,
+            struck: None,
             configs: vec![(Instant::ZERO, 0, Arc::from(Plan::FIRST_TOKEN))],
             accepted: BTreeMap::new(),
             issued: BTreeMap::new(),
@@ -134,7 +137,9 @@ impl RightCredential {
         if code == "AUTH_TOKEN_MISMATCH" && self.retry == Retry::Unneeded {
             self.retry = Retry::Due;
         }
-        if self.lasting > 0 || at > presented + self.in_time {
+        let accepted = self.accepted.get(&(gateway, connection)).copied();
+        let is_deaf = self.struck.is_some_and(|struck| accepted.is_none_or(|accepted| accepted <= struck));
+        if is_deaf || self.lasting > 0 || at > presented + self.in_time {
             // The client may never hear of it.
             return;
         }
@@ -183,10 +188,14 @@ impl Oracle for RightCredential {
             // A refusal may be lost, and the credential is presented once more.
             What::Fault { fault, .. } => {
                 self.lasting += u32::from(fault.lasts());
+                self.struck = Some(record.at);
                 self.refused.clear();
                 self.dead.clear();
             }
-            What::Healed { .. } => self.lasting -= 1,
+            What::Healed { .. } => {
+                self.lasting -= 1;
+                self.struck = Some(record.at);
+            }
             // A gateway that deviates may say anything, also that the stored token should be tried.
             What::Gateway { seen: Seen::Misbehaved { .. }, .. } => {
                 self.refused.clear();
@@ -219,6 +228,7 @@ impl Oracle for RightCredential {
 mod tests {
     use super::super::first_broken;
     use super::*;
+    use crate::plan::Fault;
 
     fn configured(token: &str) -> What {
         What::Configured { gateway: 0, token: Arc::from(token), changed: true }
@@ -291,5 +301,15 @@ mod tests {
         assert_eq!(broken(&[&begin[..], &[What::Resumed], &again[..]].concat()), None);
         let startup = [accepted(1), connect(1, "token-0", None), refused(1, "startup"), accepted(2)];
         assert_eq!(broken(&[&startup[..], &again[..]].concat()), None);
+    }
+
+    #[test]
+    fn a_refusal_on_a_connection_that_a_fault_made_deaf_is_not_held_against_the_client() {
+        let presented = [accepted(1), connect(1, "token-0", None)];
+        let fault = What::Fault { fault: Fault::HalfOpen, gateway: 0 };
+        let again = [refused(1, "AUTH_TOKEN_MISMATCH"), accepted(2), connect(2, "token-0", None)];
+        let struck = [&presented[..], &[fault.clone()], &again[..]].concat();
+        assert_eq!(broken(&struck), None);
+        assert_eq!(broken(&[&[fault][..], &presented[..], &again[..]].concat()), Some(5));
     }
 }
