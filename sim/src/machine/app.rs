@@ -191,7 +191,9 @@ impl Machine<'_> {
         if manner != Manner::Prompt {
             let options = &self.app.options;
             let mailbox = Mailbox::new(options.subscription_items, options.subscription_bytes);
-            self.app.readers.insert(subscription, Reader { consumer, manner, count: 0, mailbox, waits: false });
+            self.app
+                .readers
+                .insert(subscription, Reader { consumer, manner, count: 0, mailbox, waits: false });
         }
         self.command(Command::Subscribe { id: SubscriptionId(u64::from(subscription)) });
     }
@@ -219,6 +221,12 @@ impl Machine<'_> {
         let config = self.app.config(self.plan, gateway, &token);
         self.record(What::Configured { gateway, token, changed });
         self.command(Command::Configure(Some(config)));
+    }
+
+    pub(super) fn unconfigure(&mut self) {
+        let changed = self.app.config.take().is_some();
+        self.record(What::Unconfigured { changed });
+        self.command(Command::Configure(None));
     }
 
     pub(super) fn shut_down(&mut self) {

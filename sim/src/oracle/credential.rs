@@ -30,8 +30,8 @@ pub(super) struct RightCredential {
     lasting: u32,
     /// When a fault last began or ended: older connections may be deaf since then.
     struck: Option<Instant>,
-    /// Every config so far, with the time it came into force.
-    configs: Vec<(Instant, u8, Arc<str>)>,
+    /// Every config so far, with the time it came into force; `None` where there was none.
+    configs: Vec<(Instant, Option<(u8, Arc<str>)>)>,
     accepted: BTreeMap<(u8, u32), Instant>,
     issued: BTreeMap<u8, BTreeSet<Arc<str>>>,
     presented: BTreeMap<(u8, u32), (Instant, Pair)>,
@@ -61,7 +61,7 @@ impl RightCredential {
             in_time: in_time(plan),
             lasting: 0,
             struck: None,
-            configs: vec![(Instant::ZERO, 0, Arc::from(Plan::FIRST_TOKEN))],
+            configs: vec![(Instant::ZERO, Some((0, Arc::from(Plan::FIRST_TOKEN))))],
             accepted: BTreeMap::new(),
             issued: BTreeMap::new(),
             presented: BTreeMap::new(),
@@ -74,8 +74,8 @@ impl RightCredential {
 
     /// Whether `token` is of a config for `gateway` that was in force at `since` or later.
     fn is_configured(&self, gateway: u8, token: &Arc<str>, since: Instant) -> bool {
-        for (from, of, configured) in self.configs.iter().rev() {
-            if *of == gateway && configured == token {
+        for (from, config) in self.configs.iter().rev() {
+            if config.as_ref().is_some_and(|(of, configured)| *of == gateway && configured == token) {
                 return true;
             }
             if *from < since {
@@ -180,7 +180,11 @@ impl Oracle for RightCredential {
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.what {
             What::Configured { gateway, token, changed: true } => {
-                self.configs.push((record.at, *gateway, Arc::clone(token)));
+                self.configs.push((record.at, Some((*gateway, Arc::clone(token)))));
+                self.forgive(record.at);
+            }
+            What::Unconfigured { changed: true } => {
+                self.configs.push((record.at, None));
                 self.forgive(record.at);
             }
             // Somebody acted: what was refused may be right by now.
