@@ -11,12 +11,15 @@ use super::{Invariant, Oracle};
 use crate::plan::Plan;
 use crate::trace::{Record, Seen, What};
 
+/// The gateway and the token that a config names.
+type Named = (u8, Arc<str>);
+
 /// Only the config in force is dialed and presented, and the socket of an older one is let go
 /// within the grace for its close.
 pub(super) struct OneReconnectPerChange {
     close_bound: Duration,
     /// Every config so far, with the time it came into force; `None` where there was none.
-    history: Vec<(Instant, Option<(u8, Arc<str>)>)>,
+    history: Vec<(Instant, Option<Named>)>,
     accepted: BTreeMap<(u8, u32), Instant>,
     held: BTreeMap<u32, Instant>,
     suspension: Suspension,

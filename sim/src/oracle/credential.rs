@@ -15,6 +15,9 @@ use crate::trace::{Record, Seen, What};
 /// A shared token and a device token, as presented together.
 type Pair = (Option<Arc<str>>, Option<Arc<str>>);
 
+/// The gateway and the token that a config names.
+type Named = (u8, Arc<str>);
+
 /// Looks at every connect.
 ///
 /// A shared token must be the one of the config in force, or of one that was when the socket was accepted. A device
@@ -31,7 +34,7 @@ pub(super) struct RightCredential {
     /// When a fault last began or ended: older connections may be deaf since then.
     struck: Option<Instant>,
     /// Every config so far, with the time it came into force; `None` where there was none.
-    configs: Vec<(Instant, Option<(u8, Arc<str>)>)>,
+    configs: Vec<(Instant, Option<Named>)>,
     accepted: BTreeMap<(u8, u32), Instant>,
     issued: BTreeMap<u8, BTreeSet<Arc<str>>>,
     presented: BTreeMap<(u8, u32), (Instant, Pair)>,
@@ -312,7 +315,7 @@ mod tests {
         let presented = [accepted(1), connect(1, "token-0", None)];
         let fault = What::Fault { fault: Fault::HalfOpen, gateway: 0 };
         let again = [refused(1, "AUTH_TOKEN_MISMATCH"), accepted(2), connect(2, "token-0", None)];
-        let struck = [&presented[..], &[fault.clone()], &again[..]].concat();
+        let struck = [&presented[..], std::slice::from_ref(&fault), &again[..]].concat();
         assert_eq!(broken(&struck), None);
         assert_eq!(broken(&[&[fault][..], &presented[..], &again[..]].concat()), Some(5));
     }
