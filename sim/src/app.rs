@@ -226,6 +226,13 @@ impl<C: Subject> App<C> {
         }
     }
 
+    /// Takes the config away.
+    pub(crate) async fn unconfigure(&self) {
+        let changed = self.state().config.take().is_some();
+        self.record(What::Unconfigured { changed });
+        self.shared.client.unconfigure().await;
+    }
+
     /// Shuts the client down, once. With `polls` the first caller drops its future after so many, and another
     /// one looks, when the time for it is over, whether the shutdown went on without its caller.
     pub(crate) async fn shut_down(&self, polls: Option<u32>) {

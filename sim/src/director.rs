@@ -143,22 +143,10 @@ impl<C: Subject, L: Links> Director<C, L> {
         if let Some(lasts_ms) = action.lasts_ms() {
             self.agenda.add(self.started.elapsed() + Duration::from_millis(lasts_ms), Cue::Heal(index));
         }
-        match action.actor() {
-            Actor::App => self.act_as_app(action).await,
-            Actor::Gateway => {
-                if let Some((gateway, order)) = action.order() {
-                    self.hosts[usize::from(gateway)].order(order);
-                }
-            }
-            Actor::Link => self.strike(action),
-            Actor::Machine => {
-                let lasting = Duration::from_millis(action.lasts_ms().unwrap_or(0));
-                self.nap.sleep_until(Instant::now() + lasting);
-            }
-        }
+        self.carry_out(action).await;
     }
 
-    async fn act_as_app(&mut self, action: &Action) {
+    async fn carry_out(&mut self, action: &Action) {
         match action {
             Action::Connect {} => self.app.connect(),
             Action::Request { consumer, method, timeout_ms } => {
@@ -175,11 +163,44 @@ impl<C: Subject, L: Links> Director<C, L> {
             Action::AbandonConfigure { gateway, token, polls } => {
                 self.app.configure(*gateway, token, Some(*polls)).await;
             }
+            Action::Unconfigure {} => self.app.unconfigure().await,
             Action::Wake {} => self.app.wake(),
             Action::Resume {} => self.app.resume(),
             Action::Shutdown {} => self.app.shut_down(None).await,
             Action::AbandonShutdown { polls } => self.app.shut_down(Some(*polls)).await,
-            _ => unreachable!("the app does only what is its own"),
+            Action::Emit { .. }
+            | Action::Restart { .. }
+            | Action::Stop { .. }
+            | Action::Start { .. }
+            | Action::ChangeToken { .. }
+            | Action::Close { .. }
+            | Action::Terminate { .. }
+            | Action::DropEvent { .. }
+            | Action::ApprovePairing { .. }
+            | Action::RejectPairing { .. }
+            | Action::RotateTokens { .. }
+            | Action::RevokeDevices { .. }
+            | Action::Misbehave { .. } => {
+                if let Some((gateway, order)) = action.order() {
+                    self.hosts[usize::from(gateway)].order(order);
+                }
+            }
+            Action::Partition { .. }
+            | Action::Lose { .. }
+            | Action::HalfOpen { .. }
+            | Action::Blip { .. }
+            | Action::Stall { .. }
+            | Action::Delay { .. }
+            | Action::Reset { .. }
+            | Action::RefuseDials { .. }
+            | Action::IgnoreDials { .. }
+            | Action::IgnoreUpgrades { .. }
+            | Action::IgnoreCloses { .. }
+            | Action::LateCloses { .. }
+            | Action::Bytes { .. } => self.strike(action),
+            Action::Suspend { for_ms } => {
+                self.nap.sleep_until(Instant::now() + Duration::from_millis(*for_ms));
+            }
         }
     }
 

@@ -60,6 +60,8 @@ pub enum Count {
     Gaps,
     /// Configs applied, equal ones included.
     Configs,
+    /// Times at which the client had nothing to connect to.
+    NotConfigured,
     /// Pauses of reconnecting.
     Pauses,
     /// Waits before a dial.
@@ -178,7 +180,7 @@ impl Comparison {
 
 impl Count {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Dials,
         Self::Hellos,
         Self::Refusals,
@@ -190,6 +192,7 @@ impl Count {
         Self::Events,
         Self::Gaps,
         Self::Configs,
+        Self::NotConfigured,
         Self::Pauses,
         Self::Backoffs,
         Self::Drops,
@@ -210,6 +213,7 @@ impl Count {
             Self::Events => "events",
             Self::Gaps => "gaps",
             Self::Configs => "configs",
+            Self::NotConfigured => "not-configured",
             Self::Pauses => "pauses",
             Self::Backoffs => "backoffs",
             Self::Drops => "drops",
@@ -234,6 +238,7 @@ impl Count {
             Self::Events => matches!(what, What::Pushed { item: Item::Event { .. }, .. }),
             Self::Gaps => matches!(what, What::Pushed { item: Item::Gap { .. }, .. }),
             Self::Configs => matches!(what, What::Configured { .. }),
+            Self::NotConfigured => matches!(what, What::Status(StatusKind::NotConfigured)),
             Self::Pauses => matches!(what, What::Status(StatusKind::Paused)),
             Self::Backoffs => matches!(what, What::Status(StatusKind::Backoff)),
             Self::Drops => matches!(what, What::Gateway { seen: Seen::Dropped { .. }, .. }),

@@ -97,6 +97,7 @@ impl Milestones {
             | What::Panicked { .. }
             | What::Behaves { .. }
             | What::Configured { .. }
+            | What::Unconfigured { .. }
             | What::Wanted
             | What::Woken
             | What::Resumed

@@ -87,6 +87,7 @@ impl Path {
             | Action::Unsubscribe { .. }
             | Action::Configure { .. }
             | Action::AbandonConfigure { .. }
+            | Action::Unconfigure {}
             | Action::Wake {}
             | Action::Resume {}
             | Action::Shutdown {}

@@ -35,6 +35,12 @@ pub trait Subject: Clone + Send + Sync + 'static {
     /// Applies a config, which may be the one in force. What was polled once counts, even if it is dropped.
     fn configure(&self, target: Target) -> impl Future<Output = ()> + Send + 'static;
 
+    /// Takes the config away: there is nothing to connect to, until one is applied again. A client that has no such
+    /// state cannot be judged with plans that ask for it.
+    fn unconfigure(&self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::ready(())
+    }
+
     /// Ends the client for good, and returns when nothing is left of it. What was polled once goes on, even if it is
     /// dropped.
     fn shutdown(&self) -> impl Future<Output = ()> + Send + 'static;
@@ -206,6 +212,14 @@ impl Subject for Client {
         async move {
             // A client that was shut down takes no config, which is for the oracles to judge.
             let _ = Self::configure(&client, Some(target.config)).await;
+        }
+    }
+
+    fn unconfigure(&self) -> impl Future<Output = ()> + Send + 'static {
+        let client = self.clone();
+        async move {
+            // As for a config.
+            let _ = Self::configure(&client, None).await;
         }
     }
 

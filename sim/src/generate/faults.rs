@@ -44,7 +44,54 @@ pub(super) fn weight(fault: Fault) -> u64 {
         | Fault::Close
         | Fault::DropEvent => 3,
         Fault::Suspend | Fault::HalfOpen => 2,
-        _ => 1,
+        Fault::Stop
+        | Fault::LoseToGateway
+        | Fault::LoseToClient
+        | Fault::StallToGateway
+        | Fault::StallToClient
+        | Fault::Delay
+        | Fault::Reset
+        | Fault::RefuseDials
+        | Fault::IgnoreDials
+        | Fault::IgnoreUpgrades
+        | Fault::IgnoreCloses
+        | Fault::LateCloses
+        | Fault::Bytes
+        | Fault::Terminate
+        | Fault::RejectPairing
+        | Fault::RotateTokens
+        | Fault::RevokeDevices
+        | Fault::NoChallenge
+        | Fault::LateChallenge
+        | Fault::BadChallenge
+        | Fault::NoHello
+        | Fault::LateHello
+        | Fault::KickAfterHello
+        | Fault::DropAfterHello
+        | Fault::DropBeforeHello
+        | Fault::Reject
+        | Fault::Startup
+        | Fault::Draining
+        | Fault::BadHello
+        | Fault::WrongHelloId
+        | Fault::StarveTicks
+        | Fault::StarvePings
+        | Fault::RepeatEvent
+        | Fault::OlderEvent
+        | Fault::SkipSequence
+        | Fault::StrayText
+        | Fault::Binary
+        | Fault::Giant
+        | Fault::UnknownEvent
+        | Fault::ExtraFields
+        | Fault::NumericId
+        | Fault::ForeignResponse
+        | Fault::RepeatResponse
+        | Fault::WithholdResponses
+        | Fault::DelayResponses
+        | Fault::RefuseCapacity
+        | Fault::FailRequests
+        | Fault::RefuseUpgrades => 1,
     }
 }
 
@@ -82,7 +129,38 @@ impl Generator {
             Fault::RotateTokens => Action::RotateTokens { gateway },
             Fault::RevokeDevices => Action::RevokeDevices { gateway },
             Fault::DropEvent if draw.chance(50) => Action::DropEvent { gateway },
-            other => Action::Misbehave { gateway, how: misbehaviour(other, for_ms, draw) },
+            Fault::DropEvent
+            | Fault::NoChallenge
+            | Fault::LateChallenge
+            | Fault::BadChallenge
+            | Fault::NoHello
+            | Fault::LateHello
+            | Fault::KickAfterHello
+            | Fault::DropAfterHello
+            | Fault::DropBeforeHello
+            | Fault::Reject
+            | Fault::Startup
+            | Fault::Draining
+            | Fault::BadHello
+            | Fault::WrongHelloId
+            | Fault::StarveTicks
+            | Fault::StarvePings
+            | Fault::RepeatEvent
+            | Fault::OlderEvent
+            | Fault::SkipSequence
+            | Fault::StrayText
+            | Fault::Binary
+            | Fault::Giant
+            | Fault::UnknownEvent
+            | Fault::ExtraFields
+            | Fault::NumericId
+            | Fault::ForeignResponse
+            | Fault::RepeatResponse
+            | Fault::WithholdResponses
+            | Fault::DelayResponses
+            | Fault::RefuseCapacity
+            | Fault::FailRequests
+            | Fault::RefuseUpgrades => Action::Misbehave { gateway, how: misbehaviour(fault, for_ms, draw) },
         }
     }
 }
@@ -120,7 +198,46 @@ fn misbehaviour(fault: Fault, for_ms: u64, draw: &mut Stream) -> Misbehave {
         Fault::RefuseCapacity => Misbehave::RefuseCapacity { count },
         Fault::FailRequests => Misbehave::FailRequests { count, error: rejection(draw) },
         Fault::RefuseUpgrades => Misbehave::RefuseUpgrades { lasting },
-        other => Misbehave::Handshake { count, fault: handshake(other, draw) },
+        Fault::NoChallenge
+        | Fault::LateChallenge
+        | Fault::BadChallenge
+        | Fault::NoHello
+        | Fault::LateHello
+        | Fault::KickAfterHello
+        | Fault::DropAfterHello
+        | Fault::DropBeforeHello
+        | Fault::Reject
+        | Fault::Startup
+        | Fault::Draining
+        | Fault::BadHello
+        | Fault::WrongHelloId => Misbehave::Handshake { count, fault: handshake(fault, draw) },
+        Fault::Restart
+        | Fault::Crash
+        | Fault::Stop
+        | Fault::Partition
+        | Fault::LoseToGateway
+        | Fault::LoseToClient
+        | Fault::HalfOpen
+        | Fault::Blip
+        | Fault::StallToGateway
+        | Fault::StallToClient
+        | Fault::Delay
+        | Fault::Reset
+        | Fault::RefuseDials
+        | Fault::IgnoreDials
+        | Fault::IgnoreUpgrades
+        | Fault::IgnoreCloses
+        | Fault::LateCloses
+        | Fault::Bytes
+        | Fault::Suspend
+        | Fault::TokenChange
+        | Fault::Close
+        | Fault::Terminate
+        | Fault::RejectPairing
+        | Fault::RotateTokens
+        | Fault::RevokeDevices => {
+            unreachable!("{} is no misbehaviour", fault.name())
+        }
     }
 }
 
@@ -143,7 +260,52 @@ fn handshake(fault: Fault, draw: &mut Stream) -> HandshakeFault {
         Fault::Draining => HandshakeFault::Draining,
         Fault::BadHello => HandshakeFault::Payload { payload: (*draw.pick(&HELLOS)).into() },
         Fault::WrongHelloId => HandshakeFault::WrongId { id: "other".to_owned() },
-        other => unreachable!("{} is no misbehaviour", other.name()),
+        Fault::Restart
+        | Fault::Crash
+        | Fault::Stop
+        | Fault::Partition
+        | Fault::LoseToGateway
+        | Fault::LoseToClient
+        | Fault::HalfOpen
+        | Fault::Blip
+        | Fault::StallToGateway
+        | Fault::StallToClient
+        | Fault::Delay
+        | Fault::Reset
+        | Fault::RefuseDials
+        | Fault::IgnoreDials
+        | Fault::IgnoreUpgrades
+        | Fault::IgnoreCloses
+        | Fault::LateCloses
+        | Fault::Bytes
+        | Fault::Suspend
+        | Fault::TokenChange
+        | Fault::Close
+        | Fault::Terminate
+        | Fault::RejectPairing
+        | Fault::RotateTokens
+        | Fault::RevokeDevices
+        | Fault::DropEvent
+        | Fault::StarveTicks
+        | Fault::StarvePings
+        | Fault::RepeatEvent
+        | Fault::OlderEvent
+        | Fault::SkipSequence
+        | Fault::StrayText
+        | Fault::Binary
+        | Fault::Giant
+        | Fault::UnknownEvent
+        | Fault::ExtraFields
+        | Fault::NumericId
+        | Fault::ForeignResponse
+        | Fault::RepeatResponse
+        | Fault::WithholdResponses
+        | Fault::DelayResponses
+        | Fault::RefuseCapacity
+        | Fault::FailRequests
+        | Fault::RefuseUpgrades => {
+            unreachable!("{} spoils no handshake", fault.name())
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub fn plan(seed: u64) -> Plan {
     generator.faults(seed);
     generator.workload(&mut Stream::new(seed, "workload"));
     generator.configs(&mut Stream::new(seed, "configs"));
+    generator.without_config(&mut Stream::new(seed, "without config"));
     generator.pounce(&mut Stream::new(seed, "pounce"));
     generator.manners(&mut Stream::new(seed, "manners"));
     generator.pairings(&mut Stream::new(seed, "pairings"));
@@ -207,6 +208,19 @@ impl Generator {
         if draw.chance(10) {
             let at_ms = draw.between(0, self.active_ms);
             self.add(at_ms, Action::Shutdown {});
+        }
+    }
+
+    /// The app has nothing to connect to for a while, or for no time at all.
+    fn without_config(&mut self, draw: &mut Stream) {
+        if !draw.chance(12) {
+            return;
+        }
+        for _ in 0..draw.log_between(1, 2) {
+            let at_ms = draw.between(0, self.active_ms);
+            self.add(at_ms, Action::Unconfigure {});
+            let for_ms = if draw.chance(30) { 0 } else { draw.log_between(1, 8_000) };
+            self.configure(at_ms + for_ms, draw);
         }
     }
 

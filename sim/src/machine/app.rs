@@ -223,6 +223,12 @@ impl Machine<'_> {
         self.command(Command::Configure(Some(config)));
     }
 
+    pub(super) fn unconfigure(&mut self) {
+        let changed = self.app.config.take().is_some();
+        self.record(What::Unconfigured { changed });
+        self.command(Command::Configure(None));
+    }
+
     pub(super) fn shut_down(&mut self) {
         if !self.app.stopping {
             self.app.stopping = true;

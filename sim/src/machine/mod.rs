@@ -4,24 +4,25 @@
 //! time happens in an order drawn from the seed, so that no order is taken for granted.
 
 mod app;
+mod gateways;
 mod link;
 mod queue;
+mod steps;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onesocket::core::{Close, Command, Connection, Effect, Epoch, Input, Instant, WireText};
+use onesocket::core::{Close, Command, Connection, Effect, Epoch, Input, Instant};
 
-use crate::gateway::{self, ConnectionId, GatewayModel, Peer};
-use crate::observe::{outcome, probe_of, seen};
-use crate::path::CloseAnswer;
-use crate::pipe::{Dials, Direction};
-use crate::plan::{Action, Actor, GATEWAYS, Plan, When};
+use crate::gateway::{self, ConnectionId, GatewayModel};
+use crate::observe::outcome;
+use crate::pipe::Direction;
+use crate::plan::{GATEWAYS, Plan, When};
 use crate::random::Stream;
 use crate::run::{Finished, Recorder, client_seed, gateway, gateway_of};
 use crate::token_store::Tokens;
-use crate::trace::{Seen, What};
+use crate::trace::What;
 
 use app::App;
 use link::{Network, ToClient, ToGateway};
@@ -206,103 +207,6 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn act(&mut self, index: usize, action: &Action) {
-        if action.actor() == Actor::App && self.now < self.suspended_until {
-            self.queue.push(self.suspended_until, 0, Due::Step(index));
-            return;
-        }
-        if let Some(fault) = action.fault() {
-            let gateway = action.gateway().unwrap_or_default();
-            self.record(What::Fault { fault, gateway });
-        }
-        if let Some(lasts_ms) = action.lasts_ms() {
-            let over = self.now + Duration::from_millis(lasts_ms);
-            self.queue.push(over, self.ties.any(), Due::Heal(index));
-        }
-        match action.actor() {
-            Actor::App => self.act_as_app(action),
-            Actor::Gateway => {
-                if let Some((gateway, order)) = action.order() {
-                    self.step_gateway(usize::from(gateway), gateway::Input::Order(order));
-                }
-            }
-            Actor::Link => self.strike(action),
-            Actor::Machine => {
-                let until = self.now + Duration::from_millis(action.lasts_ms().unwrap_or(0));
-                self.suspended_until = self.suspended_until.max(until);
-            }
-        }
-    }
-
-    fn act_as_app(&mut self, action: &Action) {
-        match action {
-            Action::Connect {} => {
-                self.record(What::Wanted);
-                self.command(Command::Connect);
-            }
-            Action::Request { consumer, method, timeout_ms } => {
-                self.request(*consumer, method, *timeout_ms);
-            }
-            Action::AbandonRequest { consumer, method, timeout_ms, polls } => {
-                self.abandon_request(*consumer, method, *timeout_ms, *polls);
-            }
-            Action::DropRequest { consumer } => self.drop_request(*consumer),
-            Action::Behave { consumer, manner } => self.behave(*consumer, manner),
-            Action::Subscribe { consumer } => self.subscribe(*consumer),
-            Action::Unsubscribe { consumer } => self.unsubscribe(*consumer),
-            // A future that was polled has given its order, which is all there is of it here.
-            Action::Configure { gateway, token } | Action::AbandonConfigure { gateway, token, .. } => {
-                self.configure(*gateway, token);
-            }
-            Action::Wake {} => {
-                self.record(What::Woken);
-                self.command(Command::Wake);
-            }
-            Action::Resume {} => {
-                self.record(What::Resumed);
-                self.command(Command::Resume);
-            }
-            Action::Shutdown {} | Action::AbandonShutdown { .. } => self.shut_down(),
-            _ => unreachable!("the app does only what is its own"),
-        }
-    }
-
-    /// A fault of the path begins.
-    fn strike(&mut self, action: &Action) {
-        let gateway = action.gateway().expect("a path leads to a gateway");
-        self.network.begin(gateway, action);
-        if let Action::HalfOpen { .. } = action {
-            for direction in Direction::BOTH {
-                self.network.lose(gateway, direction);
-            }
-        }
-        if let Action::Reset { .. } = action {
-            for epoch in self.network.sockets_of(gateway) {
-                self.send_to_gateway(epoch, ToGateway::Eof);
-                self.send_to_client(epoch, ToClient::Reset);
-            }
-        }
-    }
-
-    fn heal(&mut self, index: usize) {
-        let action = &self.plan.steps[index].action;
-        let gateway = action.gateway().unwrap_or_default();
-        if action.actor() == Actor::Link {
-            let mut due = Vec::new();
-            self.network.end(gateway, action, &mut due);
-            for (epoch, direction) in due {
-                let due = match direction {
-                    Direction::ToGateway => Due::ArriveAtGateway(epoch),
-                    Direction::ToClient => Due::ArriveAtClient(epoch),
-                };
-                self.queue.push(self.now, self.ties.any(), due);
-            }
-        }
-        if let Some(fault) = action.fault() {
-            self.record(What::Healed { fault, gateway });
-        }
-    }
-
     fn command(&mut self, command: Command) {
         self.step_core(Input::Command(command));
     }
@@ -409,61 +313,6 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn arrive_at_gateway(&mut self, epoch: Epoch) {
-        if self.network.stops(epoch, Direction::ToGateway) {
-            return;
-        }
-        let Some((gateway, parcel)) = self.network.take_at_gateway(epoch) else { return };
-        let connection = ConnectionId(socket_of(epoch));
-        let index = usize::from(gateway);
-        match parcel {
-            ToGateway::Dial => self.dial_arrives(epoch, index),
-            ToGateway::Text(text) => {
-                if let Some(request) = probe_of(&text) {
-                    let seen = Seen::Request { connection: connection.0, request };
-                    self.record(What::Gateway { gateway, seen });
-                }
-                let message = gateway::Message::Text(text);
-                self.step_gateway(index, gateway::Input::Received { connection, message });
-            }
-            ToGateway::Pong => self.step_gateway(index, gateway::Input::Pong { connection }),
-            ToGateway::Close => match self.network.close_answer(gateway) {
-                CloseAnswer::Prompt => self.answer_close(epoch),
-                CloseAnswer::Late(by) => {
-                    self.queue.push(self.now + by, self.ties.any(), Due::AnswerClose(epoch));
-                }
-                CloseAnswer::Never => {}
-            },
-            ToGateway::Eof => self.step_gateway(index, gateway::Input::Disconnected { connection }),
-        }
-    }
-
-    /// The gateway's end of the close handshake that the client began.
-    fn answer_close(&mut self, epoch: Epoch) {
-        let Some(gateway) = self.network.gateway_of(epoch) else { return };
-        self.send_to_client(epoch, ToClient::Close { code: 1000, reason: String::new() });
-        let connection = ConnectionId(socket_of(epoch));
-        self.step_gateway(usize::from(gateway), gateway::Input::Disconnected { connection });
-    }
-
-    fn dial_arrives(&mut self, epoch: Epoch, index: usize) {
-        match self.network.dials(u8::try_from(index).expect("there are few gateways")) {
-            Dials::Answered => {}
-            Dials::Refused => return self.send_to_client(epoch, ToClient::Refused),
-            Dials::Ignored => return,
-        }
-        match self.gateways[index].admission() {
-            gateway::Admission::Open => {
-                self.send_to_client(epoch, ToClient::Opened);
-                let connection = ConnectionId(socket_of(epoch));
-                let peer = Peer::LOCAL;
-                self.step_gateway(index, gateway::Input::Accepted { connection, peer });
-            }
-            gateway::Admission::Refused => self.send_to_client(epoch, ToClient::Refused),
-            gateway::Admission::Unavailable(body) => self.send_to_client(epoch, ToClient::Unavailable(body)),
-        }
-    }
-
     /// Late arrivals reach the core even after it let go of the socket: a transport may report what
     /// belongs to the past, and nothing of it may matter.
     fn arrive_at_client(&mut self, epoch: Epoch) {
@@ -487,46 +336,6 @@ impl<'p> Machine<'p> {
                 }
                 self.release(epoch);
                 self.step_core(input);
-            }
-        }
-    }
-
-    fn step_gateway(&mut self, index: usize, input: gateway::Input) {
-        let mut effects = std::mem::take(&mut self.gateway_effects);
-        self.gateways[index].step(self.now.elapsed(), input, &mut effects);
-        for effect in effects.drain(..) {
-            self.carry_out_at_gateway(index, effect);
-        }
-        self.gateway_effects = effects;
-    }
-
-    fn carry_out_at_gateway(&mut self, index: usize, effect: gateway::Effect) {
-        let gateway = u8::try_from(index).expect("there are few gateways");
-        (self.tap)(gateway, &effect);
-        match effect {
-            gateway::Effect::Send { connection, text } => {
-                self.send_to_client(epoch_of(connection), ToClient::Text(WireText(text)));
-            }
-            gateway::Effect::SendBinary { connection, data } => {
-                // The driver takes for text what can be text.
-                let parcel = match std::str::from_utf8(&data) {
-                    Ok(text) => ToClient::Text(WireText::from(text)),
-                    Err(_) => ToClient::Noise,
-                };
-                self.send_to_client(epoch_of(connection), parcel);
-            }
-            gateway::Effect::Ping { connection } => self.send_to_client(epoch_of(connection), ToClient::Ping),
-            gateway::Effect::Close { connection, code, reason } => {
-                let reason = reason.into_owned();
-                self.send_to_client(epoch_of(connection), ToClient::Close { code, reason });
-            }
-            gateway::Effect::Terminate { connection } => {
-                self.send_to_client(epoch_of(connection), ToClient::Reset);
-            }
-            gateway::Effect::Note(note) => {
-                if let Some(seen) = seen(&note) {
-                    self.record(What::Gateway { gateway, seen });
-                }
             }
         }
     }

@@ -11,12 +11,15 @@ use super::{Invariant, Oracle};
 use crate::plan::Plan;
 use crate::trace::{Record, Seen, What};
 
+/// The gateway and the token that a config names.
+type Named = (u8, Arc<str>);
+
 /// Only the config in force is dialed and presented, and the socket of an older one is let go
 /// within the grace for its close.
 pub(super) struct OneReconnectPerChange {
     close_bound: Duration,
-    /// Every config so far, with the time it came into force.
-    history: Vec<(Instant, u8, Arc<str>)>,
+    /// Every config so far, with the time it came into force; `None` where there was none.
+    history: Vec<(Instant, Option<Named>)>,
     accepted: BTreeMap<(u8, u32), Instant>,
     held: BTreeMap<u32, Instant>,
     suspension: Suspension,
@@ -25,7 +28,7 @@ pub(super) struct OneReconnectPerChange {
 impl OneReconnectPerChange {
     pub(super) fn new(plan: &Plan) -> Self {
         let close_bound = Duration::from_millis(plan.params.close_grace_ms);
-        let first = (Instant::ZERO, 0, Arc::from(Plan::FIRST_TOKEN));
+        let first = (Instant::ZERO, Some((0, Arc::from(Plan::FIRST_TOKEN))));
         Self {
             close_bound,
             history: vec![first],
@@ -40,8 +43,8 @@ impl OneReconnectPerChange {
         // A connect frame may be on its way while the config changes, so every config that was in
         // force since the socket was accepted will do.
         let configs = self.history.iter().rev();
-        for (since, config_gateway, config_token) in configs {
-            if *config_gateway == gateway && Some(config_token) == token {
+        for (since, config) in configs {
+            if config.as_ref().is_some_and(|(of, configured)| *of == gateway && Some(configured) == token) {
                 return Ok(());
             }
             if *since < accepted {
@@ -52,7 +55,7 @@ impl OneReconnectPerChange {
     }
 
     fn overdue(&self, now: Instant) -> Option<u32> {
-        let (changed, _, _) = self.history.last()?;
+        let (changed, _) = self.history.last()?;
         let old = self.held.iter().find(|(_, dialed)| **dialed < *changed)?;
         self.suspension.is_overdue(*changed + self.close_bound, now).then_some(*old.0)
     }
@@ -70,11 +73,13 @@ impl Oracle for OneReconnectPerChange {
         }
         match &record.what {
             What::Configured { gateway, token, changed: true } => {
-                self.history.push((record.at, *gateway, Arc::clone(token)));
+                self.history.push((record.at, Some((*gateway, Arc::clone(token)))));
             }
+            What::Unconfigured { changed: true } => self.history.push((record.at, None)),
             What::Dialed { socket, gateway } => {
                 self.held.insert(*socket, record.at);
-                let in_force = self.history.last().map(|(_, gateway, _)| *gateway);
+                let in_force =
+                    self.history.last().and_then(|(_, config)| config.as_ref()).map(|(gateway, _)| *gateway);
                 if in_force != Some(*gateway) {
                     return Err(format!(
                         "socket {socket} is dialed to gateway {gateway}, which is not in force"
@@ -93,5 +98,28 @@ impl Oracle for OneReconnectPerChange {
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::first_broken;
+    use super::*;
+
+    fn broken(history: Vec<(u64, What)>) -> Option<usize> {
+        first_broken(&mut OneReconnectPerChange::new(&Plan::new(1)), history)
+    }
+
+    #[test]
+    fn nothing_is_dialed_or_kept_while_there_is_no_config() {
+        let taken_away = || (1_000, What::Unconfigured { changed: true });
+        let dialed = |at_ms| (at_ms, What::Dialed { socket: 1, gateway: 0 });
+        let released = |at_ms| (at_ms, What::Released { socket: 1, silent: Duration::ZERO });
+        let applied = What::Configured { gateway: 0, token: Arc::from("token-0"), changed: true };
+        let later = (5_000, What::Woken);
+        assert_eq!(broken(vec![taken_away(), dialed(1_001)]), Some(1));
+        assert_eq!(broken(vec![taken_away(), (1_000, applied), dialed(1_001)]), None);
+        assert_eq!(broken(vec![dialed(500), taken_away(), released(1_400), later.clone()]), None);
+        assert_eq!(broken(vec![dialed(500), taken_away(), later]), Some(2));
     }
 }

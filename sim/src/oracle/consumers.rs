@@ -206,7 +206,9 @@ impl Oracle for IsolatedConsumers {
             }
             What::Pushed { subscription, item } => return self.pushed(*subscription, *item, record.at),
             What::Status(status) => self.ready = *status == StatusKind::Ready,
-            What::Configured { changed: true, .. } | What::ShutdownCalled => {
+            What::Configured { changed: true, .. }
+            | What::Unconfigured { changed: true }
+            | What::ShutdownCalled => {
                 self.ready = false;
                 self.trouble();
             }

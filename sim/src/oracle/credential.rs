@@ -15,6 +15,9 @@ use crate::trace::{Record, Seen, What};
 /// A shared token and a device token, as presented together.
 type Pair = (Option<Arc<str>>, Option<Arc<str>>);
 
+/// The gateway and the token that a config names.
+type Named = (u8, Arc<str>);
+
 /// Looks at every connect.
 ///
 /// A shared token must be the one of the config in force, or of one that was when the socket was accepted. A device
@@ -28,8 +31,8 @@ pub(super) struct RightCredential {
     in_time: Duration,
     /// Faults that go on.
     lasting: u32,
-    /// Every config so far, with the time it came into force.
-    configs: Vec<(Instant, u8, Arc<str>)>,
+    /// Every config so far, with the time it came into force; `None` where there was none.
+    configs: Vec<(Instant, Option<Named>)>,
     accepted: BTreeMap<(u8, u32), Instant>,
     issued: BTreeMap<u8, BTreeSet<Arc<str>>>,
     presented: BTreeMap<(u8, u32), (Instant, Pair)>,
@@ -67,7 +70,7 @@ impl RightCredential {
             forgetful: plan.params.store_fails_percent > 0,
             in_time: in_time(plan),
             lasting: 0,
-            configs: vec![(Instant::ZERO, 0, Arc::from(Plan::FIRST_TOKEN))],
+            configs: vec![(Instant::ZERO, Some((0, Arc::from(Plan::FIRST_TOKEN))))],
             accepted: BTreeMap::new(),
             issued: BTreeMap::new(),
             presented: BTreeMap::new(),
@@ -81,8 +84,8 @@ impl RightCredential {
 
     /// Whether `token` is of a config for `gateway` that was in force at `since` or later.
     fn is_configured(&self, gateway: u8, token: &Arc<str>, since: Instant) -> bool {
-        for (from, of, configured) in self.configs.iter().rev() {
-            if *of == gateway && configured == token {
+        for (from, config) in self.configs.iter().rev() {
+            if config.as_ref().is_some_and(|(of, configured)| *of == gateway && configured == token) {
                 return true;
             }
             if *from < since {
@@ -199,7 +202,11 @@ impl Oracle for RightCredential {
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.what {
             What::Configured { gateway, token, changed: true } => {
-                self.configs.push((record.at, *gateway, Arc::clone(token)));
+                self.configs.push((record.at, Some((*gateway, Arc::clone(token)))));
+                self.forgive(record.at);
+            }
+            What::Unconfigured { changed: true } => {
+                self.configs.push((record.at, None));
                 self.forgive(record.at);
             }
             // Somebody acted: what was refused may be right by now.

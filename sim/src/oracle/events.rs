@@ -55,7 +55,7 @@ impl Oracle for SnapshotFirst {
                 self.least.insert(*subscription, self.latest);
             }
             // A new config has no snapshot until its own first hello, so the old one is no measure.
-            What::Configured { changed: true, .. } => self.latest = 0,
+            What::Configured { changed: true, .. } | What::Unconfigured { changed: true } => self.latest = 0,
             What::Pushed { subscription, item } => return self.pushed(*subscription, *item),
             _ => {}
         }

@@ -80,7 +80,7 @@ impl Oracle for NoStorm {
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.what {
             What::Dialed { socket, .. } => return self.dialed(*socket, record.at),
-            What::Configured { changed: true, .. } => {
+            What::Configured { changed: true, .. } | What::Unconfigured { changed: true } => {
                 self.device_retry_used = false;
                 self.pause_ends(record.at);
             }
@@ -107,6 +107,8 @@ pub(super) struct NoWedge {
     healed_at: Instant,
     wanted: bool,
     stopping: bool,
+    /// Whether there is anything to connect to.
+    configured: bool,
     status: Option<StatusKind>,
     lasting: BTreeMap<(Fault, u8), u32>,
     /// Gateways that nobody can connect to.
@@ -120,6 +122,7 @@ impl NoWedge {
             healed_at: Instant::ZERO,
             wanted: false,
             stopping: false,
+            configured: true,
             status: None,
             lasting: BTreeMap::new(),
             down: BTreeSet::new(),
@@ -130,9 +133,10 @@ impl NoWedge {
         let Some(status) = self.status else { return true };
         match status {
             // A pause is a promise to wait for a person; `no_storm` and the plan's end judge it.
-            StatusKind::Ready | StatusKind::Paused | StatusKind::Stopped => true,
+            StatusKind::Ready | StatusKind::Paused => self.configured,
+            StatusKind::NotConfigured => !self.configured,
+            StatusKind::Stopped => true,
             StatusKind::Idle
-            | StatusKind::NotConfigured
             | StatusKind::Connecting
             | StatusKind::Handshaking
             | StatusKind::Backoff
@@ -161,7 +165,15 @@ impl Oracle for NoWedge {
                 self.wanted = true;
                 self.healed_at = self.healed_at.max(record.at);
             }
-            What::Configured { changed: true, .. } | What::Resumed => self.healed_at = record.at,
+            What::Configured { changed: true, .. } => {
+                self.configured = true;
+                self.healed_at = record.at;
+            }
+            What::Unconfigured { changed: true } => {
+                self.configured = false;
+                self.healed_at = record.at;
+            }
+            What::Resumed => self.healed_at = record.at,
             What::Fault { fault, gateway } => {
                 self.healed_at = record.at;
                 if fault.lasts() {

@@ -142,7 +142,9 @@ impl Oracle for DeadIsDetected {
                     socket.ready = true;
                 }
             }
-            What::Configured { changed: true, .. } | What::ShutdownCalled => self.ended_by(None),
+            What::Configured { changed: true, .. }
+            | What::Unconfigured { changed: true }
+            | What::ShutdownCalled => self.ended_by(None),
             What::Gateway { gateway, seen: Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Down } => {
                 self.ended_by(Some(*gateway));
             }

@@ -129,7 +129,9 @@ impl Oracle for SharedAttempt {
             }
             What::Released { socket, .. } => return self.released(*socket, record.at),
             What::Gateway { seen: Seen::Hello { .. }, .. } => self.token_refused = false,
-            What::Configured { changed: true, .. } | What::ShutdownCalled => {
+            What::Configured { changed: true, .. }
+            | What::Unconfigured { changed: true }
+            | What::ShutdownCalled => {
                 self.changed = Some(record.at);
                 self.token_refused = false;
             }

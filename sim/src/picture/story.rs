@@ -91,6 +91,7 @@ impl Kind {
             | What::Pushed { .. } => Self::Events,
             What::Status(_) => Self::Status,
             What::Configured { .. }
+            | What::Unconfigured { .. }
             | What::Wanted
             | What::Woken
             | What::Resumed
@@ -302,6 +303,7 @@ impl Teller {
                 (Column::Client, Glyph::Dot)
             }
             What::Configured { .. }
+            | What::Unconfigured { .. }
             | What::Wanted
             | What::Woken
             | What::Resumed

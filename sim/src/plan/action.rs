@@ -73,6 +73,8 @@ pub enum Action {
         /// After how many polls, at least one.
         polls: u32,
     },
+    /// The app has nothing to connect to any more, until it applies a config again.
+    Unconfigure {},
     /// The app says that the network is back.
     Wake {},
     /// The app says that the reason for a pause is gone.
@@ -331,6 +333,7 @@ impl Action {
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
             | Self::AbandonConfigure { .. }
+            | Self::Unconfigure {}
             | Self::Wake {}
             | Self::Resume {}
             | Self::Shutdown {}
@@ -354,6 +357,7 @@ impl Action {
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
             | Self::AbandonConfigure { .. }
+            | Self::Unconfigure {}
             | Self::Wake {}
             | Self::Resume {}
             | Self::Shutdown {}
@@ -427,6 +431,7 @@ impl Action {
             | Self::DropRequest { .. }
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
+            | Self::Unconfigure {}
             | Self::Wake {}
             | Self::Resume {}
             | Self::Shutdown {}
@@ -469,6 +474,7 @@ impl Action {
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
             | Self::AbandonConfigure { .. }
+            | Self::Unconfigure {}
             | Self::Wake {}
             | Self::Resume {}
             | Self::Shutdown {}
@@ -518,6 +524,7 @@ impl Action {
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
             | Self::AbandonConfigure { .. }
+            | Self::Unconfigure {}
             | Self::Wake {}
             | Self::Resume {}
             | Self::Shutdown {}

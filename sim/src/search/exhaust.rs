@@ -376,6 +376,7 @@ fn course(records: &[Record], buffer: &mut Vec<u8>) -> u64 {
             | What::Panicked { .. }
             | What::Behaves { .. }
             | What::Configured { .. }
+            | What::Unconfigured { .. }
             | What::Wanted
             | What::Woken
             | What::Resumed

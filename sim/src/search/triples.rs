@@ -379,6 +379,7 @@ impl Walk {
             | What::Behaves { .. }
             | What::Pushed { .. }
             | What::Configured { .. }
+            | What::Unconfigured { .. }
             | What::Wanted
             | What::Woken
             | What::Resumed

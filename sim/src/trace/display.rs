@@ -51,6 +51,10 @@ impl fmt::Display for What {
             Self::Configured { gateway, token, changed: false } => {
                 write!(f, "the same config is applied: gateway {gateway} with {token}")
             }
+            Self::Unconfigured { changed: true } => f.write_str("the config is taken away"),
+            Self::Unconfigured { changed: false } => {
+                f.write_str("the config is taken away, and there was none")
+            }
             Self::Wanted => f.write_str("a connection is wanted"),
             Self::Woken => f.write_str("the network is said to be back"),
             Self::Resumed => f.write_str("reconnecting is resumed"),

@@ -38,6 +38,9 @@ pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
         What::Configured { gateway, token, changed } => {
             code.tag(7).tag(*gateway).text(token).tag(u8::from(*changed));
         }
+        What::Unconfigured { changed } => {
+            code.tag(22).tag(u8::from(*changed));
+        }
         What::Wanted => {
             code.tag(8);
         }

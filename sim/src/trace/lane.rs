@@ -30,6 +30,7 @@ impl What {
             | Self::Behaves { .. }
             | Self::Pushed { .. }
             | Self::Configured { .. }
+            | Self::Unconfigured { .. }
             | Self::Wanted
             | Self::Woken
             | Self::Resumed

@@ -95,6 +95,11 @@ pub enum What {
         /// Whether it differs from the one in force.
         changed: bool,
     },
+    /// The app took the config away.
+    Unconfigured {
+        /// Whether there was one.
+        changed: bool,
+    },
     /// The app wanted a connection.
     Wanted,
     /// The app said that the network is back.
