@@ -190,6 +190,7 @@ pub fn gateway(plan: &Plan, index: u8) -> GatewayModel {
         jitter: std::time::Duration::from_millis(plan.params.answer_ms),
     };
     config.pairing.auto_approve_local = !plan.params.pairing_by_order;
+    config.pairing.verify_signatures = plan.params.verify_proofs;
     GatewayModel::new(config, Stream::new(plan.seed, "gateway").any().wrapping_add(u64::from(index)))
 }
 

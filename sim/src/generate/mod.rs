@@ -23,7 +23,8 @@ const EVENTS: [&str; 3] = ["chat", "agent", "presence"];
 /// The plan of `seed`.
 #[must_use]
 pub fn plan(seed: u64) -> Plan {
-    let params = params(&mut Stream::new(seed, "params"));
+    let mut params = params(&mut Stream::new(seed, "params"));
+    params.verify_proofs = !params.device || Stream::new(seed, "proofs").chance(25);
     let mut generator = Generator {
         active_ms: params.end_ms,
         params,
@@ -56,6 +57,8 @@ fn params(draw: &mut Stream) -> Params {
         stage_ms: draw.between(1_000, 3_000),
         close_grace_ms: draw.log_between(20, 1_000),
         device: draw.chance(40),
+        // Drawn by itself.
+        verify_proofs: Params::default().verify_proofs,
         store_ms: if draw.chance(50) { draw.log_between(1, 500) } else { 0 },
         store_fails_percent: if draw.chance(30) { draw.between(1, 40) } else { 0 },
         // Set together with those who read slowly.
