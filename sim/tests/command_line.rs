@@ -64,6 +64,20 @@ fn a_guided_exploration_repeats_and_missed_marks_fail_where_they_are_required() 
 }
 
 #[test]
+fn an_exhaustive_search_makes_every_run_there_is() {
+    let output = sim(&["exhaust", "--faults", "1", "--json", "-"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let placements = json["placements"].as_u64().expect("a number");
+    assert_eq!(
+        (json["runs"].as_u64(), json["runs_wanted"].as_u64()),
+        (Some(1 + placements), Some(1 + placements))
+    );
+    assert_eq!(json["violations"], 0);
+    refuses(&["exhaust", "--faults", "4"], "1..=3");
+}
+
+#[test]
 fn a_replay_prints_the_timeline_and_the_digest() {
     let output = sim(&["replay", "1", "--check"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

@@ -234,7 +234,7 @@ fn told_triples(explored: &Explored) -> String {
         rarest.iter().take(3).map(|(count, triple)| format!("{triple} ({count})")).collect();
     let chance = explored.triples.chance_of_new().unwrap_or(1.0) * 100.0;
     format!(
-        "{}: {} triples of client/gateway/fault reached; rarest: {}; the next run reaches a new one with {chance:.2} % (Good–Turing)",
+        "{}: {} triples of client/gateway/fault reached; rarest: {}; the next run of this kind reaches a new one with {chance:.2} % (Good–Turing)",
         explored.tier.name(),
         explored.triples.len(),
         rarest.join(", "),

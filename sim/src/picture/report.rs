@@ -216,7 +216,7 @@ fn triples(explored: &Explored) -> Markup {
         p.note {
             (grouped(explored.triples.len() as u64)) " triples of a state of the client, a state of its gateway and a fault were reached. "
             @if let Some(chance) = explored.triples.chance_of_new() {
-                "The next run reaches a new one with a chance of " (format!("{:.2} %", chance * 100.0)) ", as Good and Turing estimate it. "
+                "The next run of this kind reaches a new one with a chance of " (format!("{:.2} %", chance * 100.0)) ", as Good and Turing estimate it. "
             }
             @if !rarest.is_empty() { "The rarest:" }
             @for (count, triple) in rarest.into_iter().take(RAREST) { " " code { (triple) } " (" (count) ")" }

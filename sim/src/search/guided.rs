@@ -19,9 +19,11 @@ use super::triples::Reached;
 
 /// Runs of a round.
 const ROUND: u64 = 64;
-/// How many of a hundred plans are generated as ever, after the first round: what is not in the corpus has to come
-/// from somewhere.
-const FRESH_PERCENT: u64 = 20;
+/// How many of a hundred plans are generated as ever, at least and at most: what is not in the corpus has to come
+/// from somewhere, and what pays now may not pay later.
+const FRESH_PERCENT: (u64, u64) = (10, 90);
+/// How many of a hundred second parents are generated, and not from the corpus.
+const FRESH_OTHER_PERCENT: u64 = 50;
 
 /// What a guided search came to.
 #[derive(Clone, Debug)]
@@ -52,6 +54,7 @@ fn search_with(exploration: &Exploration, progress: &Progress, mut corpus: Corpu
     let started = Instant::now();
     let mut explored = Explored::new(exploration);
     let mut mutated = 0;
+    let mut yields = Yields::default();
     let mut next = exploration.seeds.start;
     while next < exploration.seeds.end
         && !progress.is_stopped()
@@ -60,17 +63,20 @@ fn search_with(exploration: &Exploration, progress: &Progress, mut corpus: Corpu
     {
         let end = next.saturating_add(ROUND).min(exploration.seeds.end);
         corpus.weigh(&explored.triples);
-        let candidates: Vec<Candidate> = (next..end).map(|seed| candidate(seed, &mut corpus)).collect();
+        let fresh_percent = yields.fresh_percent();
+        let candidates: Vec<Candidate> =
+            (next..end).map(|seed| candidate(seed, fresh_percent, &mut corpus)).collect();
         let results = run(&candidates, exploration, progress);
         for (candidate, result) in candidates.into_iter().zip(results) {
             // Somebody stopped the search before this run.
             let Some((part, reached)) = result else { continue };
             mutated += u64::from(candidate.is_mutated);
             let marks = explored.coverage.marks.len();
-            let is_new = explored.triples.lacks(&reached);
+            let new = explored.triples.lacking(&reached);
+            yields.add(candidate.is_mutated, new);
             explored.merge(&part);
             // A plan that breaks something would only find the same again.
-            if part.found.is_empty() && (is_new || explored.coverage.marks.len() > marks) {
+            if part.found.is_empty() && (new > 0 || explored.coverage.marks.len() > marks) {
                 corpus.keep(candidate.plan, reached, &explored.triples);
             }
         }
@@ -80,14 +86,52 @@ fn search_with(exploration: &Exploration, progress: &Progress, mut corpus: Corpu
     Guided { explored, corpus: corpus.len(), mutated }
 }
 
-fn candidate(seed: u64, corpus: &mut Corpus) -> Candidate {
+/// What generated plans and changed ones brought lately, for each run of theirs.
+#[derive(Default)]
+struct Yields {
+    fresh: Yield,
+    mutated: Yield,
+}
+
+#[derive(Default)]
+struct Yield {
+    runs: u64,
+    new: u64,
+}
+
+impl Yields {
+    fn add(&mut self, is_mutated: bool, new: u64) {
+        let side = if is_mutated { &mut self.mutated } else { &mut self.fresh };
+        side.runs += 1;
+        side.new += new;
+        // What was long ago counts less.
+        if side.runs >= 4 * ROUND {
+            side.runs /= 2;
+            side.new /= 2;
+        }
+    }
+
+    /// The side that brings more gets more runs than in proportion; one more for both, so that a side without any is not given up.
+    fn fresh_percent(&self) -> u64 {
+        let per_mille = |side: &Yield| (side.new + 1) * 1_000 / (side.runs + 1);
+        let square = |side| per_mille(side) * per_mille(side);
+        let (fresh, mutated) = (square(&self.fresh), square(&self.mutated));
+        (fresh * 100 / (fresh + mutated).max(1)).clamp(FRESH_PERCENT.0, FRESH_PERCENT.1)
+    }
+}
+
+fn candidate(seed: u64, fresh_percent: u64, corpus: &mut Corpus) -> Candidate {
     let mut selection = Stream::new(seed, "selection");
-    if !selection.chance(FRESH_PERCENT)
+    if !selection.chance(fresh_percent)
         && let Some(parent) = corpus.choose(&mut selection).cloned()
     {
         let mut mutation = Stream::new(seed, "mutation");
-        let other = corpus.any(&mut selection).unwrap_or(&parent);
-        if let Some(plan) = mutate::child(&parent, other, &mut mutation) {
+        let other = if selection.chance(FRESH_OTHER_PERCENT) {
+            generate::plan(seed)
+        } else {
+            corpus.any(&mut selection).unwrap_or(&parent).clone()
+        };
+        if let Some(plan) = mutate::child(&parent, &other, &mut mutation) {
             return Candidate { seed, plan, is_mutated: true };
         }
     }
@@ -142,8 +186,20 @@ mod tests {
             (explored.digest, explored.triples, explored.found, corpus, mutated)
         };
         let one = found(1);
-        assert!(one.4 > 40, "{} plans were made from others", one.4);
+        assert!(one.4 > 10, "{} plans were made from others", one.4);
         assert_eq!(one, found(2));
+    }
+
+    #[test]
+    fn the_side_that_brings_more_gets_more_runs_and_none_is_given_up() {
+        let mut yields = Yields::default();
+        assert_eq!(yields.fresh_percent(), 50);
+        (0..20).for_each(|_| yields.add(false, 9));
+        assert_eq!(yields.fresh_percent(), FRESH_PERCENT.1);
+        (0..200).for_each(|_| yields.add(false, 0));
+        (0..20).for_each(|_| yields.add(true, 9));
+        assert_eq!(yields.fresh_percent(), FRESH_PERCENT.0);
+        assert!(yields.fresh.runs < 4 * ROUND);
     }
 
     #[test]

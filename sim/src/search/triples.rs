@@ -193,10 +193,10 @@ impl Triples {
         self.len() == 0
     }
 
-    /// Whether `reached` has something that no run reached.
+    /// How much of `reached` no run has reached.
     #[must_use]
-    pub fn lacks(&self, reached: &Reached) -> bool {
-        reached.numbers().any(|number| self.counts[number] == 0)
+    pub fn lacking(&self, reached: &Reached) -> u64 {
+        reached.numbers().map(|number| u64::from(self.counts[number] == 0)).sum()
     }
 
     /// The first run that reached each of those that were reached.
@@ -522,9 +522,9 @@ mod tests {
         let mut rare = reached(vec![What::Status(StatusKind::Paused), What::Status(StatusKind::Backoff)]);
         let mut triples = Triples::default();
         assert_eq!(triples.chance_of_new(), None);
-        assert!(triples.lacks(&common));
+        assert_eq!(triples.lacking(&common), 1);
         triples.add(10, &common);
-        assert!(!triples.lacks(&common) && triples.lacks(&rare));
+        assert_eq!((triples.lacking(&common), triples.lacking(&rare)), (0, 2));
         assert_eq!(triples.chance_of_new(), Some(1.0));
         let mut other = Triples::default();
         other.add(11, &common);
