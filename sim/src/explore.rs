@@ -19,6 +19,7 @@ use crate::oracle::{Invariant, Violation};
 use crate::panics;
 use crate::plan::{Fault, Plan};
 use crate::run::{Finished, Tier};
+use crate::search::triples::{Reached as ReachedTriples, Triple, Triples};
 use crate::trace::StatusKind;
 
 /// Every how many seeds a run is made twice and its digests are compared.
@@ -46,8 +47,21 @@ pub struct Exploration {
 pub struct Found {
     /// The seed.
     pub seed: u64,
+    /// The plan, if it is not the one that is generated from the seed.
+    pub plan: Option<Box<Plan>>,
     /// What it broke.
     pub violation: Violation,
+}
+
+impl Found {
+    /// The plan that broke it.
+    #[must_use]
+    pub fn plan(&self) -> Cow<'_, Plan> {
+        match &self.plan {
+            Some(plan) => Cow::Borrowed(plan),
+            None => Cow::Owned(generate::plan(self.seed)),
+        }
+    }
 }
 
 /// What an exploration came to.
@@ -69,6 +83,8 @@ pub struct Explored {
     pub found: Vec<Found>,
     /// What was reached.
     pub coverage: Coverage,
+    /// Which states of client and gateway met under which fault.
+    pub triples: Triples,
     /// Which seeds reached it first.
     pub discoveries: Discoveries,
     /// The digests of all runs in one number, whatever the order they were made in.
@@ -89,6 +105,7 @@ pub struct Progress {
 struct Reached {
     pairs: BTreeSet<(Fault, StatusKind)>,
     marks: BTreeSet<Mark>,
+    triples: ReachedTriples,
 }
 
 impl Progress {
@@ -111,29 +128,42 @@ impl Progress {
         (reached.pairs.len(), reached.marks.len())
     }
 
-    /// Takes note of a run, which left its thread with this coverage.
-    fn note(&self, simulated: Duration, known: (usize, usize), coverage: &Coverage) {
+    /// Triples that were reached so far.
+    #[must_use]
+    pub fn triples(&self) -> usize {
+        self.reached.lock().expect("workers do not panic").triples.len()
+    }
+
+    /// Takes note of a run that reached what `explored` has, or a part of it.
+    pub(crate) fn note(&self, simulated: Duration, explored: &Explored, triples: &ReachedTriples) {
+        self.count(simulated);
+        let coverage = &explored.coverage;
+        let mut reached = self.reached.lock().expect("workers do not panic");
+        reached.triples.unite(triples);
+        reached.pairs.extend(coverage.faults.keys());
+        reached.marks.extend(coverage.marks.iter().filter(|(_, count)| **count > 0).map(|(mark, _)| mark));
+    }
+
+    fn count(&self, simulated: Duration) {
         self.runs.fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(simulated.as_micros()).unwrap_or(u64::MAX);
         self.simulated_us.fetch_add(micros, Ordering::Relaxed);
-        // Most runs reach nothing that their thread has not seen, and need no lock.
-        if known != sizes(coverage) {
-            let mut reached = self.reached.lock().expect("workers do not panic");
-            reached.pairs.extend(coverage.faults.keys());
-            reached
-                .marks
-                .extend(coverage.marks.iter().filter(|(_, count)| **count > 0).map(|(mark, _)| mark));
-        }
     }
 
     /// Stops the exploration after the runs that are going on.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+
+    /// Whether somebody stopped it.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
-fn sizes(coverage: &Coverage) -> (usize, usize) {
-    (coverage.faults.len(), coverage.marks.len())
+fn sizes(explored: &Explored) -> (usize, usize, usize) {
+    (explored.coverage.faults.len(), explored.coverage.marks.len(), explored.triples.len())
 }
 
 /// Runs a plan and turns a panic into a violation: assertions of the core and the harness are
@@ -206,22 +236,27 @@ pub fn explore(exploration: &Exploration, progress: &Progress) -> Explored {
 
 fn work(exploration: &Exploration, progress: &Progress, next: &AtomicU64, started: Instant) -> Explored {
     let mut explored = Explored::new(exploration);
-    while !progress.stop.load(Ordering::Relaxed)
-        && exploration.time.is_none_or(|time| started.elapsed() < time)
-    {
+    while !progress.is_stopped() && exploration.time.is_none_or(|time| started.elapsed() < time) {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if !exploration.seeds.contains(&seed) || explored.found.len() >= exploration.violations_max {
             break;
         }
-        let (known, simulated) = (sizes(&explored.coverage), explored.simulated);
-        explored.add(seed, exploration);
-        progress.note(explored.simulated - simulated, known, &explored.coverage);
+        let (known, simulated) = (sizes(&explored), explored.simulated);
+        let triples = explored.add(seed, &generate::plan(seed), exploration.check);
+        let simulated = explored.simulated - simulated;
+        // Most runs reach nothing that their thread has not seen, and need no lock.
+        if known == sizes(&explored) {
+            progress.count(simulated);
+        } else {
+            progress.note(simulated, &explored, &triples);
+        }
     }
     explored
 }
 
 impl Explored {
-    fn new(exploration: &Exploration) -> Self {
+    /// Nothing yet.
+    pub(crate) fn new(exploration: &Exploration) -> Self {
         Self {
             tier: exploration.tier,
             first_seed: exploration.seeds.start,
@@ -231,35 +266,41 @@ impl Explored {
             events: 0,
             found: Vec::new(),
             coverage: Coverage::default(),
+            triples: Triples::default(),
             discoveries: Discoveries::default(),
             digest: 0,
         }
     }
 
-    fn add(&mut self, seed: u64, exploration: &Exploration) {
-        let tier = exploration.tier;
-        let plan = generate::plan(seed);
-        let finished = run_judged(tier, &plan);
+    /// Runs a plan and adds what comes of it; it is made a second time if `check` says so, and now and then anyway.
+    pub(crate) fn add(&mut self, seed: u64, plan: &Plan, check: bool) -> ReachedTriples {
+        let tier = self.tier;
+        let finished = run_judged(tier, plan);
+        let reached = ReachedTriples::of(&finished.records);
+        self.triples.add(seed, &reached);
         self.runs += 1;
         self.simulated += finished.simulated.elapsed();
         self.events += finished.records.len() as u64;
         self.coverage.add(&finished.records);
         self.discoveries.note(seed, &self.coverage);
         self.digest = self.digest.wrapping_add(seeded_digest(seed, finished.digest));
-        let checked = exploration.check || seed.is_multiple_of(CHECK_EVERY);
-        let differs = || if checked { differs(tier, &plan, finished.digest) } else { None };
+        let checked = check || seed.is_multiple_of(CHECK_EVERY);
+        let differs = || if checked { differs(tier, plan, finished.digest) } else { None };
         let violation = finished.violation.or_else(differs);
         if let Some(violation) = violation {
-            self.found.push(Found { seed, violation });
+            self.found.push(Found { seed, plan: None, violation });
         }
+        reached
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds what other runs came to.
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.runs += other.runs;
         self.simulated += other.simulated;
         self.events += other.events;
         self.found.extend(other.found.iter().cloned());
         self.coverage.merge(&other.coverage);
+        self.triples.merge(&other.triples);
         self.discoveries.merge(&other.discoveries);
         self.digest = self.digest.wrapping_add(other.digest);
     }
@@ -280,6 +321,9 @@ impl Explored {
                 .into_iter()
                 .map(|mark| (mark.name(), self.coverage.marks.get(&mark).copied().unwrap_or(0)))
                 .collect(),
+            triples: self.triples.len(),
+            rarest: self.triples.by_rarity().into_iter().take(RAREST).map(rare).collect(),
+            chance_of_new: self.triples.chance_of_new(),
             digest: format!("{:016x}", self.digest),
         };
         serde_json::to_string(&json).expect("a report is plain data")
@@ -317,7 +361,17 @@ struct ExploredJson {
     violations: Vec<FoundJson>,
     faults: BTreeMap<&'static str, u64>,
     marks: BTreeMap<Cow<'static, str>, u64>,
+    triples: usize,
+    rarest: Vec<(String, u64)>,
+    chance_of_new: Option<f64>,
     digest: String,
+}
+
+/// Rare triples that a report names.
+const RAREST: usize = 20;
+
+fn rare((count, triple): (u64, Triple)) -> (String, u64) {
+    (triple.to_string(), count)
 }
 
 #[derive(Serialize)]
@@ -334,7 +388,7 @@ impl From<&Found> for FoundJson {
             seed: found.seed,
             invariant: found.violation.invariant.id(),
             at_ms: found.violation.at.as_micros() / 1_000,
-            plan: generate::plan(found.seed).to_text(),
+            plan: found.plan().to_text(),
         }
     }
 }
@@ -363,6 +417,7 @@ mod tests {
         assert_eq!((progress.runs(), progress.simulated()), (explored.runs, explored.simulated));
         let marks = explored.coverage.marks.values().filter(|count| **count > 0).count();
         assert_eq!(progress.reached(), (explored.coverage.faults.len(), marks));
+        assert_eq!(progress.triples(), explored.triples.len());
         assert_eq!(explore(&exploration(false), &Progress::default()).digest, explored.digest);
     }
 

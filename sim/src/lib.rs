@@ -26,6 +26,8 @@
 //!   [`marks`] counts what was reached.
 //! - [`scenario`] checks a plan in one call; [`expectation`] is what a stored plan says about its run; [`shrink`]
 //!   makes a plan that breaks something small, and [`compare`] finds where two runs part.
+//! - [`search`] counts which states met under which fault, changes the plans that reached something new, and places
+//!   a few faults everywhere in one small session.
 //! - [`logs`] keeps what is logged in a run; [`explore`] runs many seeds; [`discoveries`] says which were the first
 //!   to reach something; [`picture`] draws runs and explorations; [`mutants`] breaks the core on purpose; [`standin`]
 //!   serves the model on real
@@ -67,6 +69,7 @@ pub mod plan;
 pub mod random;
 pub mod run;
 pub mod scenario;
+pub mod search;
 pub mod shrink;
 pub mod standin;
 pub mod stream;

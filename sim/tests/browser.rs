@@ -106,9 +106,11 @@ fn pages_can_be_read_and_used_without_a_network() {
         check: false,
     };
     let mut explored = explore(&exploration, &Progress::default());
-    explored
-        .found
-        .push(Found { seed: 120, violation: runs[2].1.finished.violation.clone().expect("broken") });
+    explored.found.push(Found {
+        seed: 120,
+        plan: None,
+        violation: runs[2].1.finished.violation.clone().expect("broken"),
+    });
     let report = picture::of_explorations(std::slice::from_ref(&explored));
     let mut pages: Vec<(&str, &str)> = runs.iter().map(|(name, run)| (*name, run.page.as_str())).collect();
     pages.push(("report", &report));

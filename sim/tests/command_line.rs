@@ -26,10 +26,41 @@ fn a_clean_exploration_exits_0_and_writes_the_contract_s_json() {
     let json: serde_json::Value =
         serde_json::from_slice(&output.stdout).expect("standard output is JSON alone");
     let keys: Vec<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();
-    let expected =
-        ["digest", "events", "faults", "marks", "runs", "sim_seconds", "tier", "violations", "wall_seconds"];
+    let expected = [
+        "chance_of_new",
+        "digest",
+        "events",
+        "faults",
+        "marks",
+        "rarest",
+        "runs",
+        "sim_seconds",
+        "tier",
+        "triples",
+        "violations",
+        "wall_seconds",
+    ];
     assert_eq!(keys, expected);
     assert_eq!((&json["runs"], &json["tier"]), (&20.into(), &"machine".into()));
+}
+
+#[test]
+fn a_guided_exploration_repeats_and_missed_marks_fail_where_they_are_required() {
+    let digest = |jobs| {
+        let output = sim(&["explore", "--guided", "--seeds", "0..100", "--jobs", jobs, "--json", "-"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        (json["digest"].clone(), json["triples"].clone(), json["runs"].clone())
+    };
+    let one = digest("1");
+    assert_eq!(one, digest("2"));
+    assert_eq!(one.2, 100);
+    let output = sim(&["explore", "--seeds", "0..2", "--require-marks"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = text.lines().next_back().expect("there is a line");
+    assert!(last.contains(" required marks were never reached: "), "{text}");
+    assert!(text.contains(" triples of client/gateway/fault reached; rarest: "), "{text}");
+    refuses(&["explore", "--out", "x"], "--guided");
 }
 
 #[test]
@@ -149,7 +180,7 @@ fn refuses(arguments: &[&str], part: &str) {
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
     assert!(text.contains(part), "{arguments:?}: {text}");
-    assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+    assert!(!text.contains("panicked at"), "{arguments:?}: {text}");
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn an_exploration_has_all_its_numbers_on_one_page() {
     assert!(picture::of_explorations(std::slice::from_ref(&explored)).contains("No invariant was broken."));
 
     let violation = broken().finished.violation.expect("it is broken");
-    explored.found.push(Found { seed: 7, violation });
+    explored.found.push(Found { seed: 7, plan: None, violation });
     explored.coverage.marks.remove(&Mark::Woken);
     let page = picture::of_explorations(std::slice::from_ref(&explored));
     stands_alone(&page);

@@ -1,7 +1,9 @@
 //! `cargo sim` and `cargo sim explore`.
 
 use std::borrow::Cow;
+use std::fs;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,14 +11,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use onesocket_sim::explore::{
     Exploration, Explored, Found, Progress, explore as run_exploration, run_judged,
 };
-use onesocket_sim::generate;
 use onesocket_sim::marks::Mark;
+use onesocket_sim::oracle::Violation;
 use onesocket_sim::picture;
-use onesocket_sim::plan::Fault;
+use onesocket_sim::plan::{Fault, Plan};
 use onesocket_sim::run::Tier;
+use onesocket_sim::search::guided::{self, Guided};
 use onesocket_sim::trace::StatusKind;
 
-use super::output::{is_stdout, say, write};
+use super::output::{is_stdout, say, shown, write};
 use super::{CliError, Explore, Verdict, interrupt};
 
 /// How long the main job stays on each tier.
@@ -46,7 +49,7 @@ pub(super) fn main_job() -> Result<Verdict, CliError> {
             violations_max: VIOLATIONS_MAX,
             check: false,
         };
-        let explored = watched(&exploration);
+        let explored = watched(&exploration, run_exploration);
         say(false, &summary(&explored));
         all.push(explored);
         if interrupt::is_pressed() {
@@ -54,7 +57,7 @@ pub(super) fn main_job() -> Result<Verdict, CliError> {
         }
     }
     report_coverage(&all, false);
-    Ok(verdict(&all, false))
+    verdict(&all, &default_folder(), false)
 }
 
 /// Explores one tier.
@@ -80,7 +83,15 @@ pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
     };
     let tier = exploration.tier.name();
     say(json_on_stdout, &format!("Exploring {seeds} on {tier}; Ctrl-C ends it with a report."));
-    let explored = watched(&exploration);
+    let explored = if arguments.guided {
+        let Guided { explored, corpus, mutated } = watched(&exploration, guided::search);
+        let fresh = explored.runs - mutated;
+        let told = format!("guided: {fresh} plans from seeds, {mutated} from the {corpus} that were kept");
+        say(json_on_stdout, &told);
+        explored
+    } else {
+        watched(&exploration, run_exploration)
+    };
     if let Some(path) = &arguments.json {
         write(path, &explored.to_json())?;
     }
@@ -90,7 +101,20 @@ pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
         write(path, &picture::of_explorations(&all))?;
     }
     report_coverage(&all, json_on_stdout);
-    Ok(verdict(&all, json_on_stdout))
+    let folder = arguments.out.clone().unwrap_or_else(default_folder);
+    let verdict = verdict(&all, &folder, json_on_stdout)?;
+    if verdict != Verdict::Clean || !arguments.require_marks {
+        return Ok(verdict);
+    }
+    let missed: Vec<Cow<'static, str>> = all[0].coverage.missed().map(Mark::name).collect();
+    if missed.is_empty() {
+        return Ok(Verdict::Clean);
+    }
+    say(
+        json_on_stdout,
+        &format!("{} required marks were never reached: {}", missed.len(), missed.join(", ")),
+    );
+    Ok(Verdict::Missed)
 }
 
 /// Seeds that nobody has tried, most likely.
@@ -99,13 +123,13 @@ fn fresh_seeds() -> Range<u64> {
     now.as_secs() * 1_000_000..u64::MAX
 }
 
-fn jobs(wanted: Option<u32>) -> usize {
+pub(super) fn jobs(wanted: Option<u32>) -> usize {
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     wanted.map_or_else(cores, |jobs| usize::try_from(jobs).unwrap_or(1))
 }
 
 /// Explores with a progress line on standard error and an orderly end on Ctrl-C.
-fn watched(exploration: &Exploration) -> Explored {
+fn watched<T: Send>(exploration: &Exploration, run: impl Fn(&Exploration, &Progress) -> T + Sync) -> T {
     let progress = Progress::default();
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {prefix}: {msg} in {elapsed}")
@@ -113,7 +137,7 @@ fn watched(exploration: &Exploration) -> Explored {
     bar.set_style(style);
     bar.set_prefix(exploration.tier.name());
     let explored = thread::scope(|scope| {
-        let worker = scope.spawn(|| run_exploration(exploration, &progress));
+        let worker = scope.spawn(|| run(exploration, &progress));
         let started = std::time::Instant::now();
         while !worker.is_finished() {
             if interrupt::is_pressed() {
@@ -134,9 +158,10 @@ fn told(progress: &Progress, elapsed: Duration) -> String {
     let (runs, simulated) = (progress.runs(), progress.simulated().as_secs_f64());
     let (pairs, marks) = progress.reached();
     format!(
-        "{runs} runs, {:.0}/s, {:.0} sim:wall, {pairs} faults × states, {marks} of {} marks",
+        "{runs} runs, {:.0}/s, {:.0} sim:wall, {pairs} faults × states, {} triples, {marks} of {} marks",
         runs as f64 / seconds,
         simulated / seconds,
+        progress.triples(),
         Mark::all().len(),
     )
 }
@@ -197,24 +222,78 @@ fn report_coverage(all: &[Explored], json_on_stdout: bool) {
     if !missed.is_empty() {
         say(json_on_stdout, &format!("marks missed: {}", missed.join(", ")));
     }
+    for explored in all {
+        say(json_on_stdout, &told_triples(explored));
+    }
+}
+
+/// What was reached of client state × gateway state × fault on a tier, and what is likely to be left.
+fn told_triples(explored: &Explored) -> String {
+    let rarest = explored.triples.by_rarity();
+    let rarest: Vec<String> =
+        rarest.iter().take(3).map(|(count, triple)| format!("{triple} ({count})")).collect();
+    let chance = explored.triples.chance_of_new().unwrap_or(1.0) * 100.0;
+    format!(
+        "{}: {} triples of client/gateway/fault reached; rarest: {}; the next run reaches a new one with {chance:.2} % (Good–Turing)",
+        explored.tier.name(),
+        explored.triples.len(),
+        rarest.join(", "),
+    )
+}
+
+/// Where plans go that no seed stands for.
+pub(super) fn default_folder() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is a member of the workspace");
+    root.join("target/sim")
 }
 
 /// Lists the violations and shows how the first came about; the last line replays it.
-fn verdict(all: &[Explored], json_on_stdout: bool) -> Verdict {
+fn verdict(all: &[Explored], folder: &Path, json_on_stdout: bool) -> Result<Verdict, CliError> {
     let found = all.iter().flat_map(|explored| explored.found.iter().map(|found| (explored.tier, found)));
-    for (tier, found) in found.clone() {
-        say(json_on_stdout, &format!("{} seed {}: {}", tier.name(), found.seed, found.violation));
+    let mut first = None;
+    for (tier, found) in found {
+        let name = name_of(found, tier, folder)?;
+        let kind = if found.plan.is_some() { "plan" } else { "seed" };
+        say(json_on_stdout, &format!("{} {kind} {name}: {}", tier.name(), found.violation));
+        first.get_or_insert((tier, found, kind, name));
     }
-    let Some((tier, Found { seed, violation })) = found.into_iter().next() else { return Verdict::Clean };
-    let finished = run_judged(tier, &generate::plan(*seed));
+    let Some((tier, found, kind, name)) = first else { return Ok(Verdict::Clean) };
+    let finished = run_judged(tier, &found.plan());
     let skipped = finished.records.len().saturating_sub(RECORDS_SHOWN);
     let tier = tier.name();
-    say(json_on_stdout, &format!("\nthe last records of seed {seed} on {tier}:"));
+    say(json_on_stdout, &format!("\nthe last records of {kind} {name} on {tier}:"));
     for record in &finished.records[skipped..] {
         say(json_on_stdout, &record.to_string());
     }
-    say(json_on_stdout, &violation.to_string());
-    say(json_on_stdout, &format!("cargo sim shrink {seed} --tier {tier}"));
-    say(json_on_stdout, &format!("cargo sim replay {seed} --tier {tier}"));
-    Verdict::Violated
+    say(json_on_stdout, &found.violation.to_string());
+    say(json_on_stdout, &format!("cargo sim shrink {name} --tier {tier}"));
+    say(json_on_stdout, &format!("cargo sim replay {name} --tier {tier}"));
+    Ok(Verdict::Violated)
+}
+
+/// What `replay` and `shrink` call a plan: its seed, or the file that it is written to for them.
+fn name_of(found: &Found, tier: Tier, folder: &Path) -> Result<String, CliError> {
+    let Some(plan) = &found.plan else { return Ok(found.seed.to_string()) };
+    let slug = found.violation.invariant.id().replace('_', "-");
+    let name = format!("guided-{}-{}-{slug}.toml", tier.name(), found.seed);
+    store_plan(&folder.join(name), plan, &found.violation, tier)
+}
+
+/// Writes a plan that breaks something, with what it breaks, and gives its path as one would type it.
+pub(super) fn store_plan(
+    path: &Path,
+    plan: &Plan,
+    violation: &Violation,
+    tier: Tier,
+) -> Result<String, CliError> {
+    let failed = |why| CliError::Output { path: path.display().to_string(), why };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    // What a panic says has lines of its own.
+    let violation = violation.to_string().replace('\n', " ");
+    let (name, tier) = (shown(path), tier.name());
+    let head = format!("# {violation}\n# Seen on {tier}. To replay: cargo sim replay {name} --tier {tier}");
+    write(path, &format!("{head}\n{}", plan.to_text().trim_end()))?;
+    Ok(name)
 }

@@ -1,5 +1,6 @@
 //! What the command line understands.
 
+mod exhausting;
 mod exploring;
 mod gateway;
 mod interrupt;
@@ -34,6 +35,8 @@ pub(crate) struct Arguments {
 enum Command {
     /// Explores a range of seeds, or as many as a time allows, on one tier.
     Explore(Explore),
+    /// Runs one fixed session with every placement of up to a few faults, on machine.
+    Exhaust(Exhaust),
     /// Runs one plan and prints what happens.
     Replay(Replay),
     /// Makes a plan that breaks an invariant as small as it can be, and stores it for the tests.
@@ -71,12 +74,39 @@ struct Explore {
     /// Stop after so many seconds; without --seeds the seeds are fresh ones.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
+    /// Keep the plans that reach something new, change them and try again. The seeds are then the number of runs and
+    /// what they are drawn from.
+    #[arg(long)]
+    guided: bool,
+    /// Write plans that break something, and that no seed stands for, to this folder [default: target/sim].
+    #[arg(long, value_name = "FOLDER", requires = "guided")]
+    out: Option<PathBuf>,
+    /// Exit with 1 if a mark was never reached.
+    #[arg(long)]
+    require_marks: bool,
     /// Write the result as JSON to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write a page with the whole report to this file; it needs no network.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+}
+
+/// Runs one fixed session with every placement of up to a few faults, on machine.
+#[derive(Args, Debug)]
+struct Exhaust {
+    /// The most faults of one plan: 1 and 2 take seconds, 3 a few minutes.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=3))]
+    faults: u8,
+    /// Threads; by default one for each core.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    jobs: Option<u32>,
+    /// Write plans that break something to this folder [default: target/sim].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Write the result as JSON to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// Runs one plan and prints what happens.
@@ -175,6 +205,8 @@ pub(crate) enum Verdict {
     Clean,
     /// A broken invariant.
     Violated,
+    /// A mark that had to be reached was not.
+    Missed,
 }
 
 /// Why a command could not do its work.
@@ -239,6 +271,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Verdict, CliError> {
     match arguments.command {
         None => exploring::main_job(),
         Some(Command::Explore(explore)) => exploring::explore(&explore),
+        Some(Command::Exhaust(exhaust)) => exhausting::exhaust(&exhaust),
         Some(Command::Replay(replay)) => replaying::replay(&replay),
         Some(Command::Shrink(shrink)) => shrinking::shrink(&shrink),
         Some(Command::Mutants(mutants)) => mutants::mutants(&mutants),

@@ -15,6 +15,13 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {
     fs::write(path, format!("{text}\n")).map_err(error)
 }
 
+/// A path as one would type it here.
+pub(super) fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let short = here.as_deref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
+    short.display().to_string()
+}
+
 /// Prints a line. A reader that has seen enough, like `head`, is no error.
 pub(super) fn print(line: &str) -> io::Result<()> {
     match writeln!(io::stdout().lock(), "{line}") {

@@ -11,7 +11,7 @@ use onesocket_sim::run::Tier;
 use onesocket_sim::shrink::{self, End, Limits, Shrunk, Symptom};
 use serde::Serialize;
 
-use super::output::{is_stdout, say, write};
+use super::output::{is_stdout, say, shown, write};
 use super::{CliError, Shrink, Verdict, interrupt, replaying};
 
 /// Makes a plan that breaks something small, and stores it.
@@ -123,13 +123,6 @@ fn store(
     let text = shrink::stored(shrunk, violation, tier, path.strip_prefix(root).unwrap_or(&path));
     write(&path, text.trim_end())?;
     Ok(path)
-}
-
-/// A path as one would type it.
-fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().ok();
-    let short = here.as_deref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
-    short.display().to_string()
 }
 
 fn to_json(shrunk: &Shrunk, violation: &Violation, tier: Tier, path: &str) -> String {

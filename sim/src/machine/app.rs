@@ -51,8 +51,8 @@ struct Reader {
     /// Items handled.
     count: u32,
     mailbox: Mailbox,
-    /// It is slow, and ready for an item that is not there yet.
-    waits: bool,
+    /// A slow one that has rested and waits for an item.
+    is_hungry: bool,
 }
 
 /// Something that follows from a step of the core.
@@ -193,7 +193,7 @@ impl Machine<'_> {
             let mailbox = Mailbox::new(options.subscription_items, options.subscription_bytes);
             self.app
                 .readers
-                .insert(subscription, Reader { consumer, manner, count: 0, mailbox, waits: false });
+                .insert(subscription, Reader { consumer, manner, count: 0, mailbox, is_hungry: false });
         }
         self.command(Command::Subscribe { id: SubscriptionId(u64::from(subscription)) });
     }
@@ -246,9 +246,8 @@ impl Machine<'_> {
         match reader.manner {
             Manner::Slow { .. } | Manner::Stuck => {
                 reader.mailbox.push(push, None);
-                if std::mem::take(&mut reader.waits) {
-                    // Not at once: what else the client delivers in this step comes before the reader's turn.
-                    self.queue.push(self.now, self.ties.any(), Due::Read(subscription));
+                if reader.is_hungry {
+                    self.read_one(subscription);
                 }
             }
             Manner::Prompt | Manner::Panics { .. } | Manner::ActsOnItem { .. } | Manner::ActsOnEnd { .. } => {
@@ -257,14 +256,13 @@ impl Machine<'_> {
         }
     }
 
-    /// A slow reader takes an item, or waits for one: looking for it again and again would be an event each time.
+    /// A slow reader takes an item; if there is none, it takes the next as soon as that comes.
     pub(super) fn read_one(&mut self, subscription: u32) {
         let Some(reader) = self.app.readers.get_mut(&subscription) else { return };
         let Manner::Slow { every_ms } = reader.manner else { return };
-        let Some(push) = reader.mailbox.pop() else {
-            reader.waits = true;
-            return;
-        };
+        let push = reader.mailbox.pop();
+        reader.is_hungry = push.is_none();
+        let Some(push) = push else { return };
         if push == Push::Closed {
             self.app.readers.remove(&subscription);
         } else {

@@ -31,19 +31,26 @@ pub(super) struct RightCredential {
     in_time: Duration,
     /// Faults that go on.
     lasting: u32,
-    /// When a fault last began or ended: older connections may be deaf since then.
-    struck: Option<Instant>,
     /// Every config so far, with the time it came into force; `None` where there was none.
     configs: Vec<(Instant, Option<Named>)>,
     accepted: BTreeMap<(u8, u32), Instant>,
     issued: BTreeMap<u8, BTreeSet<Arc<str>>>,
     presented: BTreeMap<(u8, u32), (Instant, Pair)>,
     refused: BTreeSet<(u8, Pair)>,
+    /// Refusals that the client may not have heard, with the time each was sent.
+    unheard: Vec<(Instant, u8, Refusal)>,
     /// Device tokens that a gateway called wrong, until it issues them again.
     dead: BTreeSet<(u8, Arc<str>)>,
     retry: Retry,
     /// When a retry that was due ceased to be: what was under way then may still arrive.
     lapsed: Option<Instant>,
+}
+
+/// What a gateway called wrong.
+struct Refusal {
+    pair: Pair,
+    /// Whether it was the device token.
+    is_of_device: bool,
 }
 
 /// Where the retry with a device token stands.
@@ -63,12 +70,12 @@ impl RightCredential {
             forgetful: plan.params.store_fails_percent > 0,
             in_time: in_time(plan),
             lasting: 0,
-            struck: None,
             configs: vec![(Instant::ZERO, Some((0, Arc::from(Plan::FIRST_TOKEN))))],
             accepted: BTreeMap::new(),
             issued: BTreeMap::new(),
             presented: BTreeMap::new(),
             refused: BTreeSet::new(),
+            unheard: Vec::new(),
             dead: BTreeSet::new(),
             retry: Retry::Unneeded,
             lapsed: None,
@@ -140,28 +147,40 @@ impl RightCredential {
         if code == "AUTH_TOKEN_MISMATCH" && self.retry == Retry::Unneeded {
             self.retry = Retry::Due;
         }
-        let accepted = self.accepted.get(&(gateway, connection)).copied();
-        let is_deaf = self.struck.is_some_and(|struck| accepted.is_none_or(|accepted| accepted <= struck));
-        if is_deaf || self.lasting > 0 || at > presented + self.in_time {
+        if self.lasting > 0 || at > presented + self.in_time {
             // The client may never hear of it.
             return;
         }
         match code {
             "AUTH_TOKEN_MISMATCH" => {
-                self.refused.insert((gateway, pair));
+                self.unheard.push((at, gateway, Refusal { pair, is_of_device: false }));
             }
             "AUTH_DEVICE_TOKEN_MISMATCH" => {
-                self.dead.extend(pair.1.clone().map(|token| (gateway, token)));
-                self.refused.insert((gateway, pair));
+                self.unheard.push((at, gateway, Refusal { pair, is_of_device: true }));
             }
             // Not about the credential, or not for ever: a gateway that starts, or wants a pause.
             _ => {}
         }
     }
 
+    /// The client let go of its socket, and has heard what was sent until `heard`. A refusal after that died with the
+    /// socket: a half-open one takes everything in and delivers nothing.
+    fn hung_up(&mut self, heard: Instant) {
+        for (sent, gateway, refusal) in std::mem::take(&mut self.unheard) {
+            if sent > heard {
+                continue;
+            }
+            if refusal.is_of_device {
+                self.dead.extend(refusal.pair.1.clone().map(|token| (gateway, token)));
+            }
+            self.refused.insert((gateway, refusal.pair));
+        }
+    }
+
     /// Something new begins, with a budget of its own.
     fn forgive(&mut self, at: Instant) {
         self.refused.clear();
+        self.unheard.clear();
         if std::mem::replace(&mut self.retry, Retry::Unneeded) == Retry::Due {
             self.lapsed = Some(at);
         }
@@ -195,13 +214,13 @@ impl Oracle for RightCredential {
             // A refusal may be lost, and the credential is presented once more.
             What::Fault { fault, .. } => {
                 self.lasting += u32::from(fault.lasts());
-                self.struck = Some(record.at);
                 self.refused.clear();
                 self.dead.clear();
             }
-            What::Healed { .. } => {
-                self.lasting -= 1;
-                self.struck = Some(record.at);
+            What::Healed { .. } => self.lasting -= 1,
+            What::Released { silent, .. } => {
+                let silent = u64::try_from(silent.as_micros()).unwrap_or(u64::MAX);
+                self.hung_up(Instant::from_micros(record.at.as_micros().saturating_sub(silent)));
             }
             // A gateway that deviates may say anything, also that the stored token should be tried.
             What::Gateway { seen: Seen::Misbehaved { .. }, .. } => {
@@ -235,7 +254,6 @@ impl Oracle for RightCredential {
 mod tests {
     use super::super::first_broken;
     use super::*;
-    use crate::plan::Fault;
 
     fn configured(token: &str) -> What {
         What::Configured { gateway: 0, token: Arc::from(token), changed: true }
@@ -301,22 +319,16 @@ mod tests {
 
     #[test]
     fn a_refused_token_waits_for_somebody_to_act() {
-        let begin =
-            [accepted(1), connect(1, "token-0", None), refused(1, "AUTH_TOKEN_MISMATCH"), accepted(2)];
+        let begin = |code, silent| {
+            let hung_up = What::Released { socket: 1, silent: Duration::from_millis(silent) };
+            [accepted(1), connect(1, "token-0", None), refused(1, code), hung_up, accepted(2)]
+        };
         let again = [connect(2, "token-0", None)];
-        assert_eq!(broken(&[&begin[..], &again[..]].concat()), Some(4));
-        assert_eq!(broken(&[&begin[..], &[What::Resumed], &again[..]].concat()), None);
-        let startup = [accepted(1), connect(1, "token-0", None), refused(1, "startup"), accepted(2)];
-        assert_eq!(broken(&[&startup[..], &again[..]].concat()), None);
-    }
-
-    #[test]
-    fn a_refusal_on_a_connection_that_a_fault_made_deaf_is_not_held_against_the_client() {
-        let presented = [accepted(1), connect(1, "token-0", None)];
-        let fault = What::Fault { fault: Fault::HalfOpen, gateway: 0 };
-        let again = [refused(1, "AUTH_TOKEN_MISMATCH"), accepted(2), connect(2, "token-0", None)];
-        let struck = [&presented[..], std::slice::from_ref(&fault), &again[..]].concat();
-        assert_eq!(broken(&struck), None);
-        assert_eq!(broken(&[&[fault][..], &presented[..], &again[..]].concat()), Some(5));
+        let wrong = begin("AUTH_TOKEN_MISMATCH", 0);
+        assert_eq!(broken(&[&wrong[..], &again[..]].concat()), Some(5));
+        assert_eq!(broken(&[&wrong[..], &[What::Resumed], &again[..]].concat()), None);
+        // The refusal was sent at 200 ms, and nothing was heard after 100 ms.
+        assert_eq!(broken(&[&begin("AUTH_TOKEN_MISMATCH", 200)[..], &again[..]].concat()), None);
+        assert_eq!(broken(&[&begin("startup", 0)[..], &again[..]].concat()), None);
     }
 }

@@ -45,7 +45,7 @@ pub fn of_explorations(all: &[Explored]) -> String {
             (violations(all))
             (heat_map(&coverage))
             (marks(&coverage, all, runs))
-            @for explored in all { (growth(explored)) }
+            @for explored in all { (growth(explored)) (triples(explored)) }
         }
     };
     document(&title, &body, None)
@@ -100,7 +100,10 @@ fn violations(all: &[Explored]) -> Markup {
                         tr.broken {
                             td { (found.violation.invariant.id()) }
                             td { (found.violation.at) }
-                            td { code { "cargo sim replay " (found.seed) " --tier " (explored.tier.name()) } }
+                            td {
+                                @if found.plan.is_some() { "run " (found.seed) ", by a plan of its own" }
+                                @else { code { "cargo sim replay " (found.seed) " --tier " (explored.tier.name()) } }
+                            }
                             td { (found.violation.what) }
                         }
                     }
@@ -199,6 +202,24 @@ fn marks(coverage: &Coverage, all: &[Explored], runs: u64) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Rare triples that are named.
+const RAREST: usize = 8;
+
+/// What is probably left to be found.
+fn triples(explored: &Explored) -> Markup {
+    let rarest = explored.triples.by_rarity();
+    html! {
+        p.note {
+            (grouped(explored.triples.len() as u64)) " triples of a state of the client, a state of its gateway and a fault were reached. "
+            @if let Some(chance) = explored.triples.chance_of_new() {
+                "The next run reaches a new one with a chance of " (format!("{:.2} %", chance * 100.0)) ", as Good and Turing estimate it. "
+            }
+            @if !rarest.is_empty() { "The rarest:" }
+            @for (count, triple) in rarest.into_iter().take(RAREST) { " " code { (triple) } " (" (count) ")" }
         }
     }
 }

@@ -1,0 +1,179 @@
+//! Coverage-guided search: what reached something new is kept, changed and tried again.
+//!
+//! Runs are made in rounds. The plans of a round follow from the seeds and from what was known before the round, and
+//! its results are taken in in their order, so that the search is the same for any number of threads.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use crate::explore::{Exploration, Explored, Progress};
+use crate::generate;
+use crate::plan::Plan;
+use crate::random::Stream;
+
+use super::corpus::{Corpus, PLANS_MAX};
+use super::mutate;
+use super::triples::Reached;
+
+/// Runs of a round.
+const ROUND: u64 = 64;
+/// How many of a hundred plans are generated as ever, after the first round: what is not in the corpus has to come
+/// from somewhere.
+const FRESH_PERCENT: u64 = 20;
+
+/// What a guided search came to.
+#[derive(Clone, Debug)]
+pub struct Guided {
+    /// The same as of any exploration; plans that broke something are in it, since no seed says what they are.
+    pub explored: Explored,
+    /// Plans that were kept.
+    pub corpus: usize,
+    /// Runs of plans that were made from other plans.
+    pub mutated: u64,
+}
+
+/// A plan that waits for its run.
+struct Candidate {
+    /// The number that everything about the run is drawn from.
+    seed: u64,
+    plan: Plan,
+    is_mutated: bool,
+}
+
+/// Searches: `exploration.seeds` is how many runs there are at most, and what they are drawn from.
+#[must_use]
+pub fn search(exploration: &Exploration, progress: &Progress) -> Guided {
+    search_with(exploration, progress, Corpus::new(PLANS_MAX))
+}
+
+fn search_with(exploration: &Exploration, progress: &Progress, mut corpus: Corpus) -> Guided {
+    let started = Instant::now();
+    let mut explored = Explored::new(exploration);
+    let mut mutated = 0;
+    let mut next = exploration.seeds.start;
+    while next < exploration.seeds.end
+        && !progress.is_stopped()
+        && exploration.time.is_none_or(|time| started.elapsed() < time)
+        && explored.found.len() < exploration.violations_max
+    {
+        let end = next.saturating_add(ROUND).min(exploration.seeds.end);
+        corpus.weigh(&explored.triples);
+        let candidates: Vec<Candidate> = (next..end).map(|seed| candidate(seed, &mut corpus)).collect();
+        let results = run(&candidates, exploration, progress);
+        for (candidate, result) in candidates.into_iter().zip(results) {
+            // Somebody stopped the search before this run.
+            let Some((part, reached)) = result else { continue };
+            mutated += u64::from(candidate.is_mutated);
+            let marks = explored.coverage.marks.len();
+            let is_new = explored.triples.lacks(&reached);
+            explored.merge(&part);
+            // A plan that breaks something would only find the same again.
+            if part.found.is_empty() && (is_new || explored.coverage.marks.len() > marks) {
+                corpus.keep(candidate.plan, reached, &explored.triples);
+            }
+        }
+        next = end;
+    }
+    explored.wall = started.elapsed();
+    Guided { explored, corpus: corpus.len(), mutated }
+}
+
+fn candidate(seed: u64, corpus: &mut Corpus) -> Candidate {
+    let mut selection = Stream::new(seed, "selection");
+    if !selection.chance(FRESH_PERCENT)
+        && let Some(parent) = corpus.choose(&mut selection).cloned()
+    {
+        let mut mutation = Stream::new(seed, "mutation");
+        let other = corpus.any(&mut selection).unwrap_or(&parent);
+        if let Some(plan) = mutate::child(&parent, other, &mut mutation) {
+            return Candidate { seed, plan, is_mutated: true };
+        }
+    }
+    Candidate { seed, plan: generate::plan(seed), is_mutated: false }
+}
+
+/// Runs a round on as many threads as wanted; the results are in the order of the plans.
+fn run(
+    candidates: &[Candidate],
+    exploration: &Exploration,
+    progress: &Progress,
+) -> Vec<Option<(Explored, Reached)>> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(vec![None; candidates.len()]);
+    let work = || {
+        while !progress.is_stopped() {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(Candidate { seed, plan, is_mutated }) = candidates.get(index) else { return };
+            let mut part = Explored::new(exploration);
+            let reached = part.add(*seed, plan, exploration.check);
+            if *is_mutated {
+                part.found.iter_mut().for_each(|found| found.plan = Some(Box::new(plan.clone())));
+            }
+            progress.note(part.simulated, &part, &reached);
+            results.lock().expect("workers do not panic")[index] = Some((part, reached));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..exploration.jobs.max(1) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    results.into_inner().expect("workers do not panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::explore;
+    use crate::run::Tier;
+
+    fn exploration(end: u64, jobs: usize) -> Exploration {
+        let violations_max = usize::MAX;
+        Exploration { tier: Tier::Machine, seeds: 0..end, time: None, jobs, violations_max, check: false }
+    }
+
+    #[test]
+    fn the_search_is_the_same_for_any_number_of_threads() {
+        let found = |jobs| {
+            let Guided { explored, corpus, mutated } = search(&exploration(140, jobs), &Progress::default());
+            (explored.digest, explored.triples, explored.found, corpus, mutated)
+        };
+        let one = found(1);
+        assert!(one.4 > 40, "{} plans were made from others", one.4);
+        assert_eq!(one, found(2));
+    }
+
+    #[test]
+    fn the_corpus_stays_within_its_bound() {
+        let exploration = exploration(130, 1);
+        let Guided { explored, corpus, .. } =
+            search_with(&exploration, &Progress::default(), Corpus::new(20));
+        assert_eq!((explored.runs, corpus), (130, 20));
+    }
+
+    #[test]
+    fn guided_runs_reach_no_fewer_triples_than_as_many_random_ones() {
+        let (exploration, progress) = (exploration(256, 1), Progress::default());
+        let random = explore(&exploration, &Progress::default()).triples;
+        let guided = search(&exploration, &progress).explored;
+        assert!(guided.triples.len() >= random.len(), "{} and {}", guided.triples.len(), random.len());
+        assert_eq!(progress.triples(), guided.triples.len());
+    }
+
+    #[test]
+    fn what_breaks_is_told_with_its_plan() {
+        let exploration = exploration(1, 1);
+        let plan = generate::plan(4);
+        let candidates = [Candidate { seed: 9, plan: plan.clone(), is_mutated: true }];
+        let results = run(&candidates, &exploration, &Progress::default());
+        let (part, _) = results.into_iter().next().flatten().expect("it ran");
+        assert_eq!(part.runs, 1);
+        assert!(part.found.iter().all(|found| found.plan().as_ref() == &plan));
+        let stopped = Progress::default();
+        stopped.stop();
+        assert!(run(&candidates, &exploration, &stopped)[0].is_none());
+    }
+}
