@@ -147,6 +147,12 @@ impl RightCredential {
         if code == "AUTH_TOKEN_MISMATCH" && self.retry == Retry::Unneeded {
             self.retry = Retry::Due;
         }
+        let accepted = self.accepted.get(&(gateway, connection)).copied().unwrap_or_default();
+        let changed = self.configs[1..].last().map(|(changed, _)| *changed);
+        if changed.is_some_and(|changed| changed >= accepted) {
+            // A change of config retired the connection, and the client does not listen to it any more.
+            return;
+        }
         if self.lasting > 0 || at > presented + self.in_time {
             // The client may never hear of it.
             return;
@@ -329,6 +335,8 @@ mod tests {
         assert_eq!(broken(&[&wrong[..], &[What::Resumed], &again[..]].concat()), None);
         // The refusal was sent at 200 ms, and nothing was heard after 100 ms.
         assert_eq!(broken(&[&begin("AUTH_TOKEN_MISMATCH", 200)[..], &again[..]].concat()), None);
+        let retired = [&wrong[..2], &[configured("other"), configured("token-0")], &wrong[2..], &again[..]];
+        assert_eq!(broken(&retired.concat()), None);
         assert_eq!(broken(&[&begin("startup", 0)[..], &again[..]].concat()), None);
     }
 }

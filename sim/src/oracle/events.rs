@@ -81,13 +81,15 @@ struct Numbers {
 
 impl Numbers {
     fn take(&mut self, item: Item, bent: &BTreeSet<u64>) -> Result<(), String> {
-        if let (Some((_, received)), false) = (self.gap, matches!(item, Item::Event { .. })) {
+        // A slow subscriber may have lost the event that the gap was about, and is told so.
+        let goes_on = matches!(item, Item::Event { .. } | Item::Lagged { .. });
+        if let (Some((_, received)), false) = (self.gap, goes_on) {
             return Err(format!("a gap up to {received} is followed by {item}"));
         }
         match item {
             Item::Snapshot { epoch } => *self = Self { epoch, ..Self::default() },
             // What was lost is told; the next number begins anew.
-            Item::Lagged { .. } => self.highest = None,
+            Item::Lagged { .. } => (self.highest, self.gap) = (None, None),
             Item::Gap { expected, received, .. } => {
                 let wanted = self.highest.map_or(expected, |highest| highest + 1);
                 if expected != wanted || received <= expected {
@@ -144,5 +146,27 @@ impl Oracle for GapBeforeEvent {
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::first_broken;
+    use super::*;
+
+    fn broken(items: &[Item]) -> Option<usize> {
+        let history = items.iter().map(|item| (1, What::Pushed { subscription: 1, item: *item }));
+        first_broken(&mut GapBeforeEvent::default(), history)
+    }
+
+    #[test]
+    fn a_gap_is_followed_by_its_event_or_by_the_news_that_it_was_lost() {
+        let event = |seq| Item::Event { epoch: 1, seq: Some(seq) };
+        let gap = Item::Gap { epoch: 1, expected: 2, received: 4 };
+        assert_eq!(broken(&[event(1), gap, event(4), event(5)]), None);
+        assert_eq!(broken(&[event(1), gap, Item::Lagged { missed: 1 }, event(7)]), None);
+        assert_eq!(broken(&[event(1), gap, event(5)]), Some(2));
+        assert_eq!(broken(&[event(1), gap, Item::Snapshot { epoch: 2 }]), Some(2));
+        assert_eq!(broken(&[event(1), event(4)]), Some(1));
     }
 }
