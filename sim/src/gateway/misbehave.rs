@@ -101,6 +101,9 @@ impl GatewayModel {
             Misbehave::Handshake { count, fault } => put(&mut mischief.handshakes, count, fault),
             Misbehave::StarveTicks { lasting } => mischief.ticks_starved_until = turn.now + lasting,
             Misbehave::StarvePings { lasting } => mischief.pings_starved_until = turn.now + lasting,
+            Misbehave::SkewClock { by_ms } => {
+                self.config.epoch_ms = self.config.epoch_ms.saturating_add_signed(by_ms);
+            }
             Misbehave::DropEvents { count } => {
                 mischief.drop_events = mischief.drop_events.saturating_add(count);
             }

@@ -98,6 +98,12 @@ pub enum Misbehave {
         #[serde(with = "super::config::duration_ms")]
         lasting: Duration,
     },
+    /// Sets the gateway's clock forward or, below zero, back. What it writes and how it judges the age of a device
+    /// proof follow; its timers do not.
+    SkewClock {
+        /// By how much, in milliseconds.
+        by_ms: i64,
+    },
     /// The next events consume their sequence numbers and are not sent.
     DropEvents {
         /// How many events.

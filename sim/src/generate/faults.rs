@@ -76,6 +76,7 @@ pub(super) fn weight(fault: Fault) -> u64 {
         | Fault::WrongHelloId
         | Fault::StarveTicks
         | Fault::StarvePings
+        | Fault::SkewClock
         | Fault::RepeatEvent
         | Fault::OlderEvent
         | Fault::SkipSequence
@@ -145,6 +146,7 @@ impl Generator {
             | Fault::WrongHelloId
             | Fault::StarveTicks
             | Fault::StarvePings
+            | Fault::SkewClock
             | Fault::RepeatEvent
             | Fault::OlderEvent
             | Fault::SkipSequence
@@ -178,6 +180,11 @@ fn misbehaviour(fault: Fault, for_ms: u64, draw: &mut Stream) -> Misbehave {
     match fault {
         Fault::StarveTicks => Misbehave::StarveTicks { lasting },
         Fault::StarvePings => Misbehave::StarvePings { lasting },
+        Fault::SkewClock => {
+            // Of the age of a proof two minutes are granted, so that most of these are beyond it.
+            let by_ms = i64::try_from(draw.log_between(1_000, 86_400_000)).expect("a day is short");
+            Misbehave::SkewClock { by_ms: if draw.chance(50) { by_ms } else { -by_ms } }
+        }
         Fault::DropEvent => Misbehave::DropEvents { count },
         Fault::RepeatEvent => Misbehave::RepeatLastEvent,
         Fault::OlderEvent => Misbehave::OlderEvent { by: draw.log_between(1, 20) },
@@ -288,6 +295,7 @@ fn handshake(fault: Fault, draw: &mut Stream) -> HandshakeFault {
         | Fault::DropEvent
         | Fault::StarveTicks
         | Fault::StarvePings
+        | Fault::SkewClock
         | Fault::RepeatEvent
         | Fault::OlderEvent
         | Fault::SkipSequence

@@ -142,6 +142,8 @@ faults! {
     FailRequests = "fail-requests",
     /// Upgrades are refused.
     RefuseUpgrades = "refuse-upgrades",
+    /// The gateway's clock is set.
+    SkewClock = "skew-clock",
 }
 
 impl Fault {
@@ -152,6 +154,7 @@ impl Fault {
             Misbehave::Handshake { fault, .. } => Self::of_handshake(fault),
             Misbehave::StarveTicks { .. } => Self::StarveTicks,
             Misbehave::StarvePings { .. } => Self::StarvePings,
+            Misbehave::SkewClock { .. } => Self::SkewClock,
             Misbehave::DropEvents { .. } => Self::DropEvent,
             Misbehave::RepeatLastEvent => Self::RepeatEvent,
             Misbehave::OlderEvent { .. } => Self::OlderEvent,

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer, SigningKey};
 use onesocket_sim::gateway::config::{GatewayConfig, Pairing};
-use onesocket_sim::gateway::{ConnectionId, Effect, Order, Peer};
+use onesocket_sim::gateway::{ConnectionId, Effect, Misbehave, Order, Peer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -128,6 +128,26 @@ fn both_versions_of_the_payload_are_accepted() {
         assert_eq!(hello["ok"], true);
         assert_eq!(hello["payload"]["auth"]["scopes"], json!(["operator.read", "operator.write"]));
     }
+}
+
+// Protocol 7.4: the age of a proof is judged by the clock of the gateway, and the challenge tells that clock.
+#[test]
+fn a_clock_set_between_challenge_and_proof_makes_the_proof_too_old() {
+    let mut rig = Rig::default();
+    let skew = |rig: &mut Rig, by_ms| rig.order(Order::Misbehave(Misbehave::SkewClock { by_ms }));
+    let connect = |rig: &mut Rig, by_ms| {
+        let a = rig.open();
+        let challenge = rig.challenge(a);
+        skew(rig, by_ms);
+        let mut params = ui(&[]);
+        params["auth"] = json!({"token": TOKEN});
+        rig.connect_with(a, &Key::new(1).sign(params, &challenge, Version::V3))
+    };
+    assert_eq!(code(&connect(&mut rig, 120_001)), "DEVICE_AUTH_SIGNATURE_EXPIRED");
+    assert_eq!(code(&connect(&mut rig, -120_001)), "DEVICE_AUTH_SIGNATURE_EXPIRED");
+    // However wrong the clock is, a client that signs with the time of its challenge is not too late.
+    skew(&mut rig, -86_400_000);
+    assert_eq!(connect(&mut rig, 0)["ok"], true);
 }
 
 // Protocol 7.4: the order of checks.

@@ -158,6 +158,7 @@ fn order(random: &mut Xoshiro256PlusPlus) -> Order {
         Order::Misbehave(Misbehave::WithholdResponses { count: 1 }),
         Order::Misbehave(Misbehave::DelayResponses { count: 1, by: lasting }),
         Order::Misbehave(Misbehave::RefuseCapacity { count: 1 }),
+        Order::Misbehave(Misbehave::SkewClock { by_ms: -5_000 }),
         Order::Misbehave(Misbehave::FailRequests { count: 1, error: rejection() }),
         Order::Misbehave(Misbehave::RefuseUpgrades { lasting }),
         Order::Misbehave(Misbehave::Behave),
