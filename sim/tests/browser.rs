@@ -54,7 +54,10 @@ fn events_and_first(drawn: &Drawn) -> (u64, u64) {
         let text = record.what.to_string();
         let is_push = matches!(record.what, What::Pushed { .. });
         let is_event = is_push || text.contains("sends event") || text.contains("loses event");
-        let is_subscription = matches!(record.what, What::Subscribed { .. } | What::Unsubscribed { .. });
+        let is_subscription = matches!(
+            record.what,
+            What::Subscribed { .. } | What::Unsubscribed { .. } | What::Panicked { .. }
+        );
         events += u64::from(is_event || is_subscription);
         first += u64::from(matches!(record.what, What::Pushed { subscription: 1, .. }));
     }
