@@ -33,6 +33,8 @@ pub(super) struct RightCredential {
     lasting: u32,
     /// Every config so far, with the time it came into force; `None` where there was none.
     configs: Vec<(Instant, Option<Named>)>,
+    /// When a fault last began: older connections may be deaf since then.
+    struck: Option<Instant>,
     accepted: BTreeMap<(u8, u32), Instant>,
     issued: BTreeMap<u8, BTreeSet<Arc<str>>>,
     presented: BTreeMap<(u8, u32), (Instant, Pair)>,
@@ -71,6 +73,7 @@ impl RightCredential {
             in_time: in_time(plan),
             lasting: 0,
             configs: vec![(Instant::ZERO, Some((0, Arc::from(Plan::FIRST_TOKEN))))],
+            struck: None,
             accepted: BTreeMap::new(),
             issued: BTreeMap::new(),
             presented: BTreeMap::new(),
@@ -153,7 +156,8 @@ impl RightCredential {
             // A change of config retired the connection, and the client does not listen to it any more.
             return;
         }
-        if self.lasting > 0 || at > presented + self.in_time {
+        let is_deaf = self.struck.is_some_and(|struck| struck >= accepted);
+        if is_deaf || self.lasting > 0 || at > presented + self.in_time {
             // The client may never hear of it.
             return;
         }
@@ -219,8 +223,10 @@ impl Oracle for RightCredential {
             What::Resumed => self.refused.clear(),
             // A refusal may be lost, and the credential is presented once more.
             What::Fault { fault, .. } => {
+                self.struck = Some(record.at);
                 self.lasting += u32::from(fault.lasts());
                 self.refused.clear();
+                self.unheard.clear();
                 self.dead.clear();
             }
             What::Healed { .. } => self.lasting -= 1,

@@ -81,8 +81,9 @@ struct Numbers {
 
 impl Numbers {
     fn take(&mut self, item: Item, bent: &BTreeSet<u64>) -> Result<(), String> {
-        // A slow subscriber may have lost the event that the gap was about, and is told so.
-        let goes_on = matches!(item, Item::Event { .. } | Item::Lagged { .. });
+        // A slow subscriber may have lost the event that the gap was about: to a lag, of which it is told, or to a new
+        // connection, whose snapshot takes the place of what was not read.
+        let goes_on = matches!(item, Item::Event { .. } | Item::Lagged { .. } | Item::Snapshot { .. });
         if let (Some((_, received)), false) = (self.gap, goes_on) {
             return Err(format!("a gap up to {received} is followed by {item}"));
         }
@@ -166,7 +167,7 @@ mod tests {
         assert_eq!(broken(&[event(1), gap, event(4), event(5)]), None);
         assert_eq!(broken(&[event(1), gap, Item::Lagged { missed: 1 }, event(7)]), None);
         assert_eq!(broken(&[event(1), gap, event(5)]), Some(2));
-        assert_eq!(broken(&[event(1), gap, Item::Snapshot { epoch: 2 }]), Some(2));
+        assert_eq!(broken(&[event(1), gap, Item::Snapshot { epoch: 2 }]), None);
         assert_eq!(broken(&[event(1), event(4)]), Some(1));
     }
 }
