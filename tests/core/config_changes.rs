@@ -97,6 +97,7 @@ fn one_reconnect_per_change_a_new_token_retires_the_old_socket() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(100)
         .configure_with("a with a new token", changed)
         .at(120)
@@ -104,12 +105,6 @@ fn one_reconnect_per_change_a_new_token_retires_the_old_socket() {
         .at(130)
         .ready(2);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s configure a with a new token
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -129,6 +124,7 @@ fn one_reconnect_per_change_a_b_c_quickly_never_dials_b() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(100)
         .configure("b")
         .configure("c")
@@ -136,12 +132,6 @@ fn one_reconnect_per_change_a_b_c_quickly_never_dials_b() {
         .closed(1, 1000, "")
         .until(200);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -157,15 +147,17 @@ fn one_reconnect_per_change_a_b_c_quickly_never_dials_b() {
 /// B21: the change that comes while the old socket is closing wins as well.
 #[test]
 fn one_reconnect_per_change_b_then_c_while_the_old_socket_closes_never_dials_b() {
-    let script =
-        script().connect().ready(1).at(100).configure("b").at(300).configure("c").at(400).closed(1, 1000, "");
+    let script = script()
+        .connect()
+        .ready(1)
+        .given()
+        .at(100)
+        .configure("b")
+        .at(300)
+        .configure("c")
+        .at(400)
+        .closed(1, 1000, "");
     assert_snapshot!(check(script.until(500)), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -183,6 +175,7 @@ fn one_reconnect_per_change_b_then_c_at_the_moment_of_the_close_never_dials_b() 
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(100)
         .configure("b")
         .at(300)
@@ -190,12 +183,6 @@ fn one_reconnect_per_change_b_then_c_at_the_moment_of_the_close_never_dials_b() 
         .configure("c")
         .until(400);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -232,6 +219,7 @@ fn one_reconnect_per_change_there_and_back_connects_once() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(100)
         .configure("b")
         .configure("a")
@@ -239,12 +227,6 @@ fn one_reconnect_per_change_there_and_back_connects_once() {
         .closed(1, 1000, "")
         .until(200);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -262,6 +244,7 @@ fn one_reconnect_per_change_no_config_rests_until_there_is_one() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .at(100)
         .configure_none()
         .request(1)
@@ -273,14 +256,6 @@ fn one_reconnect_per_change_no_config_rests_until_there_is_one() {
         .configure("b")
         .until(60_000);
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.100s configure nothing
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -395,6 +370,7 @@ fn one_reconnect_per_change_fails_what_is_pending_at_once() {
         .options(|options| options.max_in_flight = 1)
         .connect()
         .ready(1)
+        .given()
         .request(1)
         .request(2)
         .at(100)
@@ -405,12 +381,6 @@ fn one_reconnect_per_change_fails_what_is_pending_at_once() {
         .at(130)
         .ready(2);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.000s request #2

@@ -11,16 +11,8 @@ fn events(script: Script, numbers: &[Option<u64>]) -> Script {
 /// B36, peer behaviour 133.
 #[test]
 fn gap_before_event_a_dropped_event_is_told_just_before_the_next() {
-    let script = events(script().subscribe(1).ready(1).at(10), &[Some(1), Some(3), Some(4)]);
+    let script = events(script().subscribe(1).ready(1).given().at(10), &[Some(1), Some(3), Some(4)]);
     assert_snapshot!(check(script), @r"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.010s event e 1 on 1
       to 1: event e 1 of 1
     0.010s event e 3 on 1
@@ -36,15 +28,7 @@ fn gap_before_event_a_dropped_event_is_told_just_before_the_next() {
 #[test]
 fn gap_before_event_duplicates_older_and_unnumbered_events_cause_no_false_gap() {
     let numbers = [Some(41), None, Some(42), Some(42), Some(41), Some(42), Some(44)];
-    assert_snapshot!(check(events(script().subscribe(1).ready(1).at(10), &numbers)), @r"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+    assert_snapshot!(check(events(script().subscribe(1).ready(1).given().at(10), &numbers)), @r"
     0.010s event e 41 on 1
       to 1: event e 41 of 1
     0.010s event e on 1
@@ -68,15 +52,7 @@ fn gap_before_event_duplicates_older_and_unnumbered_events_cause_no_false_gap() 
 #[test]
 fn gap_before_event_a_much_older_event_does_not_move_the_baseline() {
     let numbers = [Some(41), Some(42), Some(43), Some(7), Some(44), Some(46)];
-    assert_snapshot!(check(events(script().subscribe(1).ready(1).at(10), &numbers)), @r"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+    assert_snapshot!(check(events(script().subscribe(1).ready(1).given().at(10), &numbers)), @r"
     0.010s event e 41 on 1
       to 1: event e 41 of 1
     0.010s event e 42 on 1
@@ -100,6 +76,7 @@ fn gap_before_event_numbers_start_anew_with_every_connection() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .event(1, "e", 41)
         .at(10)
         .lost(1)
@@ -114,14 +91,6 @@ fn gap_before_event_numbers_start_anew_with_every_connection() {
         .event(3, "e", 1)
         .event(3, "e", 3);
     assert_snapshot!(check(script), @r"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.000s event e 41 on 1
       to 1: event e 41 of 1
     0.010s lost 1
@@ -166,20 +135,13 @@ fn gap_before_event_a_lost_tail_is_covered_by_the_next_snapshot() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .event(1, "e", 1)
         .at(10)
         .closed(1, 1008, "slow consumer")
         .at(2_000)
         .ready(2);
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.000s event e 1 on 1
       to 1: event e 1 of 1
     0.010s closed 1 with 1008 "slow consumer"
@@ -405,6 +367,7 @@ fn gap_before_event_a_malformed_number_is_no_number() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .event(1, "e", 1)
         .frame(1, "negative", &event("-1"))
         .frame(1, "fraction", &event("2.5"))
@@ -412,14 +375,6 @@ fn gap_before_event_a_malformed_number_is_no_number() {
         .frame(1, "huge", &event("9007199254740992"))
         .event(1, "e", 2);
     assert_snapshot!(check(script), @r"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.000s event e 1 on 1
       to 1: event e 1 of 1
     0.000s negative on 1

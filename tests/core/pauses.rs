@@ -324,7 +324,8 @@ fn no_storm_wake_does_not_undercut_the_gateways_wish() {
 /// Whoever has taken the config away is not reconnected by a network that returns.
 #[test]
 fn no_storm_wake_and_resume_do_nothing_without_a_config() {
-    let script = script().connect().ready(1).at(10).configure_none().closed(1, 1000, "").wake().resume();
+    let script =
+        script().connect().ready(1).given().at(10).configure_none().closed(1, 1000, "").wake().resume();
     let history = check(script.until(3_600_000));
     assert!(history.ends_with("end: next deadline none, 0 pending\n"), "{history}");
     assert!(!history.contains("dial 2"), "{history}");
