@@ -165,20 +165,13 @@ fn gap_before_event_a_gap_before_hello_follows_the_snapshot() {
         .subscribe(1)
         .opened(1)
         .challenge(1)
+        .given()
         .event(1, "e", 1)
         .event(1, "e", 4)
         .hello(1, HELLO)
         .event(1, "e", 5)
         .event(1, "e", 7);
-    assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    assert_snapshot!(check(script), @r"
     0.000s event e 1 on 1
     0.000s event e 4 on 1
     0.000s hello on 1
@@ -194,24 +187,17 @@ fn gap_before_event_a_gap_before_hello_follows_the_snapshot() {
       to 1: gap of 1: expected 6, received 7
       to 1: event e 7 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 /// A gateway that floods an attempt before its hello costs bounded memory, and what did not fit is
 /// told.
 #[test]
 fn gap_before_event_early_overflow_becomes_a_gap() {
-    let script = script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1);
+    let script =
+        script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1).given();
     let script = events(script, &[Some(1), Some(2), Some(3), Some(4), Some(5)]);
-    assert_snapshot!(check(script.hello(1, HELLO).event(1, "e", 6)), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    assert_snapshot!(check(script.hello(1, HELLO).event(1, "e", 6)), @r"
     0.000s event e 1 on 1
     0.000s event e 2 on 1
     0.000s event e 3 on 1
@@ -227,7 +213,7 @@ fn gap_before_event_early_overflow_becomes_a_gap() {
     0.000s event e 6 on 1
       to 1: event e 6 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 /// Few events may be large ones. What alone is too large is told like what is one too many, and so is what
@@ -237,22 +223,14 @@ fn gap_before_event_early_bytes_are_limited_too() {
     let large =
         |seq: u64| format!(r#"{{"type":"event","event":"e","payload":"{}","seq":{seq}}}"#, "x".repeat(300));
     let script =
-        script().options(|options| options.max_early_bytes = 500).subscribe(1).opened(1).challenge(1);
+        script().options(|options| options.max_early_bytes = 500).subscribe(1).opened(1).challenge(1).given();
     let script = script
         .event(1, "e", 1)
         .frame(1, "large event 2", &large(2))
         .frame(1, "large event 3", &large(3))
         .hello(1, HELLO)
         .event(1, "e", 4);
-    assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    assert_snapshot!(check(script), @r"
     0.000s event e 1 on 1
     0.000s large event 2 on 1
     0.000s large event 3 on 1
@@ -265,21 +243,14 @@ fn gap_before_event_early_bytes_are_limited_too() {
     0.000s event e 4 on 1
       to 1: event e 4 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 #[test]
 fn gap_before_event_an_early_event_larger_than_the_limit_is_told_as_missing() {
-    let script = script().options(|options| options.max_early_bytes = 10).subscribe(1).opened(1).challenge(1);
-    assert_snapshot!(check(script.event(1, "e", 1).hello(1, HELLO).event(1, "e", 2)), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    let script =
+        script().options(|options| options.max_early_bytes = 10).subscribe(1).opened(1).challenge(1).given();
+    assert_snapshot!(check(script.event(1, "e", 1).hello(1, HELLO).event(1, "e", 2)), @r"
     0.000s event e 1 on 1
     0.000s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
@@ -289,23 +260,16 @@ fn gap_before_event_an_early_event_larger_than_the_limit_is_told_as_missing() {
     0.000s event e 2 on 1
       to 1: event e 2 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 /// What is told of an overflow covers all that was dropped, whatever was among it.
 #[test]
 fn gap_before_event_early_overflow_with_holes_repeats_and_unnumbered_events() {
     let numbers = [Some(7), Some(12), None, Some(12), Some(3), Some(13), Some(14), Some(15)];
-    let script = script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1);
-    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 16)), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    let script =
+        script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1).given();
+    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 16)), @r"
     0.000s event e 7 on 1
     0.000s event e 12 on 1
     0.000s event e on 1
@@ -324,23 +288,16 @@ fn gap_before_event_early_overflow_with_holes_repeats_and_unnumbered_events() {
     0.000s event e 16 on 1
       to 1: event e 16 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 /// The last that was dropped may be older than what was dropped before it.
 #[test]
 fn gap_before_event_early_overflow_that_ends_with_an_older_event() {
     let numbers = [Some(7), Some(12), Some(3), Some(13), Some(14)];
-    let script = script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1);
-    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 15)), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    let script =
+        script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1).given();
+    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 15)), @r"
     0.000s event e 7 on 1
     0.000s event e 12 on 1
     0.000s event e 3 on 1
@@ -356,7 +313,7 @@ fn gap_before_event_early_overflow_that_ends_with_an_older_event() {
     0.000s event e 15 on 1
       to 1: event e 15 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 /// An event is delivered whatever its state version looks like; a `seq` that is none makes it no

@@ -140,7 +140,7 @@ fn no_wedge_an_unusable_hello_is_retried() {
         HELLO.replace(r#""server""#, r#""servant""#),
     ];
     for hello in hellos {
-        let history = check(script().subscribe(1).opened(1).challenge(1).hello(1, &hello));
+        let history = check(script().subscribe(1).opened(1).challenge(1).given().hello(1, &hello));
         assert!(history.contains("the answer to connect is no hello"), "{hello}\n{history}");
         assert!(!history.contains("snapshot"), "{history}");
         assert!(history.ends_with("end: next deadline 1.000s, 0 pending\n"), "{history}");
@@ -161,7 +161,7 @@ fn no_wedge_a_hello_may_have_more_and_less() {
         HELLO.replace("hello-ok", r"hello\u002dok"),
     ];
     for hello in hellos {
-        let history = check(script().connect().opened(1).challenge(1).hello(1, &hello));
+        let history = check(script().connect().opened(1).challenge(1).given().hello(1, &hello));
         assert!(history.contains("status: ready 1"), "{hello}\n{history}");
         assert!(history.ends_with("end: next deadline 60.000s, 0 pending\n"), "{hello}\n{history}");
     }
@@ -170,16 +170,8 @@ fn no_wedge_a_hello_may_have_more_and_less() {
 /// Protocol 9: the gateway's own handshake timer and unreadable frames end in a clean close.
 #[test]
 fn no_wedge_a_clean_close_before_hello_is_retried() {
-    let script = script().connect().opened(1).challenge(1).at(100).closed(1, 1000, "").until(1_100);
+    let script = script().connect().opened(1).challenge(1).given().at(100).closed(1, 1000, "").until(1_100);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.100s closed 1 with 1000 ""
       status: backoff after attempt 1 until 1.100s: the gateway closed the connection: 1000 ""
     1.100s due
@@ -339,7 +331,7 @@ fn dead_is_detected_with_absurd_tick_intervals_clamped() {
     let mut ends = String::new();
     for interval in ["0", "1", "999", "30000", "600000", "600001", "18446744073709551615", "1e300"] {
         let hello = HELLO.replace("30000", interval);
-        let history = check(script().connect().opened(1).challenge(1).hello(1, &hello));
+        let history = check(script().connect().opened(1).challenge(1).given().hello(1, &hello));
         ends.push_str(&format!("{interval} ms: {}\n", history.lines().last().unwrap()));
     }
     assert_snapshot!(ends, @r"

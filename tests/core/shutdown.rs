@@ -77,20 +77,13 @@ fn stop_is_final_hello_after_shutdown_is_not_announced() {
         .subscribe(1)
         .opened(1)
         .challenge(1)
+        .given()
         .at(100)
         .shut_down()
         .hello(1, crate::script::HELLO)
         .event(1, "chat", 1)
         .closed(1, 1000, "");
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.100s shut down
       hang up 1 gracefully: 1000 "client shut down"
       status: closing
@@ -174,20 +167,13 @@ fn stop_is_final_shutdown_when_paused() {
         .subscribe(1)
         .opened(1)
         .challenge(1)
+        .given()
         .refuse(1, refusal)
         .at(100)
         .shut_down()
         .resume()
         .until(60_000);
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.000s refusal {"code":"INVALID_REQUEST","message":"no","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 1
       hang up 1 now: 1008 "connect failed"
       status: paused: the gateway refused the credentials (INVALID_REQUEST: no): configure others, or resume once the gateway takes these
