@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, yield_now};
 use tokio::time::sleep;
 
 use crate::book::Book;
-use crate::consumer::{Deed, Manner, Reaction};
+use crate::consumer::{Deed, Manner, Reaction, Terms};
 use crate::nap::Nap;
 use crate::plan::Plan;
 use crate::run::client_config;
@@ -166,19 +166,19 @@ impl<C: Subject> App<C> {
         }
     }
 
-    pub(crate) fn subscribe(&self, consumer: u8) {
+    pub(crate) fn subscribe(&self, consumer: u8, terms: Terms) {
         let manner = self.state().manners.get(&consumer).cloned().unwrap_or_default();
-        self.subscribe_as(consumer, manner);
+        self.subscribe_as(consumer, manner, terms);
     }
 
-    fn subscribe_as(&self, consumer: u8, manner: Manner) {
+    fn subscribe_as(&self, consumer: u8, manner: Manner, terms: Terms) {
         let subscription = {
             let mut state = self.state();
             state.next_subscription += 1;
             state.next_subscription
         };
-        self.record(What::Subscribed { consumer, subscription });
-        let Some(items) = self.shared.client.subscribe() else {
+        self.record(What::Subscribed { consumer, subscription, lag: terms.lag });
+        let Some(items) = self.shared.client.subscribe(&terms) else {
             self.record(What::Unsubscribed { subscription });
             return;
         };
@@ -271,7 +271,7 @@ impl<C: Subject> App<C> {
         // Boxed, because a deed may lead to a task that carries out deeds.
         Box::pin(async move {
             match (deed, subscription) {
-                (Deed::Subscribe, _) => self.subscribe_as(consumer, Manner::Prompt),
+                (Deed::Subscribe, _) => self.subscribe_as(consumer, Manner::Prompt, Terms::default()),
                 (Deed::Unsubscribe, None) => self.unsubscribe(consumer),
                 (Deed::Unsubscribe, Some(subscription)) => {
                     if self.forget(consumer, subscription) {

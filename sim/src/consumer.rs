@@ -1,6 +1,39 @@
 //! How consumers behave, as data of a plan: slow, stuck, panicking, and acting where they stand.
 
+use onesocket::core::LagPolicy;
 use serde::{Deserialize, Serialize};
+
+/// What happens to a subscription that is read too slowly: a [`LagPolicy`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lag {
+    /// The oldest items give way.
+    #[default]
+    DropOldest,
+    /// Everything that waits gives way to the latest snapshot and the newest item.
+    Resnapshot,
+    /// The subscription ends.
+    Close,
+}
+
+impl From<Lag> for LagPolicy {
+    fn from(lag: Lag) -> Self {
+        match lag {
+            Lag::DropOldest => Self::DropOldest,
+            Lag::Resnapshot => Self::Resnapshot,
+            Lag::Close => Self::Close,
+        }
+    }
+}
+
+/// What one subscription is to be like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What happens when it is read too slowly.
+    pub lag: Lag,
+    /// How many items may wait; as many as the client's options say, if nothing is said here.
+    pub items: Option<usize>,
+}
 
 /// A consumer's way with what it is given. It holds for the subscriptions that the consumer opens afterwards, until
 /// its next `behave` step.

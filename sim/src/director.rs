@@ -156,7 +156,11 @@ impl<C: Subject, L: Links> Director<C, L> {
                 self.app.request(*consumer, method, *timeout_ms, Some(*polls));
             }
             Action::DropRequest { consumer } => self.app.drop_request(*consumer),
-            Action::Subscribe { consumer } => self.app.subscribe(*consumer),
+            Action::Subscribe { .. } | Action::SubscribeWith { .. } => {
+                if let Some((consumer, terms)) = action.terms() {
+                    self.app.subscribe(consumer, terms);
+                }
+            }
             Action::Unsubscribe { consumer } => self.app.unsubscribe(*consumer),
             Action::Behave { consumer, manner } => self.app.behave(*consumer, manner),
             Action::Configure { gateway, token } => self.app.configure(*gateway, token, None).await,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use onesocket::core::{Delivery, Instant};
 
+use crate::consumer::Lag;
 use crate::gateway::Mischief;
 use crate::plan::Fault;
 use crate::trace::{FailureKind, Item, Outcome, Record, Seen, StatusKind, What};
@@ -72,6 +73,10 @@ pub enum Mark {
     GaveUp,
     /// A slow subscriber was told of a loss.
     Lagged,
+    /// A subscriber that wants to begin anew when it lags did.
+    BegunAnew,
+    /// A subscription that is to end when it lags did.
+    EndedByLag,
     /// A subscriber panicked while it handled an item.
     Panicked,
     /// A device token was presented beside a refused shared one.
@@ -104,7 +109,7 @@ impl Mark {
     }
 
     /// Those that are single situations.
-    const SITUATIONS: [Self; 34] = [
+    const SITUATIONS: [Self; 36] = [
         Self::Reconnected,
         Self::GapReported,
         Self::SnapshotAgain,
@@ -133,6 +138,8 @@ impl Mark {
         Self::Woken,
         Self::GaveUp,
         Self::Lagged,
+        Self::BegunAnew,
+        Self::EndedByLag,
         Self::Panicked,
         Self::DeviceTokenRetried,
         Self::Skipped,
@@ -191,6 +198,8 @@ impl Mark {
             Self::Woken => "woken",
             Self::GaveUp => "gave-up",
             Self::Lagged => "lagged",
+            Self::BegunAnew => "begun-anew",
+            Self::EndedByLag => "ended-by-lag",
             Self::Panicked => "panicked",
             Self::DeviceTokenRetried => "device-token-retried",
         })
@@ -255,6 +264,8 @@ struct Walk {
     /// Close frames are not answered now.
     close_unanswered: bool,
     made_unready: BTreeMap<u32, bool>,
+    /// Subscriptions that do not just drop what is oldest, and whether each was just told of a lag.
+    lagging: BTreeMap<u32, (Lag, bool)>,
     /// When the client fell asleep while it was ready.
     asleep_ready: Option<Instant>,
     /// When a client that was ready woke, and how long it had slept.
@@ -277,6 +288,7 @@ impl Default for Walk {
             closed_by_gateway: false,
             close_unanswered: false,
             made_unready: BTreeMap::new(),
+            lagging: BTreeMap::new(),
             asleep_ready: None,
             woke_ready: None,
         }
@@ -291,6 +303,7 @@ impl Walk {
     fn take(&mut self, record: &Record, faults: &mut BTreeMap<(Fault, StatusKind), u64>) {
         let what = &record.what;
         self.look_awake(record);
+        self.look_at_lag(what);
         match what {
             What::Fault { fault, .. } => {
                 *faults.entry((*fault, self.status)).or_default() += 1;
@@ -341,6 +354,25 @@ impl Walk {
             }
             What::Released { .. } if self.status == StatusKind::Ready && !self.closed_by_gateway => {
                 self.reach(Mark::GaveUp);
+            }
+            _ => {}
+        }
+    }
+
+    /// What followed a lag.
+    fn look_at_lag(&mut self, what: &What) {
+        match what {
+            What::Subscribed { subscription, lag: lag @ (Lag::Resnapshot | Lag::Close), .. } => {
+                self.lagging.insert(*subscription, (*lag, false));
+            }
+            What::Pushed { subscription, item } => {
+                let Some((lag, told)) = self.lagging.get_mut(subscription) else { return };
+                let was_told = std::mem::replace(told, matches!(item, Item::Lagged { .. }));
+                match (*lag, item) {
+                    (Lag::Resnapshot, Item::Snapshot { .. }) if was_told => self.reach(Mark::BegunAnew),
+                    (Lag::Close, Item::Closed) if was_told => self.reach(Mark::EndedByLag),
+                    (Lag::DropOldest | Lag::Resnapshot | Lag::Close, _) => {}
+                }
             }
             _ => {}
         }

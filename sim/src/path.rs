@@ -84,6 +84,7 @@ impl Path {
             | Action::DropRequest { .. }
             | Action::Behave { .. }
             | Action::Subscribe { .. }
+            | Action::SubscribeWith { .. }
             | Action::Unsubscribe { .. }
             | Action::Configure { .. }
             | Action::AbandonConfigure { .. }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use onesocket::core::{Config, Endpoint, Options};
 use onesocket::network::Network;
-use onesocket::{Client, Subscription};
+use onesocket::{Client, SubscribeOptions, Subscription};
 use tokio::task::JoinHandle;
 
 use crate::book::Book;
+pub use crate::consumer::Terms;
 use crate::logs;
 use crate::nap::Nap;
 use crate::observe::{outcome, probe_of, probe_params};
@@ -46,7 +47,8 @@ pub trait Subject: Clone + Send + Sync + 'static {
     fn shutdown(&self) -> impl Future<Output = ()> + Send + 'static;
 
     /// Opens a subscription to what the gateway pushes; `None` if there is none to be had.
-    fn subscribe(&self) -> Option<Self::Items> {
+    fn subscribe(&self, terms: &Terms) -> Option<Self::Items> {
+        let _ = terms;
         None
     }
 
@@ -230,8 +232,13 @@ impl Subject for Client {
         }
     }
 
-    fn subscribe(&self) -> Option<Subscription> {
-        Self::subscribe(self).ok()
+    fn subscribe(&self, terms: &Terms) -> Option<Subscription> {
+        let options = SubscribeOptions::default().lag(terms.lag.into());
+        let options = match terms.items {
+            None => options,
+            Some(items) => options.items(items),
+        };
+        self.subscribe_with(options).ok()
     }
 
     fn connect(&self) {

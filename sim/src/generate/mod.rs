@@ -8,7 +8,7 @@
 
 mod faults;
 
-use crate::consumer::{Deed, Manner};
+use crate::consumer::{Deed, Lag, Manner};
 use crate::gateway::Misbehave;
 use crate::plan::{Action, Actor, Fault, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step};
 use crate::random::Stream;
@@ -37,6 +37,7 @@ pub fn plan(seed: u64) -> Plan {
     generator.without_config(&mut Stream::new(seed, "without config"));
     generator.pounce(&mut Stream::new(seed, "pounce"));
     generator.manners(&mut Stream::new(seed, "manners"));
+    generator.lags(&mut Stream::new(seed, "lags"));
     generator.pairings(&mut Stream::new(seed, "pairings"));
     generator.last_word(&mut Stream::new(seed, "last word"));
     // Stable: what follows a milestone goes to the end.
@@ -289,6 +290,28 @@ impl Generator {
             if draw.chance(70) {
                 self.add(at_ms, Action::Behave { consumer, manner: Manner::Prompt });
             }
+        }
+    }
+
+    /// Subscriptions that say what happens when they are read too slowly, most of them by somebody who does.
+    fn lags(&mut self, draw: &mut Stream) {
+        if !draw.chance(30) {
+            return;
+        }
+        for _ in 0..draw.log_between(1, 4) {
+            let at_ms = draw.between(0, self.active_ms);
+            let consumer = u8::try_from(draw.between(0, CONSUMERS - 1)).expect("there are few consumers");
+            let manner = match draw.between(1, 100) {
+                1..=75 => Manner::Slow { every_ms: draw.log_between(10, 4_000) },
+                76..=85 => Manner::Stuck,
+                _ => Manner::Prompt,
+            };
+            let lag =
+                *draw.pick(&[Lag::DropOldest, Lag::Resnapshot, Lag::Resnapshot, Lag::Close, Lag::Close]);
+            let items = Some(draw.log_between(4, 16).min(self.params.subscription_items));
+            self.add(at_ms, Action::Behave { consumer, manner });
+            self.add(at_ms, Action::SubscribeWith { consumer, lag, items });
+            self.add(at_ms, Action::Behave { consumer, manner: Manner::Prompt });
         }
     }
 

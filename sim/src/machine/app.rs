@@ -14,7 +14,7 @@ use onesocket::core::{Command, Config, Options, Push, Reply, RequestId, Subscrip
 
 use super::Machine;
 use super::queue::Due;
-use crate::consumer::{Deed, Manner, Reaction};
+use crate::consumer::{Deed, Manner, Reaction, Terms};
 use crate::observe::probe_params;
 use crate::plan::Plan;
 use crate::run::client_config;
@@ -57,8 +57,19 @@ struct Reader {
 
 /// Something that follows from a step of the core.
 enum Following {
-    Deed { consumer: u8, subscription: Option<u32>, deed: Deed },
-    Gone { consumer: u8, subscription: u32 },
+    Deed {
+        consumer: u8,
+        subscription: Option<u32>,
+        deed: Deed,
+    },
+    Gone {
+        consumer: u8,
+        subscription: u32,
+    },
+    /// A subscription ended because it was read too slowly. Its last items wait still.
+    GaveUp {
+        subscription: u32,
+    },
 }
 
 impl App {
@@ -175,22 +186,23 @@ impl Machine<'_> {
         }
     }
 
-    pub(super) fn subscribe(&mut self, consumer: u8) {
+    pub(super) fn subscribe(&mut self, consumer: u8, terms: Terms) {
         let manner = self.app.manners.get(&consumer).cloned().unwrap_or_default();
-        self.subscribe_as(consumer, manner);
+        self.subscribe_as(consumer, manner, terms);
     }
 
-    fn subscribe_as(&mut self, consumer: u8, manner: Manner) {
+    fn subscribe_as(&mut self, consumer: u8, manner: Manner, terms: Terms) {
         self.app.next_subscription += 1;
         let subscription = self.app.next_subscription;
         self.app.subscriptions.entry(consumer).or_default().push_back(subscription);
-        self.record(What::Subscribed { consumer, subscription });
+        self.record(What::Subscribed { consumer, subscription, lag: terms.lag });
         if let Manner::Slow { every_ms } = manner {
             self.read_later(subscription, every_ms);
         }
         if manner != Manner::Prompt {
             let options = &self.app.options;
-            let mailbox = Mailbox::new(options.subscription_items, options.subscription_bytes);
+            let items = terms.items.unwrap_or(options.subscription_items);
+            let mailbox = Mailbox::new(items, options.subscription_bytes).with_policy(terms.lag.into());
             self.app
                 .readers
                 .insert(subscription, Reader { consumer, manner, count: 0, mailbox, is_hungry: false });
@@ -245,7 +257,11 @@ impl Machine<'_> {
         };
         match reader.manner {
             Manner::Slow { .. } | Manner::Stuck => {
-                reader.mailbox.push(push, None);
+                let may_give_up = push != Push::Closed && !reader.mailbox.is_closed();
+                reader.mailbox.push(push, self.core.snapshot());
+                if may_give_up && reader.mailbox.is_closed() {
+                    self.app.follows.push_back(Following::GaveUp { subscription });
+                }
                 if reader.is_hungry {
                     self.read_one(subscription);
                 }
@@ -314,6 +330,9 @@ impl Machine<'_> {
                 Following::Gone { consumer, subscription } => {
                     self.leave(consumer, subscription, What::Panicked { subscription });
                 }
+                Following::GaveUp { subscription } => {
+                    self.command(Command::Unsubscribe { id: SubscriptionId(u64::from(subscription)) });
+                }
                 Following::Deed { consumer, subscription, deed } => {
                     self.carry_out_deed(consumer, subscription, &deed);
                 }
@@ -323,7 +342,7 @@ impl Machine<'_> {
 
     fn carry_out_deed(&mut self, consumer: u8, subscription: Option<u32>, deed: &Deed) {
         match (deed, subscription) {
-            (Deed::Subscribe, _) => self.subscribe_as(consumer, Manner::Prompt),
+            (Deed::Subscribe, _) => self.subscribe_as(consumer, Manner::Prompt, Terms::default()),
             (Deed::Unsubscribe, None) => self.unsubscribe(consumer),
             (Deed::Unsubscribe, Some(subscription)) => {
                 self.leave(consumer, subscription, What::Unsubscribed { subscription });

@@ -43,7 +43,11 @@ impl Machine<'_> {
             }
             Action::DropRequest { consumer } => self.drop_request(*consumer),
             Action::Behave { consumer, manner } => self.behave(*consumer, manner),
-            Action::Subscribe { consumer } => self.subscribe(*consumer),
+            Action::Subscribe { .. } | Action::SubscribeWith { .. } => {
+                if let Some((consumer, terms)) = action.terms() {
+                    self.subscribe(consumer, terms);
+                }
+            }
             Action::Unsubscribe { consumer } => self.unsubscribe(*consumer),
             // A future that was polled has given its order, which is all there is of it here.
             Action::Configure { gateway, token } | Action::AbandonConfigure { gateway, token, .. } => {

@@ -290,7 +290,7 @@ impl Teller {
                 self.close(ended.as_ref().map(|request| request.span), index);
                 (self.requests.column(ended.as_ref()), Glyph::Ring)
             }
-            What::Subscribed { consumer, subscription } => {
+            What::Subscribed { consumer, subscription, .. } => {
                 self.subscribers.insert(*subscription, *consumer);
                 (Column::Consumer(*consumer), Glyph::Dot)
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use crate::consumer::Manner;
+use crate::consumer::{Lag, Manner, Terms};
 use crate::gateway::{Misbehave, Order, RestartMode};
 use crate::pipe::Direction;
 
@@ -51,6 +51,16 @@ pub enum Action {
     Subscribe {
         /// Which consumer.
         consumer: u8,
+    },
+    /// A consumer subscribes, and says what happens when it reads too slowly.
+    SubscribeWith {
+        /// Which consumer.
+        consumer: u8,
+        /// What happens then.
+        lag: Lag,
+        /// How many items may wait, from 4 to the parameter `subscription_items`; as many as that if it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        items: Option<u64>,
     },
     /// A consumer drops its oldest subscription.
     Unsubscribe {
@@ -330,6 +340,7 @@ impl Action {
             | Self::DropRequest { .. }
             | Self::Behave { .. }
             | Self::Subscribe { .. }
+            | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
             | Self::AbandonConfigure { .. }
@@ -354,6 +365,7 @@ impl Action {
             | Self::DropRequest { .. }
             | Self::Behave { .. }
             | Self::Subscribe { .. }
+            | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
             | Self::AbandonConfigure { .. }
@@ -430,6 +442,7 @@ impl Action {
             | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
             | Self::Subscribe { .. }
+            | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Unconfigure {}
             | Self::Wake {}
@@ -471,6 +484,7 @@ impl Action {
             | Self::DropRequest { .. }
             | Self::Behave { .. }
             | Self::Subscribe { .. }
+            | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
             | Self::AbandonConfigure { .. }
@@ -493,6 +507,17 @@ impl Action {
             | Self::HalfOpen { .. }
             | Self::Reset { .. } => None,
         }
+    }
+
+    /// Who subscribes, and on which terms, if it is that.
+    #[must_use]
+    pub fn terms(&self) -> Option<(u8, Terms)> {
+        if let Self::Subscribe { consumer } = self {
+            return Some((*consumer, Terms::default()));
+        }
+        let Self::SubscribeWith { consumer, lag, items } = self else { return None };
+        let items = items.map(|items| usize::try_from(items).unwrap_or(usize::MAX));
+        Some((*consumer, Terms { lag: *lag, items }))
     }
 
     /// The order to a gateway that carries it out, if a gateway does.
@@ -521,6 +546,7 @@ impl Action {
             | Self::DropRequest { .. }
             | Self::Behave { .. }
             | Self::Subscribe { .. }
+            | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
             | Self::AbandonConfigure { .. }

@@ -250,12 +250,23 @@ impl Plan {
                 last = at_ms;
             }
             step.action.check().map_err(|why| error(why.to_owned()))?;
+            self.check_terms(step).map_err(error)?;
             self.check_time(step).map_err(error)?;
             if step.action.gateway().is_some_and(|gateway| gateway >= GATEWAYS) {
                 return Err(error(format!("there are only {GATEWAYS} gateways, numbered from 0")));
             }
         }
         Ok(())
+    }
+
+    fn check_terms(&self, step: &Step) -> Result<(), String> {
+        let most = self.params.subscription_items;
+        match &step.action {
+            Action::SubscribeWith { items: Some(items), .. } if !(4..=most).contains(items) => {
+                Err(format!("items must be from 4 to the parameter subscription_items, which is {most}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_time(&self, step: &Step) -> Result<(), String> {
@@ -353,6 +364,11 @@ mod tests {
                 "unknown field `x`",
             ),
             ("at_ms = 1\ndo = \"misbehave\"\ngateway = 0\nhow = \"lie\"", "unknown variant `lie`"),
+            ("at_ms = 1\ndo = \"subscribe-with\"\nconsumer = 0\nlag = \"wait\"", "unknown variant `wait`"),
+            (
+                "at_ms = 1\ndo = \"subscribe-with\"\nconsumer = 0\nlag = \"close\"\nitems = 3",
+                "items must be from 4 to the parameter subscription_items, which is 1024",
+            ),
         ];
         for (step, part) in cases {
             let told = error(&format!("{head}{step}\n"));

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Item, Lane, Outcome, Record, Seen, What};
+use crate::consumer::Lag;
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,8 +33,13 @@ impl fmt::Display for What {
                 write!(f, "request {request} fails: {kind:?}, {delivery:?}")
             }
             Self::RequestDropped { request } => write!(f, "request {request} is dropped by its caller"),
-            Self::Subscribed { consumer, subscription } => {
-                write!(f, "consumer {consumer} opens subscription {subscription}")
+            Self::Subscribed { consumer, subscription, lag } => {
+                let terms = match lag {
+                    Lag::DropOldest => "",
+                    Lag::Resnapshot => ", which begins anew when it lags",
+                    Lag::Close => ", which ends when it lags",
+                };
+                write!(f, "consumer {consumer} opens subscription {subscription}{terms}")
             }
             Self::Unsubscribed { subscription } => write!(f, "subscription {subscription} is dropped"),
             Self::Panicked { subscription } => write!(f, "the reader of subscription {subscription} panics"),

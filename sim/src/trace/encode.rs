@@ -22,8 +22,8 @@ pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
         What::RequestDropped { request } => {
             code.tag(2).number(u64::from(*request));
         }
-        What::Subscribed { consumer, subscription } => {
-            code.tag(3).number(u64::from(*consumer)).number(u64::from(*subscription));
+        What::Subscribed { consumer, subscription, lag } => {
+            code.tag(3).number(u64::from(*consumer)).number(u64::from(*subscription)).tag(*lag as u8);
         }
         What::Unsubscribed { subscription } => {
             code.tag(4).number(u64::from(*subscription));

@@ -14,6 +14,7 @@ use std::time::Duration;
 use onesocket::core::{Delivery, Instant};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::consumer::Lag;
 pub use crate::gateway::Mischief;
 use crate::plan::Fault;
 
@@ -59,6 +60,8 @@ pub enum What {
         consumer: u8,
         /// The harness's number for it.
         subscription: u32,
+        /// What happens if it is read too slowly.
+        lag: Lag,
     },
     /// A consumer dropped a subscription.
     Unsubscribed {

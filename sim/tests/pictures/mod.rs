@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use onesocket::core::Instant;
+use onesocket_sim::consumer::Lag;
 use onesocket_sim::generate;
 use onesocket_sim::picture::{self, Run};
 use onesocket_sim::plan::{Action, Plan, Step, When};
@@ -103,7 +104,7 @@ pub(crate) fn broken() -> Drawn {
     let connection = 1;
     let told = [
         (50, What::Configured { gateway: 0, token: Arc::clone(&token), changed: true }),
-        (60, What::Subscribed { consumer: 0, subscription: 1 }),
+        (60, What::Subscribed { consumer: 0, subscription: 1, lag: Lag::DropOldest }),
         (60, What::Status(StatusKind::Connecting)),
         (60, What::Dialed { socket: 1, gateway: 0 }),
         (61, What::Gateway { gateway: 0, seen: Seen::Accepted { connection } }),
