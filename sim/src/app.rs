@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, yield_now};
 use tokio::time::sleep;
 
 use crate::book::Book;
-use crate::consumer::{Deed, Manner, Reaction, Terms};
+use crate::consumer::{Ask, Deed, Manner, Reaction, Terms};
 use crate::nap::Nap;
 use crate::plan::Plan;
 use crate::run::client_config;
@@ -45,6 +45,8 @@ struct State {
     /// Configs made so far: a device's identity takes long to make.
     targets: BTreeMap<(u8, Arc<str>), Target>,
     manners: BTreeMap<u8, Manner>,
+    /// The connection whose snapshot each consumer read last.
+    epochs: BTreeMap<u8, u64>,
     next_request: u32,
     next_subscription: u32,
     requests: BTreeMap<u8, VecDeque<(u32, AbortHandle)>>,
@@ -111,9 +113,13 @@ impl<C: Subject> App<C> {
     }
 
     /// Makes a request in a task of its own; with `polls` the task drops it after so many.
-    pub(crate) fn request(&self, consumer: u8, method: &str, timeout_ms: u64, polls: Option<u32>) {
-        let (request, then) = {
+    pub(crate) fn request(&self, consumer: u8, ask: &Ask, polls: Option<u32>) {
+        let (request, epoch, then) = {
             let mut state = self.state();
+            let epoch = state.epochs.get(&consumer).copied();
+            if ask.is_bound && epoch.is_none() {
+                return;
+            }
             state.next_request += 1;
             let then = match state.manners.get(&consumer) {
                 // For one request only: what follows a request may be one.
@@ -123,10 +129,11 @@ impl<C: Subject> App<C> {
             if then.is_some() {
                 state.manners.remove(&consumer);
             }
-            (state.next_request, then)
+            (state.next_request, epoch, then)
         };
-        self.record(What::RequestMade { consumer, request, timeout_ms });
-        let call = self.shared.client.request(Call::new(request, method, timeout_ms));
+        let call = Call::new(request, ask, epoch);
+        self.record(call.made(consumer, ask));
+        let call = self.shared.client.request(call);
         let app = self.clone();
         let task = self.spawn(async move {
             let mut call = pin!(call);
@@ -279,7 +286,9 @@ impl<C: Subject> App<C> {
                     }
                     return ControlFlow::Break(());
                 }
-                (Deed::Request { timeout_ms }, _) => self.request(consumer, "health", *timeout_ms, None),
+                (Deed::Request { timeout_ms }, _) => {
+                    self.request(consumer, &Ask::new("health", *timeout_ms), None)
+                }
                 (Deed::Configure { gateway, token }, _) => self.configure(*gateway, token, None).await,
                 (Deed::Shutdown, _) => self.shut_down(None).await,
             }
@@ -311,6 +320,9 @@ impl<C: Subject> Reader<C> {
             }
             let Some(item) = items.next().await else { return };
             count += 1;
+            if let Item::Snapshot { epoch } = item {
+                app.state().epochs.insert(consumer, epoch);
+            }
             app.record(What::Pushed { subscription, item });
             if item == Item::Closed {
                 return;

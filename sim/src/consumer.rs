@@ -35,6 +35,30 @@ pub struct Terms {
     pub items: Option<usize>,
 }
 
+/// What a consumer asks of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The method it calls.
+    pub method: String,
+    /// The deadline; `None` waits for ever.
+    pub timeout_ms: Option<u64>,
+    /// Whether it may go over no other connection than the one whose snapshot the consumer read last.
+    pub is_bound: bool,
+    /// The work that is asked for, which is done once however often it is asked for.
+    pub key: Option<u32>,
+    /// Whether the end of the work is waited for, and not its beginning.
+    pub to_the_end: bool,
+}
+
+impl Ask {
+    /// A call of `method` that is like any other.
+    #[must_use]
+    pub fn new(method: &str, timeout_ms: u64) -> Self {
+        let method = method.to_owned();
+        Self { method, timeout_ms: Some(timeout_ms), is_bound: false, key: None, to_the_end: false }
+    }
+}
+
 /// A consumer's way with what it is given. It holds for the subscriptions that the consumer opens afterwards, until
 /// its next `behave` step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

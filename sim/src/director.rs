@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::agenda::{Agenda, Cue};
 use crate::app::{App, first_target};
 use crate::book::Book;
+use crate::consumer::Ask;
 use crate::host::{Host, Manners};
 use crate::nap::Nap;
 use crate::path::Path;
@@ -149,11 +150,16 @@ impl<C: Subject, L: Links> Director<C, L> {
     async fn carry_out(&mut self, action: &Action) {
         match action {
             Action::Connect {} => self.app.connect(),
-            Action::Request { consumer, method, timeout_ms } => {
-                self.app.request(*consumer, method, *timeout_ms, None);
+            Action::Request { .. }
+            | Action::BoundRequest { .. }
+            | Action::UnboundedRequest { .. }
+            | Action::RunAgent { .. } => {
+                if let Some((consumer, ask)) = action.ask() {
+                    self.app.request(consumer, &ask, None);
+                }
             }
             Action::AbandonRequest { consumer, method, timeout_ms, polls } => {
-                self.app.request(*consumer, method, *timeout_ms, Some(*polls));
+                self.app.request(*consumer, &Ask::new(method, *timeout_ms), Some(*polls));
             }
             Action::DropRequest { consumer } => self.app.drop_request(*consumer),
             Action::Subscribe { .. } | Action::SubscribeWith { .. } => {

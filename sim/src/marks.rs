@@ -4,7 +4,7 @@
 //! is never reached means that the generator does not go there, whatever the invariants say.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use onesocket::core::{Delivery, Instant};
@@ -59,6 +59,20 @@ pub enum Mark {
     NeverSent,
     /// A request was sent and not answered in time.
     NeverAnswered,
+    /// A request that was bound to one connection was answered.
+    BoundAnswered,
+    /// A request was refused because it was bound to a connection that was not there any more.
+    BoundRefused,
+    /// A request ended, unanswered, with the connection it was bound to.
+    BoundLost,
+    /// A request without a deadline was answered.
+    UnboundedAnswered,
+    /// A request without a deadline ended with its connection.
+    UnboundedLost,
+    /// The end of a piece of work was told to somebody who waited for it.
+    WorkEnded,
+    /// A piece of work was asked for again after the answer was lost, and that was answered.
+    AskedAgain,
     /// A request was refused by the gateway.
     Rejected,
     /// A request was refused because of a pause.
@@ -109,7 +123,7 @@ impl Mark {
     }
 
     /// Those that are single situations.
-    const SITUATIONS: [Self; 36] = [
+    const SITUATIONS: [Self; 43] = [
         Self::Reconnected,
         Self::GapReported,
         Self::SnapshotAgain,
@@ -131,6 +145,13 @@ impl Mark {
         Self::RequestLost,
         Self::NeverSent,
         Self::NeverAnswered,
+        Self::BoundAnswered,
+        Self::BoundRefused,
+        Self::BoundLost,
+        Self::UnboundedAnswered,
+        Self::UnboundedLost,
+        Self::WorkEnded,
+        Self::AskedAgain,
         Self::Rejected,
         Self::RefusedInPause,
         Self::Dropped,
@@ -191,6 +212,13 @@ impl Mark {
             Self::RequestLost => "request-lost",
             Self::NeverSent => "never-sent",
             Self::NeverAnswered => "never-answered",
+            Self::BoundAnswered => "bound-answered",
+            Self::BoundRefused => "bound-refused",
+            Self::BoundLost => "bound-lost",
+            Self::UnboundedAnswered => "unbounded-answered",
+            Self::UnboundedLost => "unbounded-lost",
+            Self::WorkEnded => "work-ended",
+            Self::AskedAgain => "asked-again",
             Self::Rejected => "rejected",
             Self::RefusedInPause => "refused-in-pause",
             Self::Dropped => "dropped",
@@ -253,6 +281,19 @@ impl Coverage {
     }
 }
 
+/// How a request differs from others.
+#[derive(Clone, Copy)]
+enum Wish {
+    Bound,
+    Unbounded,
+    Work {
+        key: u32,
+        to_the_end: bool,
+        /// Whether an answer to it was lost before.
+        again: bool,
+    },
+}
+
 /// One pass over a trace.
 struct Walk {
     reached: BTreeMap<Mark, bool>,
@@ -264,6 +305,10 @@ struct Walk {
     /// Close frames are not answered now.
     close_unanswered: bool,
     made_unready: BTreeMap<u32, bool>,
+    /// Requests that are not like any other.
+    wishes: BTreeMap<u32, Wish>,
+    /// Work whose answer was lost.
+    in_doubt: BTreeSet<u32>,
     /// Subscriptions that do not just drop what is oldest, and whether each was just told of a lag.
     lagging: BTreeMap<u32, (Lag, bool)>,
     /// When the client fell asleep while it was ready.
@@ -288,6 +333,8 @@ impl Default for Walk {
             closed_by_gateway: false,
             close_unanswered: false,
             made_unready: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            in_doubt: BTreeSet::new(),
             lagging: BTreeMap::new(),
             asleep_ready: None,
             woke_ready: None,
@@ -323,8 +370,14 @@ impl Walk {
             What::ShutdownCalled => self.stopping(),
             What::RequestMade { request, .. } => {
                 self.made_unready.insert(*request, self.status != StatusKind::Ready);
+                self.look_at_wish(what);
             }
-            What::RequestSettled { request, outcome } => self.settled(*request, *outcome),
+            What::RequestSettled { request, outcome } => {
+                self.settled(*request, *outcome);
+                if let Some(wish) = self.wishes.remove(request) {
+                    self.settled_wish(wish, *outcome);
+                }
+            }
             What::RequestDropped { .. } if self.status == StatusKind::Ready => self.reach(Mark::Dropped),
             What::Subscribed { .. } if self.status == StatusKind::Ready => self.reach(Mark::LateSubscriber),
             What::Unsubscribed { .. } if self.status == StatusKind::Ready => self.reach(Mark::LeftWhileReady),
@@ -467,6 +520,47 @@ impl Walk {
         }
     }
 
+    fn look_at_wish(&mut self, what: &What) {
+        let What::RequestMade { request, timeout_ms, bound_to, key, to_the_end, .. } = what else { return };
+        let wish = match (bound_to, key) {
+            (Some(_), _) => Wish::Bound,
+            (None, Some(key)) => {
+                Wish::Work { key: *key, to_the_end: *to_the_end, again: self.in_doubt.contains(key) }
+            }
+            (None, None) if timeout_ms.is_none() => Wish::Unbounded,
+            (None, None) => return,
+        };
+        self.wishes.insert(*request, wish);
+    }
+
+    fn settled_wish(&mut self, wish: Wish, outcome: Outcome) {
+        match (wish, outcome) {
+            (Wish::Bound, Outcome::Answered { .. }) => self.reach(Mark::BoundAnswered),
+            (Wish::Bound, Outcome::Failed { kind: FailureKind::OtherConnection, .. }) => {
+                self.reach(Mark::BoundRefused);
+            }
+            (Wish::Bound, Outcome::Failed { kind: FailureKind::Disconnected, .. }) => {
+                self.reach(Mark::BoundLost);
+            }
+            (Wish::Unbounded, Outcome::Answered { .. }) => self.reach(Mark::UnboundedAnswered),
+            (Wish::Unbounded, Outcome::Failed { kind: FailureKind::Disconnected, .. }) => {
+                self.reach(Mark::UnboundedLost);
+            }
+            (Wish::Work { to_the_end, again, .. }, Outcome::Answered { .. }) => {
+                if to_the_end {
+                    self.reach(Mark::WorkEnded);
+                }
+                if again {
+                    self.reach(Mark::AskedAgain);
+                }
+            }
+            (Wish::Work { key, .. }, Outcome::Failed { delivery: Delivery::Unknown, .. }) => {
+                self.in_doubt.insert(key);
+            }
+            (Wish::Bound | Wish::Unbounded | Wish::Work { .. }, Outcome::Failed { .. }) => {}
+        }
+    }
+
     fn settled(&mut self, request: u32, outcome: Outcome) {
         let waited = self.made_unready.remove(&request).unwrap_or(false);
         match outcome {
@@ -483,7 +577,11 @@ impl Walk {
             Outcome::Failed { kind: FailureKind::Paused, .. } => self.reach(Mark::RefusedInPause),
             Outcome::Failed {
                 kind:
-                    FailureKind::Disconnected | FailureKind::ShutDown | FailureKind::Limit | FailureKind::Other,
+                    FailureKind::Disconnected
+                    | FailureKind::OtherConnection
+                    | FailureKind::ShutDown
+                    | FailureKind::Limit
+                    | FailureKind::Other,
                 ..
             } => {}
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use onesocket::core::{Delivery, Push, RequestError, RequestErrorKind, Response, Status};
 
 use crate::gateway::Note;
+use crate::subject::Call;
 use crate::trace::{FailureKind, Item, Outcome, Seen, StatusKind};
 
 impl From<&Status> for StatusKind {
@@ -59,14 +60,18 @@ pub fn probe_of(text: &str) -> Option<u32> {
     digits[..end].parse().ok()
 }
 
+/// The idempotency key, and so the id of the run, of a piece of work.
+#[must_use]
+pub fn run_key(key: u32) -> String {
+    format!("work-{key}")
+}
+
 /// How a request ended, and whether the answer is its own. Only some methods repeat their
 /// parameters; the answer of any other counts as its own.
 #[must_use]
-pub fn outcome(request: u32, result: &Result<Response, RequestError>) -> Outcome {
+pub fn outcome(call: &Call, result: &Result<Response, RequestError>) -> Outcome {
     match result {
-        Ok(response) => {
-            Outcome::Answered { own: probe_of(response.payload.get()).is_none_or(|probe| probe == request) }
-        }
+        Ok(response) => call.answered(response.payload.get()),
         Err(error) => Outcome::Failed { delivery: error.delivery, kind: failure_kind(&error.kind) },
     }
 }
@@ -78,6 +83,7 @@ fn failure_kind(kind: &RequestErrorKind) -> FailureKind {
         RequestErrorKind::Disconnected(_) => FailureKind::Disconnected,
         RequestErrorKind::Paused(_) => FailureKind::Paused,
         RequestErrorKind::ShutDown => FailureKind::ShutDown,
+        RequestErrorKind::OtherConnection { .. } => FailureKind::OtherConnection,
         RequestErrorKind::Overloaded { .. } | RequestErrorKind::TooLarge { .. } => FailureKind::Limit,
         RequestErrorKind::NotConfigured | RequestErrorKind::Params(_) | RequestErrorKind::Decode(_) => {
             FailureKind::Other
@@ -114,6 +120,7 @@ pub fn seen(note: &Note) -> Option<Seen> {
             issued: device_token.as_ref().map(|token| Arc::clone(&token.0)),
         },
         Note::Refused { connection, code } => Seen::Refused { connection: connection.0, code: code.clone() },
+        Note::RunStarted { run } => Seen::RunStarted { run: Arc::clone(run) },
         Note::EventSent { connection, seq, .. } => Seen::EventSent { connection: connection.0, seq: *seq },
         Note::EventDropped { connection, seq, .. } => Seen::EventLost { connection: connection.0, seq: *seq },
         Note::Closed { connection, code } => Seen::Closed { connection: connection.0, code: *code },
@@ -129,7 +136,6 @@ pub fn seen(note: &Note) -> Option<Seen> {
         | Note::ChallengeSent { .. }
         | Note::RequestReceived { .. }
         | Note::FrameRejected { .. }
-        | Note::ResponseSent { .. }
-        | Note::RunStarted { .. } => return None,
+        | Note::ResponseSent { .. } => return None,
     })
 }

@@ -80,6 +80,9 @@ impl Path {
             | Action::Reset { .. }
             | Action::Connect {}
             | Action::Request { .. }
+            | Action::BoundRequest { .. }
+            | Action::UnboundedRequest { .. }
+            | Action::RunAgent { .. }
             | Action::AbandonRequest { .. }
             | Action::DropRequest { .. }
             | Action::Behave { .. }

@@ -38,6 +38,7 @@ pub fn plan(seed: u64) -> Plan {
     generator.pounce(&mut Stream::new(seed, "pounce"));
     generator.manners(&mut Stream::new(seed, "manners"));
     generator.lags(&mut Stream::new(seed, "lags"));
+    generator.wishes(&mut Stream::new(seed, "wishes"));
     generator.pairings(&mut Stream::new(seed, "pairings"));
     generator.last_word(&mut Stream::new(seed, "last word"));
     // Stable: what follows a milestone goes to the end.
@@ -312,6 +313,34 @@ impl Generator {
             self.add(at_ms, Action::Behave { consumer, manner });
             self.add(at_ms, Action::SubscribeWith { consumer, lag, items });
             self.add(at_ms, Action::Behave { consumer, manner: Manner::Prompt });
+        }
+    }
+
+    /// Requests that are bound to a connection, that wait for ever, and that may be repeated.
+    fn wishes(&mut self, draw: &mut Stream) {
+        if !draw.chance(40) {
+            return;
+        }
+        for key in 1..=few(draw.log_between(1, 6)) {
+            let at_ms = draw.between(0, self.active_ms);
+            let consumer = u8::try_from(draw.between(0, CONSUMERS - 1)).expect("there are few consumers");
+            let method = METHODS[if draw.chance(80) { 0 } else { 3 }].0.to_owned();
+            let timeout_ms = draw.log_between(100, 20_000);
+            match draw.between(1, 100) {
+                1..=35 => self.add(at_ms, Action::BoundRequest { consumer, method, timeout_ms }),
+                36..=55 => self.add(at_ms, Action::UnboundedRequest { consumer, method }),
+                _ => self.work(consumer, key, at_ms, draw),
+            }
+        }
+    }
+
+    /// Somebody asks for the same work until the answer is there, which the plan cannot know.
+    fn work(&mut self, consumer: u8, key: u32, mut at_ms: u64, draw: &mut Stream) {
+        for _ in 0..draw.between(1, 3) {
+            let timeout_ms = draw.log_between(50, 5_000);
+            let to_the_end = draw.chance(50);
+            self.add(at_ms, Action::RunAgent { consumer, key, timeout_ms, to_the_end });
+            at_ms += draw.log_between(1, 6_000);
         }
     }
 

@@ -10,14 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onesocket::core::mailbox::Mailbox;
-use onesocket::core::{Command, Config, Options, Push, Reply, RequestId, SubscriptionId};
+use onesocket::core::{
+    Command, Config, Epoch, Options, Push, Reply, RequestError, RequestId, Response, SubscriptionId,
+};
 
 use super::Machine;
 use super::queue::Due;
-use crate::consumer::{Deed, Manner, Reaction, Terms};
-use crate::observe::probe_params;
+use crate::consumer::{Ask, Deed, Manner, Reaction, Terms};
+use crate::observe::outcome;
 use crate::plan::Plan;
 use crate::run::client_config;
+use crate::subject::Call;
 use crate::trace::{Item, What};
 
 /// What the consumers hold.
@@ -26,8 +29,12 @@ pub(super) struct App {
     pub(super) config: Option<(u8, Arc<str>)>,
     configs: BTreeMap<(u8, Arc<str>), Arc<Config>>,
     manners: BTreeMap<u8, Manner>,
+    /// The connection whose snapshot each consumer read last.
+    epochs: BTreeMap<u8, u64>,
     next_request: u32,
     next_subscription: u32,
+    /// What was asked for in the requests that have not ended.
+    calls: BTreeMap<u32, Call>,
     /// Open requests of each consumer, oldest first.
     requests: BTreeMap<u8, VecDeque<u32>>,
     /// Subscriptions of each consumer, oldest first.
@@ -79,8 +86,10 @@ impl App {
             config: None,
             configs: BTreeMap::new(),
             manners: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             next_request: 0,
             next_subscription: 0,
+            calls: BTreeMap::new(),
             requests: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             readers: BTreeMap::new(),
@@ -116,6 +125,7 @@ impl App {
         let before = open.len();
         open.retain(|other| *other != request);
         self.at_end.remove(&request);
+        self.calls.remove(&request);
         open.len() < before
     }
 
@@ -135,7 +145,12 @@ impl Machine<'_> {
         self.app.manners.insert(consumer, manner.clone());
     }
 
-    pub(super) fn request(&mut self, consumer: u8, method: &str, timeout_ms: u64) -> u32 {
+    /// Makes a request; none if it would be bound to a connection of which its consumer knows nothing.
+    pub(super) fn request(&mut self, consumer: u8, ask: &Ask) -> Option<u32> {
+        let epoch = self.app.epochs.get(&consumer).copied();
+        if ask.is_bound && epoch.is_none() {
+            return None;
+        }
         self.app.next_request += 1;
         let request = self.app.next_request;
         self.app.requests.entry(consumer).or_default().push_back(request);
@@ -144,33 +159,44 @@ impl Machine<'_> {
         {
             self.app.at_end.insert(request, (consumer, then));
         }
-        self.record(What::RequestMade { consumer, request, timeout_ms });
-        self.command(Command::Request {
+        let call = Call::new(request, ask, epoch);
+        self.record(call.made(consumer, ask));
+        let command = Command::Request {
             id: RequestId(u64::from(request)),
-            method: Arc::from(method),
-            params: Some(Arc::from(probe_params(request))),
-            timeout: Some(Duration::from_millis(timeout_ms)),
-            reply: Reply::First,
-            only_on: None,
-        });
-        request
+            method: Arc::from(call.method.as_str()),
+            params: Some(Arc::from(keyed_params(&call))),
+            timeout: call.timeout,
+            reply: if call.to_the_end { Reply::Final } else { Reply::First },
+            only_on: call.only_on.map(Epoch),
+        };
+        self.app.calls.insert(request, call);
+        self.command(command);
+        Some(request)
     }
 
     /// Every poll but the first is one more input that the core takes before the request is dropped.
-    pub(super) fn abandon_request(&mut self, consumer: u8, method: &str, timeout_ms: u64, polls: u32) {
+    pub(super) fn abandon_request(&mut self, consumer: u8, ask: &Ask, polls: u32) {
         if polls == 0 {
             self.app.next_request += 1;
             let request = self.app.next_request;
-            self.record(What::RequestMade { consumer, request, timeout_ms });
+            self.record(Call::new(request, ask, None).made(consumer, ask));
             self.record(What::RequestDropped { request });
             return;
         }
-        let request = self.request(consumer, method, timeout_ms);
+        let Some(request) = self.request(consumer, ask) else { return };
         if polls == 1 {
             self.cancel(consumer, request);
         } else {
             self.app.abandoned.push((consumer, request, polls - 1));
         }
+    }
+
+    /// A request ended: says how.
+    pub(super) fn settle(&mut self, id: RequestId, result: &Result<Response, RequestError>) {
+        let request = u32::try_from(id.0).expect("requests are numbered by this tier");
+        let call = self.app.calls.remove(&request).expect("what ends was asked for");
+        self.record(What::RequestSettled { request, outcome: outcome(&call, result) });
+        self.app.request_ended(request);
     }
 
     pub(super) fn drop_request(&mut self, consumer: u8) {
@@ -252,7 +278,7 @@ impl Machine<'_> {
     pub(super) fn deliver(&mut self, to: SubscriptionId, push: Push) {
         let subscription = u32::try_from(to.0).expect("subscriptions are numbered by this tier");
         let Some(reader) = self.app.readers.get_mut(&subscription) else {
-            self.record(What::Pushed { subscription, item: Item::from(&push) });
+            self.read(subscription, &push);
             return;
         };
         match reader.manner {
@@ -284,7 +310,19 @@ impl Machine<'_> {
         } else {
             self.read_later(subscription, every_ms);
         }
-        self.record(What::Pushed { subscription, item: Item::from(&push) });
+        self.read(subscription, &push);
+    }
+
+    /// A consumer reads an item.
+    fn read(&mut self, subscription: u32, push: &Push) {
+        let item = Item::from(push);
+        if let Item::Snapshot { epoch } = item {
+            let owner = self.app.subscriptions.iter().find(|(_, open)| open.contains(&subscription));
+            if let Some((consumer, _)) = owner {
+                self.app.epochs.insert(*consumer, epoch);
+            }
+        }
+        self.record(What::Pushed { subscription, item });
     }
 
     fn read_later(&mut self, subscription: u32, every_ms: u64) {
@@ -293,7 +331,7 @@ impl Machine<'_> {
     }
 
     fn handle(&mut self, subscription: u32, push: &Push) {
-        self.record(What::Pushed { subscription, item: Item::from(push) });
+        self.read(subscription, push);
         let Some(reader) = self.app.readers.get_mut(&subscription) else { return };
         reader.count += 1;
         let consumer = reader.consumer;
@@ -348,10 +386,18 @@ impl Machine<'_> {
                 self.leave(consumer, subscription, What::Unsubscribed { subscription });
             }
             (Deed::Request { timeout_ms }, _) => {
-                self.request(consumer, "health", *timeout_ms);
+                self.request(consumer, &Ask::new("health", *timeout_ms));
             }
             (Deed::Configure { gateway, token }, _) => self.configure(*gateway, token),
             (Deed::Shutdown, _) => self.shut_down(),
         }
+    }
+}
+
+/// The parameters with the key in them, which the client of the other tiers puts there by itself.
+fn keyed_params(call: &Call) -> String {
+    match &call.key {
+        Some(key) => call.params.replacen('{', &format!("{{\"idempotencyKey\":\"{key}\","), 1),
+        None => call.params.clone(),
     }
 }

@@ -16,7 +16,6 @@ use std::time::Duration;
 use onesocket::core::{Close, Command, Connection, Effect, Epoch, Input, Instant};
 
 use crate::gateway::{self, ConnectionId, GatewayModel};
-use crate::observe::outcome;
 use crate::pipe::Direction;
 use crate::plan::{GATEWAYS, Plan, When};
 use crate::random::Stream;
@@ -249,11 +248,7 @@ impl<'p> Machine<'p> {
                 self.send_to_gateway(epoch, ToGateway::Eof);
                 self.release(epoch);
             }
-            Effect::Complete { id, outcome: result } => {
-                let request = u32::try_from(id.0).expect("requests are numbered by this tier");
-                self.record(What::RequestSettled { request, outcome: outcome(request, &result) });
-                self.app.request_ended(request);
-            }
+            Effect::Complete { id, outcome } => self.settle(id, &outcome),
             Effect::Accepted { .. } => {}
             Effect::LoadToken { epoch, key } => {
                 let result = self.tokens.load(&key);

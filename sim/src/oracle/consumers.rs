@@ -246,6 +246,7 @@ impl IsolatedConsumers {
             | Seen::Connect { .. }
             | Seen::Refused { .. }
             | Seen::Request { .. }
+            | Seen::RunStarted { .. }
             | Seen::EventLost { .. } => {}
         }
     }

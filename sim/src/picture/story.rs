@@ -112,7 +112,7 @@ impl Kind {
                 Self::Sockets
             }
             Seen::Connect { .. } | Seen::Hello { .. } | Seen::Refused { .. } => Self::Handshake,
-            Seen::Request { .. } => Self::Requests,
+            Seen::Request { .. } | Seen::RunStarted { .. } => Self::Requests,
             Seen::EventSent { .. } | Seen::EventLost { .. } => Self::Events,
             Seen::Booted | Seen::Down => Self::Gateways,
             Seen::Misbehaved { .. } => Self::Faults,
@@ -436,6 +436,7 @@ impl Teller {
                 if matches!(seen, Seen::Dropped { .. }) { Glyph::Cross } else { Glyph::Ring }
             }
             Seen::Misbehaved { .. } => Glyph::Cross,
+            Seen::RunStarted { .. } => Glyph::Dot,
             Seen::Booted => {
                 let down = self.down.remove(&gateway);
                 self.close(down, index);

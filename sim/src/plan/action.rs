@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use crate::consumer::{Lag, Manner, Terms};
+use crate::consumer::{Ask, Lag, Manner, Terms};
 use crate::gateway::{Misbehave, Order, RestartMode};
 use crate::pipe::Direction;
 
@@ -23,6 +23,35 @@ pub enum Action {
         method: String,
         /// The deadline.
         timeout_ms: u64,
+    },
+    /// A consumer calls a method over the connection whose snapshot it read last and over no other. A consumer that
+    /// has read none calls nothing.
+    BoundRequest {
+        /// Which consumer.
+        consumer: u8,
+        /// The gateway model's name of the method.
+        method: String,
+        /// The deadline.
+        timeout_ms: u64,
+    },
+    /// A consumer calls a method and waits for as long as it takes.
+    UnboundedRequest {
+        /// Which consumer.
+        consumer: u8,
+        /// The gateway model's name of the method.
+        method: String,
+    },
+    /// A consumer has an agent do a piece of work, which is done once however often it is asked for.
+    RunAgent {
+        /// Which consumer.
+        consumer: u8,
+        /// Which piece of work.
+        key: u32,
+        /// The deadline.
+        timeout_ms: u64,
+        /// Whether the end of the work is waited for. While the work goes on only the first who asked is told of it.
+        #[serde(default)]
+        to_the_end: bool,
     },
     /// A consumer calls a method and drops the future of the call.
     AbandonRequest {
@@ -336,6 +365,9 @@ impl Action {
             Self::Suspend { .. } => Fault::Suspend,
             Self::Connect {}
             | Self::Request { .. }
+            | Self::BoundRequest { .. }
+            | Self::UnboundedRequest { .. }
+            | Self::RunAgent { .. }
             | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
             | Self::Behave { .. }
@@ -361,6 +393,9 @@ impl Action {
         match self {
             Self::Connect {}
             | Self::Request { .. }
+            | Self::BoundRequest { .. }
+            | Self::UnboundedRequest { .. }
+            | Self::RunAgent { .. }
             | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
             | Self::Behave { .. }
@@ -439,6 +474,9 @@ impl Action {
             Self::Behave { manner, .. } => manner.gateway(),
             Self::Connect {}
             | Self::Request { .. }
+            | Self::BoundRequest { .. }
+            | Self::UnboundedRequest { .. }
+            | Self::RunAgent { .. }
             | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
             | Self::Subscribe { .. }
@@ -480,6 +518,9 @@ impl Action {
             Self::Misbehave { .. }
             | Self::Connect {}
             | Self::Request { .. }
+            | Self::BoundRequest { .. }
+            | Self::UnboundedRequest { .. }
+            | Self::RunAgent { .. }
             | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
             | Self::Behave { .. }
@@ -507,6 +548,23 @@ impl Action {
             | Self::HalfOpen { .. }
             | Self::Reset { .. } => None,
         }
+    }
+
+    /// Who asks a gateway for what, and will wait for the answer, if it is that.
+    #[must_use]
+    pub fn ask(&self) -> Option<(u8, Ask)> {
+        if let Self::Request { consumer, method, timeout_ms } = self {
+            return Some((*consumer, Ask::new(method, *timeout_ms)));
+        }
+        if let Self::BoundRequest { consumer, method, timeout_ms } = self {
+            return Some((*consumer, Ask { is_bound: true, ..Ask::new(method, *timeout_ms) }));
+        }
+        if let Self::UnboundedRequest { consumer, method } = self {
+            return Some((*consumer, Ask { timeout_ms: None, ..Ask::new(method, 0) }));
+        }
+        let Self::RunAgent { consumer, key, timeout_ms, to_the_end } = self else { return None };
+        let ask = Ask { key: Some(*key), to_the_end: *to_the_end, ..Ask::new("agent", *timeout_ms) };
+        Some((*consumer, ask))
     }
 
     /// Who subscribes, and on which terms, if it is that.
@@ -542,6 +600,9 @@ impl Action {
             Self::Misbehave { how, .. } => Order::Misbehave(how.clone()),
             Self::Connect {}
             | Self::Request { .. }
+            | Self::BoundRequest { .. }
+            | Self::UnboundedRequest { .. }
+            | Self::RunAgent { .. }
             | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
             | Self::Behave { .. }

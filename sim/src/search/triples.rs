@@ -315,6 +315,7 @@ impl Gateway {
             Seen::Connect { .. }
             | Seen::Refused { .. }
             | Seen::Request { .. }
+            | Seen::RunStarted { .. }
             | Seen::EventSent { .. }
             | Seen::EventLost { .. }
             | Seen::Misbehaved { .. } => {}

@@ -20,8 +20,20 @@ impl fmt::Display for Record {
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RequestMade { consumer, request, timeout_ms } => {
-                write!(f, "consumer {consumer} makes request {request} (deadline {timeout_ms} ms)")
+            Self::RequestMade { consumer, request, timeout_ms, bound_to, key, to_the_end } => {
+                write!(f, "consumer {consumer} makes request {request}")?;
+                match timeout_ms {
+                    Some(timeout_ms) => write!(f, " (deadline {timeout_ms} ms)")?,
+                    None => f.write_str(" (no deadline)")?,
+                }
+                if let Some(epoch) = bound_to {
+                    write!(f, " bound to epoch {epoch}")?;
+                }
+                match key {
+                    Some(key) if *to_the_end => write!(f, " for the end of work {key}"),
+                    Some(key) => write!(f, " for work {key}"),
+                    None => Ok(()),
+                }
             }
             Self::RequestSettled { request, outcome: Outcome::Answered { own: true } } => {
                 write!(f, "request {request} is answered")
@@ -100,6 +112,7 @@ impl fmt::Display for Seen {
             Self::Request { connection, request } => {
                 write!(f, "receives request {request} on connection {connection}")
             }
+            Self::RunStarted { run } => write!(f, "begins the run {run}"),
             Self::EventSent { connection, seq } => write!(f, "sends event {seq} on connection {connection}"),
             Self::EventLost { connection, seq } => write!(f, "loses event {seq} of connection {connection}"),
             Self::Closed { connection, code } => write!(f, "closes connection {connection} with {code}"),

@@ -9,8 +9,10 @@ pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
     let mut code = Encoder(out);
     code.number(at.as_micros());
     match what {
-        What::RequestMade { consumer, request, timeout_ms } => {
-            code.tag(0).number(u64::from(*consumer)).number(u64::from(*request)).number(*timeout_ms);
+        What::RequestMade { consumer, request, timeout_ms, bound_to, key, to_the_end } => {
+            code.tag(0).number(u64::from(*consumer)).number(u64::from(*request));
+            code.number(timeout_ms.unwrap_or(u64::MAX)).number(bound_to.unwrap_or(u64::MAX));
+            code.number(key.map_or(u64::MAX, u64::from)).tag(u8::from(*to_the_end));
         }
         What::RequestSettled { request, outcome } => {
             code.tag(1).number(u64::from(*request));
@@ -115,6 +117,7 @@ fn encode_seen(seen: &Seen, code: &mut Encoder<'_>) {
         Seen::Request { connection, request } => {
             code.tag(4).number(u64::from(*connection)).number(u64::from(*request))
         }
+        Seen::RunStarted { run } => code.tag(13).text(run),
         Seen::EventSent { connection, seq } => code.tag(5).number(u64::from(*connection)).number(*seq),
         Seen::EventLost { connection, seq } => code.tag(6).number(u64::from(*connection)).number(*seq),
         Seen::Closed { connection, code: number } => {

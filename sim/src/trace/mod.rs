@@ -39,8 +39,14 @@ pub enum What {
         consumer: u8,
         /// The harness's number for it.
         request: u32,
-        /// Its deadline.
-        timeout_ms: u64,
+        /// Its deadline; `None` waits for ever.
+        timeout_ms: Option<u64>,
+        /// The connection it may go over, if there is just one.
+        bound_to: Option<u64>,
+        /// The work it asks for, if that is to be done once however often it is asked for.
+        key: Option<u32>,
+        /// Whether it waits for the end of that work.
+        to_the_end: bool,
     },
     /// A request ended.
     RequestSettled {
@@ -202,6 +208,11 @@ pub enum Seen {
         /// The harness's number of the request.
         request: u32,
     },
+    /// A piece of work began.
+    RunStarted {
+        /// The key it was asked for by.
+        run: Arc<str>,
+    },
     /// An event was sent.
     EventSent {
         /// The connection.
@@ -251,7 +262,7 @@ pub enum Seen {
 pub enum Outcome {
     /// The gateway answered yes; `own` says whether the answer belongs to this request.
     Answered {
-        /// Whether the payload repeats what this request sent.
+        /// Whether the payload repeats what this request sent, and is the answer that was waited for.
         own: bool,
     },
     /// It failed.
@@ -276,6 +287,8 @@ pub enum FailureKind {
     Paused,
     /// The client was shut down.
     ShutDown,
+    /// It was bound to a connection that is not there any more, or not yet.
+    OtherConnection,
     /// A limit of the client.
     Limit,
     /// Anything else.
