@@ -19,7 +19,7 @@ use crate::book::Book;
 use crate::consumer::{Ask, Deed, Manner, Reaction, Terms};
 use crate::nap::Nap;
 use crate::plan::Plan;
-use crate::run::client_config;
+use crate::run::{Named, client_config};
 use crate::subject::{Call, Items, Subject, Target};
 use crate::tasks::Tasks;
 use crate::trace::{Item, What};
@@ -41,9 +41,9 @@ struct Shared<C> {
 /// What the consumers hold.
 #[derive(Default)]
 struct State {
-    config: Option<(u8, Arc<str>)>,
+    config: Option<Named>,
     /// Configs made so far: a device's identity takes long to make.
-    targets: BTreeMap<(u8, Arc<str>), Target>,
+    targets: BTreeMap<Named, Target>,
     manners: BTreeMap<u8, Manner>,
     /// The connection whose snapshot each consumer read last.
     epochs: BTreeMap<u8, u64>,
@@ -63,12 +63,12 @@ impl<C> Clone for App<C> {
 /// The config that every run begins with.
 pub(crate) fn first_target(plan: &Plan) -> Target {
     let token: Arc<str> = Arc::from(Plan::FIRST_TOKEN);
-    Target::new(client_config(plan, 0, &token), token)
+    Target::new(client_config(plan, &(0, Arc::clone(&token), false)), token)
 }
 
 impl<C: Subject> App<C> {
     pub(crate) fn new(plan: &Plan, book: Book, tasks: Tasks, nap: Nap, client: C) -> Self {
-        let state = State { config: Some((0, Arc::from(Plan::FIRST_TOKEN))), ..State::default() };
+        let state = State { config: Some((0, Arc::from(Plan::FIRST_TOKEN), false)), ..State::default() };
         let state = Mutex::new(state);
         Self { shared: Arc::new(Shared { plan: plan.clone(), book, tasks, nap, client, state }) }
     }
@@ -212,18 +212,18 @@ impl<C: Subject> App<C> {
     }
 
     /// Applies a config; with `polls`, its future is dropped after so many.
-    pub(crate) async fn configure(&self, gateway: u8, token: &str, polls: Option<u32>) {
+    pub(crate) async fn configure(&self, gateway: u8, token: &str, bootstrap: bool, polls: Option<u32>) {
         let token = Arc::<str>::from(token);
         let (changed, target) = {
             let mut state = self.state();
-            let next = (gateway, Arc::clone(&token));
+            let next = (gateway, Arc::clone(&token), bootstrap);
             let changed = state.config.as_ref() != Some(&next);
             state.config = Some(next.clone());
             let plan = &self.shared.plan;
-            let fresh = || Target::new(client_config(plan, gateway, &token), Arc::clone(&token));
-            (changed, state.targets.entry(next).or_insert_with(fresh).clone())
+            let fresh = || Target::new(client_config(plan, &next), Arc::clone(&token));
+            (changed, state.targets.entry(next.clone()).or_insert_with(fresh).clone())
         };
-        self.record(What::Configured { gateway, token, changed });
+        self.record(What::Configured { gateway, token, bootstrap, changed });
         let configured = pin!(self.shared.client.configure(target));
         match polls {
             None => configured.await,
@@ -289,7 +289,7 @@ impl<C: Subject> App<C> {
                 (Deed::Request { timeout_ms }, _) => {
                     self.request(consumer, &Ask::new("health", *timeout_ms), None)
                 }
-                (Deed::Configure { gateway, token }, _) => self.configure(*gateway, token, None).await,
+                (Deed::Configure { gateway, token }, _) => self.configure(*gateway, token, false, None).await,
                 (Deed::Shutdown, _) => self.shut_down(None).await,
             }
             ControlFlow::Continue(())

@@ -169,9 +169,12 @@ impl<C: Subject, L: Links> Director<C, L> {
             }
             Action::Unsubscribe { consumer } => self.app.unsubscribe(*consumer),
             Action::Behave { consumer, manner } => self.app.behave(*consumer, manner),
-            Action::Configure { gateway, token } => self.app.configure(*gateway, token, None).await,
+            Action::Configure { gateway, token } => self.app.configure(*gateway, token, false, None).await,
+            Action::ConfigureBootstrap { gateway, token } => {
+                self.app.configure(*gateway, token, true, None).await;
+            }
             Action::AbandonConfigure { gateway, token, polls } => {
-                self.app.configure(*gateway, token, Some(*polls)).await;
+                self.app.configure(*gateway, token, false, Some(*polls)).await;
             }
             Action::Unconfigure {} => self.app.unconfigure().await,
             Action::Wake {} => self.app.wake(),

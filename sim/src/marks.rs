@@ -93,6 +93,12 @@ pub enum Mark {
     EndedByLag,
     /// A subscriber panicked while it handled an item.
     Panicked,
+    /// A bootstrap token was presented.
+    Bootstrapped,
+    /// After a bootstrap tokens were handed over.
+    HandedOver,
+    /// A device token was presented by a client that has no other.
+    DeviceTokenAlone,
     /// A device token was presented beside a refused shared one.
     DeviceTokenRetried,
     /// A step came too late to begin.
@@ -123,7 +129,7 @@ impl Mark {
     }
 
     /// Those that are single situations.
-    const SITUATIONS: [Self; 43] = [
+    const SITUATIONS: [Self; 46] = [
         Self::Reconnected,
         Self::GapReported,
         Self::SnapshotAgain,
@@ -162,6 +168,9 @@ impl Mark {
         Self::BegunAnew,
         Self::EndedByLag,
         Self::Panicked,
+        Self::Bootstrapped,
+        Self::HandedOver,
+        Self::DeviceTokenAlone,
         Self::DeviceTokenRetried,
         Self::Skipped,
         Self::LostAsleep,
@@ -229,6 +238,9 @@ impl Mark {
             Self::BegunAnew => "begun-anew",
             Self::EndedByLag => "ended-by-lag",
             Self::Panicked => "panicked",
+            Self::Bootstrapped => "bootstrapped",
+            Self::HandedOver => "handed-over",
+            Self::DeviceTokenAlone => "device-token-alone",
             Self::DeviceTokenRetried => "device-token-retried",
         })
     }
@@ -384,8 +396,18 @@ impl Walk {
             What::Pushed { item: Item::Gap { .. }, .. } => self.reach(Mark::GapReported),
             What::Pushed { item: Item::Lagged { .. }, .. } => self.reach(Mark::Lagged),
             What::Panicked { .. } => self.reach(Mark::Panicked),
-            What::Gateway { seen: Seen::Connect { token: Some(_), device_token: Some(_), .. }, .. } => {
-                self.reach(Mark::DeviceTokenRetried);
+            What::Gateway { seen: Seen::Connect { bootstrap_token: Some(_), .. }, .. } => {
+                self.reach(Mark::Bootstrapped);
+            }
+            What::Gateway { seen: Seen::Hello { handed_over: Some(_), .. }, .. } => {
+                self.reach(Mark::HandedOver);
+            }
+            What::Gateway {
+                seen: Seen::Connect { token: Some(token), device_token: Some(device), .. },
+                ..
+            } => {
+                let alone = token == device;
+                self.reach(if alone { Mark::DeviceTokenAlone } else { Mark::DeviceTokenRetried });
             }
             What::Pushed { item: Item::Snapshot { .. }, .. }
                 if self.readies > 0 && self.status != StatusKind::Ready =>

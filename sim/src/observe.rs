@@ -108,16 +108,18 @@ pub fn seen(note: &Note) -> Option<Seen> {
     Some(match note {
         Note::Accepted { connection } => Seen::Accepted { connection: connection.0 },
         Note::ConnectReceived { connection, presented, .. } => {
-            let (token, device_token) = (&presented.token, &presented.device_token);
+            let shared = |token: &Option<Box<str>>| token.as_deref().map(Arc::from);
             Seen::Connect {
                 connection: connection.0,
-                token: token.as_deref().map(Arc::from),
-                device_token: device_token.as_deref().map(Arc::from),
+                token: shared(&presented.token),
+                device_token: shared(&presented.device_token),
+                bootstrap_token: shared(&presented.bootstrap_token),
             }
         }
-        Note::HelloSent { connection, device_token, .. } => Seen::Hello {
+        Note::HelloSent { connection, device_token, handed_over, .. } => Seen::Hello {
             connection: connection.0,
             issued: device_token.as_ref().map(|token| Arc::clone(&token.0)),
+            handed_over: handed_over.as_ref().map(|token| Arc::clone(&token.0)),
         },
         Note::Refused { connection, code } => Seen::Refused { connection: connection.0, code: code.clone() },
         Note::RunStarted { run } => Seen::RunStarted { run: Arc::clone(run) },

@@ -90,6 +90,7 @@ impl Path {
             | Action::SubscribeWith { .. }
             | Action::Unsubscribe { .. }
             | Action::Configure { .. }
+            | Action::ConfigureBootstrap { .. }
             | Action::AbandonConfigure { .. }
             | Action::Unconfigure {}
             | Action::Wake {}

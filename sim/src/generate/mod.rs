@@ -39,6 +39,7 @@ pub fn plan(seed: u64) -> Plan {
     generator.manners(&mut Stream::new(seed, "manners"));
     generator.lags(&mut Stream::new(seed, "lags"));
     generator.wishes(&mut Stream::new(seed, "wishes"));
+    generator.bootstraps(&mut Stream::new(seed, "bootstraps"));
     generator.pairings(&mut Stream::new(seed, "pairings"));
     generator.last_word(&mut Stream::new(seed, "last word"));
     // Stable: what follows a milestone goes to the end.
@@ -313,6 +314,26 @@ impl Generator {
             self.add(at_ms, Action::Behave { consumer, manner });
             self.add(at_ms, Action::SubscribeWith { consumer, lag, items });
             self.add(at_ms, Action::Behave { consumer, manner: Manner::Prompt });
+        }
+    }
+
+    /// The app has a setup code instead of a token, and comes back with what it got for it.
+    fn bootstraps(&mut self, draw: &mut Stream) {
+        if !self.params.device || !draw.chance(40) {
+            return;
+        }
+        let gateway = u8::from(draw.chance(40));
+        let mut at_ms = if draw.chance(30) { 0 } else { draw.between(0, self.active_ms) };
+        let token = if draw.chance(90) { *draw.pick(&Plan::BOOTSTRAP_TOKENS) } else { "bootstrap-wrong" };
+        for _ in 0..draw.between(1, 3) {
+            self.add(at_ms, Action::ConfigureBootstrap { gateway, token: token.to_owned() });
+            at_ms += draw.log_between(100, 5_000);
+            match draw.between(1, 100) {
+                1..=50 => self.add(at_ms, Action::Unconfigure {}),
+                51..=75 => self.configure(at_ms, draw),
+                _ => self.add(at_ms, Action::Resume {}),
+            }
+            at_ms += draw.log_between(1, 500);
         }
     }
 

@@ -19,15 +19,15 @@ use super::queue::Due;
 use crate::consumer::{Ask, Deed, Manner, Reaction, Terms};
 use crate::observe::outcome;
 use crate::plan::Plan;
-use crate::run::client_config;
+use crate::run::{Named, client_config};
 use crate::subject::Call;
 use crate::trace::{Item, What};
 
 /// What the consumers hold.
 pub(super) struct App {
     options: Options,
-    pub(super) config: Option<(u8, Arc<str>)>,
-    configs: BTreeMap<(u8, Arc<str>), Arc<Config>>,
+    pub(super) config: Option<Named>,
+    configs: BTreeMap<Named, Arc<Config>>,
     manners: BTreeMap<u8, Manner>,
     /// The connection whose snapshot each consumer read last.
     epochs: BTreeMap<u8, u64>,
@@ -101,9 +101,9 @@ impl App {
         }
     }
 
-    pub(super) fn config(&mut self, plan: &Plan, gateway: u8, token: &Arc<str>) -> Arc<Config> {
-        let key = (gateway, Arc::clone(token));
-        Arc::clone(self.configs.entry(key).or_insert_with(|| Arc::new(client_config(plan, gateway, token))))
+    pub(super) fn config(&mut self, plan: &Plan, named: &Named) -> Arc<Config> {
+        let fresh = || Arc::new(client_config(plan, named));
+        Arc::clone(self.configs.entry(named.clone()).or_insert_with(fresh))
     }
 
     pub(super) fn request_ended(&mut self, request: u32) {
@@ -251,13 +251,13 @@ impl Machine<'_> {
         }
     }
 
-    pub(super) fn configure(&mut self, gateway: u8, token: &str) {
+    pub(super) fn configure(&mut self, gateway: u8, token: &str, bootstrap: bool) {
         let token: Arc<str> = Arc::from(token);
-        let next = Some((gateway, Arc::clone(&token)));
-        let changed = next != self.app.config;
-        self.app.config = next;
-        let config = self.app.config(self.plan, gateway, &token);
-        self.record(What::Configured { gateway, token, changed });
+        let next = (gateway, Arc::clone(&token), bootstrap);
+        let changed = self.app.config.as_ref() != Some(&next);
+        let config = self.app.config(self.plan, &next);
+        self.app.config = Some(next);
+        self.record(What::Configured { gateway, token, bootstrap, changed });
         self.command(Command::Configure(Some(config)));
     }
 
@@ -388,7 +388,7 @@ impl Machine<'_> {
             (Deed::Request { timeout_ms }, _) => {
                 self.request(consumer, &Ask::new("health", *timeout_ms));
             }
-            (Deed::Configure { gateway, token }, _) => self.configure(*gateway, token),
+            (Deed::Configure { gateway, token }, _) => self.configure(*gateway, token, false),
             (Deed::Shutdown, _) => self.shut_down(),
         }
     }

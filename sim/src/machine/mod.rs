@@ -67,9 +67,9 @@ struct Machine<'p> {
 impl<'p> Machine<'p> {
     fn new(plan: &'p Plan, tap: &'p mut dyn FnMut(u8, &gateway::Effect)) -> Self {
         let mut app = App::new(plan);
-        let token: Arc<str> = Arc::from(Plan::FIRST_TOKEN);
-        let config = app.config(plan, 0, &token);
-        app.config = Some((0, token));
+        let first = (0, Arc::from(Plan::FIRST_TOKEN), false);
+        let config = app.config(plan, &first);
+        app.config = Some(first);
         let core = Connection::new(Some(config), plan.params.options(), client_seed(plan));
         let mut queue = Queue::default();
         for (index, step) in plan.steps.iter().enumerate() {

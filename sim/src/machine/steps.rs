@@ -57,8 +57,9 @@ impl Machine<'_> {
             Action::Unsubscribe { consumer } => self.unsubscribe(*consumer),
             // A future that was polled has given its order, which is all there is of it here.
             Action::Configure { gateway, token } | Action::AbandonConfigure { gateway, token, .. } => {
-                self.configure(*gateway, token);
+                self.configure(*gateway, token, false);
             }
+            Action::ConfigureBootstrap { gateway, token } => self.configure(*gateway, token, true),
             Action::Unconfigure {} => self.unconfigure(),
             Action::Wake {} => {
                 self.record(What::Woken);

@@ -315,7 +315,7 @@ mod tests {
 
     /// Two subscribers of a connection, the second of them slow.
     fn begin(lag: Lag) -> Vec<(u64, What)> {
-        let hello = Seen::Hello { connection: 1, issued: None };
+        let hello = Seen::Hello { connection: 1, issued: None, handed_over: None };
         vec![
             (0, What::Subscribed { consumer: 0, subscription: PROMPT, lag: Lag::DropOldest }),
             (100, What::Gateway { gateway: 0, seen: hello }),

@@ -103,6 +103,13 @@ pub enum Action {
         /// Which token.
         token: String,
     },
+    /// The app applies a config that has a setup code instead of a token.
+    ConfigureBootstrap {
+        /// Which gateway.
+        gateway: u8,
+        /// Which code: one of [`Plan::BOOTSTRAP_TOKENS`](super::Plan::BOOTSTRAP_TOKENS), or a wrong one.
+        token: String,
+    },
     /// The app applies a config and drops the future of doing so; the config counts all the same.
     AbandonConfigure {
         /// Which gateway.
@@ -375,6 +382,7 @@ impl Action {
             | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::ConfigureBootstrap { .. }
             | Self::AbandonConfigure { .. }
             | Self::Unconfigure {}
             | Self::Wake {}
@@ -403,6 +411,7 @@ impl Action {
             | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::ConfigureBootstrap { .. }
             | Self::AbandonConfigure { .. }
             | Self::Unconfigure {}
             | Self::Wake {}
@@ -444,6 +453,7 @@ impl Action {
     pub fn gateway(&self) -> Option<u8> {
         match self {
             Self::Configure { gateway, .. }
+            | Self::ConfigureBootstrap { gateway, .. }
             | Self::AbandonConfigure { gateway, .. }
             | Self::Emit { gateway, .. }
             | Self::Restart { gateway, .. }
@@ -528,6 +538,7 @@ impl Action {
             | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::ConfigureBootstrap { .. }
             | Self::AbandonConfigure { .. }
             | Self::Unconfigure {}
             | Self::Wake {}
@@ -610,6 +621,7 @@ impl Action {
             | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::ConfigureBootstrap { .. }
             | Self::AbandonConfigure { .. }
             | Self::Unconfigure {}
             | Self::Wake {}

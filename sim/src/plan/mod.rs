@@ -265,6 +265,9 @@ impl Plan {
             Action::SubscribeWith { items: Some(items), .. } if !(4..=most).contains(items) => {
                 Err(format!("items must be from 4 to the parameter subscription_items, which is {most}"))
             }
+            Action::ConfigureBootstrap { .. } if !self.params.device => {
+                Err("only a device can be set up: the plan needs the parameter device".to_owned())
+            }
             _ => Ok(()),
         }
     }
@@ -289,6 +292,9 @@ impl Plan {
 
     /// The token that every gateway starts with, and the first config names.
     pub const FIRST_TOKEN: &str = "token-0";
+
+    /// The setup codes of every gateway. Each gateway takes each of them once.
+    pub const BOOTSTRAP_TOKENS: [&str; 3] = ["bootstrap-0", "bootstrap-1", "bootstrap-2"];
 
     /// When the last fault is over, at the latest.
     #[must_use]
@@ -365,6 +371,11 @@ mod tests {
             ),
             ("at_ms = 1\ndo = \"misbehave\"\ngateway = 0\nhow = \"lie\"", "unknown variant `lie`"),
             ("at_ms = 1\ndo = \"subscribe-with\"\nconsumer = 0\nlag = \"wait\"", "unknown variant `wait`"),
+            (
+                "at_ms = 1\ndo = \"configure-bootstrap\"\ngateway = 0\ntoken = \"bootstrap-0\"",
+                "only a device can be set up: the plan needs the parameter device",
+            ),
+            ("at_ms = 1\ndo = \"run-agent\"\nconsumer = 0\ntimeout_ms = 1", "missing field `key`"),
             (
                 "at_ms = 1\ndo = \"subscribe-with\"\nconsumer = 0\nlag = \"close\"\nitems = 3",
                 "items must be from 4 to the parameter subscription_items, which is 1024",

@@ -63,10 +63,10 @@ impl fmt::Display for What {
             }
             Self::Pushed { subscription, item } => write!(f, "subscription {subscription} gets {item}"),
             Self::Status(status) => write!(f, "is {status:?}"),
-            Self::Configured { gateway, token, changed: true } => {
+            Self::Configured { gateway, token, changed: true, .. } => {
                 write!(f, "the config changes to gateway {gateway} with {token}")
             }
-            Self::Configured { gateway, token, changed: false } => {
+            Self::Configured { gateway, token, changed: false, .. } => {
                 write!(f, "the same config is applied: gateway {gateway} with {token}")
             }
             Self::Unconfigured { changed: true } => f.write_str("the config is taken away"),
@@ -97,16 +97,25 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted { connection } => write!(f, "accepts connection {connection}"),
-            Self::Connect { connection, token, device_token } => {
+            Self::Connect { connection, token, device_token, bootstrap_token } => {
                 write!(f, "connection {connection} presents {}", token.as_deref().unwrap_or("no token"))?;
-                match device_token {
-                    Some(device_token) => write!(f, " and device token {device_token}"),
+                if let Some(device_token) = device_token {
+                    write!(f, " and device token {device_token}")?;
+                }
+                match bootstrap_token {
+                    Some(bootstrap_token) => write!(f, " and bootstrap token {bootstrap_token}"),
                     None => Ok(()),
                 }
             }
-            Self::Hello { connection, issued: None } => write!(f, "says hello to connection {connection}"),
-            Self::Hello { connection, issued: Some(token) } => {
-                write!(f, "says hello to connection {connection} and issues device token {token}")
+            Self::Hello { connection, issued, handed_over } => {
+                write!(f, "says hello to connection {connection}")?;
+                if let Some(token) = issued {
+                    write!(f, " and issues device token {token}")?;
+                }
+                match handed_over {
+                    Some(token) => write!(f, ", and {token} for its other role"),
+                    None => Ok(()),
+                }
             }
             Self::Refused { connection, code } => write!(f, "refuses connection {connection}: {code}"),
             Self::Request { connection, request } => {

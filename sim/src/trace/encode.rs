@@ -37,8 +37,8 @@ pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
         What::Status(status) => {
             code.tag(6).tag(*status as u8);
         }
-        What::Configured { gateway, token, changed } => {
-            code.tag(7).tag(*gateway).text(token).tag(u8::from(*changed));
+        What::Configured { gateway, token, bootstrap, changed } => {
+            code.tag(7).tag(*gateway).text(token).tag(u8::from(*bootstrap)).tag(u8::from(*changed));
         }
         What::Unconfigured { changed } => {
             code.tag(22).tag(u8::from(*changed));
@@ -105,14 +105,17 @@ fn encode_item(item: Item, code: &mut Encoder<'_>) {
 fn encode_seen(seen: &Seen, code: &mut Encoder<'_>) {
     match seen {
         Seen::Accepted { connection } => code.tag(0).number(u64::from(*connection)),
-        Seen::Connect { connection, token, device_token } => code
+        Seen::Connect { connection, token, device_token, bootstrap_token } => code
             .tag(1)
             .number(u64::from(*connection))
             .text(token.as_deref().unwrap_or_default())
-            .text(device_token.as_deref().unwrap_or_default()),
-        Seen::Hello { connection, issued } => {
-            code.tag(2).number(u64::from(*connection)).text(issued.as_deref().unwrap_or_default())
-        }
+            .text(device_token.as_deref().unwrap_or_default())
+            .text(bootstrap_token.as_deref().unwrap_or_default()),
+        Seen::Hello { connection, issued, handed_over } => code
+            .tag(2)
+            .number(u64::from(*connection))
+            .text(issued.as_deref().unwrap_or_default())
+            .text(handed_over.as_deref().unwrap_or_default()),
         Seen::Refused { connection, code: why } => code.tag(3).number(u64::from(*connection)).text(why),
         Seen::Request { connection, request } => {
             code.tag(4).number(u64::from(*connection)).number(u64::from(*request))

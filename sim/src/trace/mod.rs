@@ -101,6 +101,8 @@ pub enum What {
         gateway: u8,
         /// The token it names.
         token: Arc<str>,
+        /// Whether that is a bootstrap token, and there is no other.
+        bootstrap: bool,
         /// Whether it differs from the one in force.
         changed: bool,
     },
@@ -186,6 +188,8 @@ pub enum Seen {
         token: Option<Arc<str>>,
         /// The device token it presented.
         device_token: Option<Arc<str>>,
+        /// The bootstrap token it presented.
+        bootstrap_token: Option<Arc<str>>,
     },
     /// Hello was sent.
     Hello {
@@ -193,6 +197,8 @@ pub enum Seen {
         connection: u32,
         /// The device token in it.
         issued: Option<Arc<str>>,
+        /// The device token in it that is for another role.
+        handed_over: Option<Arc<str>>,
     },
     /// A connect was refused.
     Refused {
