@@ -1,5 +1,8 @@
 //! `settles_once`: every request ends once, in time, and with the truth about its delivery.
 
+mod bound;
+mod runs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -7,6 +10,9 @@ use onesocket::core::Instant;
 
 use super::suspension::Suspension;
 use super::{Invariant, Oracle};
+use bound::Bound;
+use runs::Runs;
+
 use crate::observe::may_have_arrived;
 use crate::trace::{FailureKind, Outcome, Record, Seen, What};
 
@@ -18,11 +24,14 @@ pub(super) struct SettlesOnce {
     arrived: BTreeSet<u32>,
     /// Ended as not sent: must never arrive.
     not_sent: BTreeSet<u32>,
+    bound: Bound,
+    runs: Runs,
 }
 
 struct Open {
     made: Instant,
-    deadline: Instant,
+    /// None waits for ever.
+    deadline: Option<Instant>,
 }
 
 impl SettlesOnce {
@@ -30,9 +39,10 @@ impl SettlesOnce {
         let Some(Open { deadline, .. }) = self.open.remove(&request) else {
             return Err(format!("request {request} ends twice, or was never made"));
         };
-        if self.suspension.is_overdue(deadline, at) {
+        if let Some(deadline) = deadline.filter(|deadline| self.suspension.is_overdue(*deadline, at)) {
             return Err(format!("request {request} ends after its deadline at {deadline}"));
         }
+        self.bound.settled(request, outcome, at)?;
         match outcome {
             Outcome::Answered { own: false } => Err(format!("request {request} gets the answer to another")),
             Outcome::Answered { own: true } | Outcome::Failed { kind: FailureKind::Rejected, .. } => {
@@ -72,14 +82,17 @@ impl Oracle for SettlesOnce {
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.suspension.observe(record);
-        if let Some((request, Open { deadline, .. })) =
-            self.open.iter().find(|(_, open)| self.suspension.is_overdue(open.deadline, record.at))
+        let overdue = |open: &Open| open.deadline.filter(|at| self.suspension.is_overdue(*at, record.at));
+        if let Some((request, deadline)) =
+            self.open.iter().find_map(|(request, open)| Some((request, overdue(open)?)))
         {
             return Err(format!("request {request} is still open after its deadline at {deadline}"));
         }
+        self.bound.observe(record)?;
+        self.runs.observe(record)?;
         match &record.what {
             What::RequestMade { request, timeout_ms, .. } => {
-                let deadline = record.at + Duration::from_millis(*timeout_ms);
+                let deadline = timeout_ms.map(|timeout_ms| record.at + Duration::from_millis(timeout_ms));
                 self.open.insert(*request, Open { made: record.at, deadline });
             }
             What::RequestSettled { request, outcome } => return self.settled(*request, *outcome, record.at),
