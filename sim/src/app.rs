@@ -287,7 +287,7 @@ impl<C: Subject> App<C> {
                     return ControlFlow::Break(());
                 }
                 (Deed::Request { timeout_ms }, _) => {
-                    self.request(consumer, &Ask::new("health", *timeout_ms), None)
+                    self.request(consumer, &Ask::new("health", *timeout_ms), None);
                 }
                 (Deed::Configure { gateway, token }, _) => self.configure(*gateway, token, false, None).await,
                 (Deed::Shutdown, _) => self.shut_down(None).await,

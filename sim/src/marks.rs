@@ -41,6 +41,10 @@ pub enum Mark {
     ChangedWhileClosing,
     /// The config changed in a backoff.
     ChangedInBackoff,
+    /// The config changed twice at one moment.
+    ChangedTwice,
+    /// The app took the config away.
+    ConfigTakenAway,
     /// An equal config was applied while the client was ready.
     SameConfig,
     /// The shutdown came while the client was dialing.
@@ -129,7 +133,7 @@ impl Mark {
     }
 
     /// Those that are single situations.
-    const SITUATIONS: [Self; 46] = [
+    const SITUATIONS: [Self; 48] = [
         Self::Reconnected,
         Self::GapReported,
         Self::SnapshotAgain,
@@ -142,6 +146,8 @@ impl Mark {
         Self::ChangedWhileReady,
         Self::ChangedWhileClosing,
         Self::ChangedInBackoff,
+        Self::ChangedTwice,
+        Self::ConfigTakenAway,
         Self::SameConfig,
         Self::StopWhileConnecting,
         Self::StopWhileHandshaking,
@@ -212,6 +218,8 @@ impl Mark {
             Self::ChangedWhileReady => "changed-while-ready",
             Self::ChangedWhileClosing => "changed-while-closing",
             Self::ChangedInBackoff => "changed-in-backoff",
+            Self::ChangedTwice => "changed-twice",
+            Self::ConfigTakenAway => "config-taken-away",
             Self::SameConfig => "same-config",
             Self::StopWhileConnecting => "stop-while-connecting",
             Self::StopWhileHandshaking => "stop-while-handshaking",
@@ -316,6 +324,8 @@ struct Walk {
     closed_by_gateway: bool,
     /// Close frames are not answered now.
     close_unanswered: bool,
+    /// When the config last changed.
+    changed: Option<Instant>,
     made_unready: BTreeMap<u32, bool>,
     /// Requests that are not like any other.
     wishes: BTreeMap<u32, Wish>,
@@ -344,6 +354,7 @@ impl Default for Walk {
             woken: false,
             closed_by_gateway: false,
             close_unanswered: false,
+            changed: None,
             made_unready: BTreeMap::new(),
             wishes: BTreeMap::new(),
             in_doubt: BTreeSet::new(),
@@ -378,7 +389,13 @@ impl Walk {
                 self.reach(Mark::CloseUnanswered);
             }
             What::Status(status) => self.status_changed(*status),
-            What::Configured { changed, .. } => self.configured(*changed),
+            What::Configured { changed, .. } => {
+                if *changed && self.changed.replace(record.at) == Some(record.at) {
+                    self.reach(Mark::ChangedTwice);
+                }
+                self.configured(*changed);
+            }
+            What::Unconfigured { changed: true } => self.reach(Mark::ConfigTakenAway),
             What::ShutdownCalled => self.stopping(),
             What::RequestMade { request, .. } => {
                 self.made_unready.insert(*request, self.status != StatusKind::Ready);

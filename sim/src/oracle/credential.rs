@@ -417,8 +417,9 @@ mod tests {
             broken(&[&begin(true)[..], &[set_up(Some("other's"))], between, &[accepted(2), connect]].concat())
         };
         assert_eq!(next(&[], bootstrap(2, None)), None);
-        assert_eq!(next(&[ready.clone()], bootstrap(2, None)), Some(6));
-        assert_eq!(next(&[ready.clone()], connect(2, "mine", Some("mine"))), None);
-        assert_eq!(next(&[ready], connect(2, "other's", Some("other's"))), Some(6));
+        let ready = std::slice::from_ref(&ready);
+        assert_eq!(next(ready, bootstrap(2, None)), Some(6));
+        assert_eq!(next(ready, connect(2, "mine", Some("mine"))), None);
+        assert_eq!(next(ready, connect(2, "other's", Some("other's"))), Some(6));
     }
 }

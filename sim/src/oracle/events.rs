@@ -126,10 +126,9 @@ impl Oracle for SnapshotFirst {
                 self.stateless = true;
                 self.stateless_at = Some(record.at);
             }
-            What::Status(StatusKind::Ready) => {
-                if std::mem::take(&mut self.stateless) {
-                    self.stateless_at = Some(record.at);
-                }
+            What::Status(StatusKind::Ready) if self.stateless => {
+                self.stateless = false;
+                self.stateless_at = Some(record.at);
             }
             What::Pushed { subscription, item } => {
                 if let Item::Snapshot { epoch } = item {
