@@ -65,6 +65,7 @@ fn merge<K: Ord + Copy>(first: &mut BTreeMap<K, u64>, other: &BTreeMap<K, u64>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::marks::Situation;
 
     #[test]
     fn the_lowest_seed_counts_whoever_ran_it() {
@@ -73,12 +74,15 @@ mod tests {
             faults: BTreeMap::from([((Fault::Blip, StatusKind::Ready), 1)]),
         };
         let (mut one, mut other) = (Discoveries::default(), Discoveries::default());
-        one.note(3, &coverage(&[Mark::Woken]));
-        one.note(5, &coverage(&[Mark::Woken, Mark::Paused]));
-        other.note(4, &coverage(&[Mark::Woken, Mark::Paused]));
+        one.note(3, &coverage(&[Mark::In(Situation::Woken)]));
+        one.note(5, &coverage(&[Mark::In(Situation::Woken), Mark::In(Situation::Paused)]));
+        other.note(4, &coverage(&[Mark::In(Situation::Woken), Mark::In(Situation::Paused)]));
         one.merge(&other);
-        assert_eq!((one.mark(Mark::Woken), one.mark(Mark::Paused)), (Some(3), Some(4)));
-        assert_eq!(one.mark(Mark::GaveUp), None);
+        assert_eq!(
+            (one.mark(Mark::In(Situation::Woken)), one.mark(Mark::In(Situation::Paused))),
+            (Some(3), Some(4))
+        );
+        assert_eq!(one.mark(Mark::In(Situation::GaveUp)), None);
         assert_eq!(one.pairs().collect::<Vec<_>>(), [3]);
     }
 }

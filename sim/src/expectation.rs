@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::marks::{Coverage, Mark};
+use crate::named::named;
 use crate::plan::Plan;
 use crate::run::Finished;
 use crate::trace::{FailureKind, Item, Outcome, Record, Seen, StatusKind, What};
@@ -24,50 +25,54 @@ pub enum Expectation {
     Counted(Count, Comparison, u64),
 }
 
-/// How a count is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
-    /// `=`: exactly so many.
-    Exactly,
-    /// `>=`: so many or more.
-    AtLeast,
-    /// `<=`: so many or fewer.
-    AtMost,
+named! {
+    /// How a count is compared.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Comparison {
+        /// `=`: exactly so many.
+        Exactly = "=",
+        /// `>=`: so many or more.
+        AtLeast = ">=",
+        /// `<=`: so many or fewer.
+        AtMost = "<=",
+    }
 }
 
-/// Records of a kind, to be counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Count {
-    /// Sockets dialed by the client.
-    Dials,
-    /// Hellos said by the gateways.
-    Hellos,
-    /// Connects refused by the gateways.
-    Refusals,
-    /// Requests answered.
-    Answered,
-    /// Requests refused by a gateway.
-    Rejected,
-    /// Requests that ran into their deadline.
-    TimedOut,
-    /// Requests that ended with their connection.
-    Lost,
-    /// Snapshots read by subscribers.
-    Snapshots,
-    /// Events read by subscribers.
-    Events,
-    /// Gaps read by subscribers.
-    Gaps,
-    /// Configs applied, equal ones included.
-    Configs,
-    /// Times at which the client had nothing to connect to.
-    NotConfigured,
-    /// Pauses of reconnecting.
-    Pauses,
-    /// Waits before a dial.
-    Backoffs,
-    /// Connections that gateways dropped without a word.
-    Drops,
+named! {
+    /// Records of a kind, to be counted.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Count {
+        /// Sockets dialed by the client.
+        Dials = "dials",
+        /// Hellos said by the gateways.
+        Hellos = "hellos",
+        /// Connects refused by the gateways.
+        Refusals = "refusals",
+        /// Requests answered.
+        Answered = "answered",
+        /// Requests refused by a gateway.
+        Rejected = "rejected-requests",
+        /// Requests that ran into their deadline.
+        TimedOut = "timed-out",
+        /// Requests that ended with their connection.
+        Lost = "lost",
+        /// Snapshots read by subscribers.
+        Snapshots = "snapshots",
+        /// Events read by subscribers.
+        Events = "events",
+        /// Gaps read by subscribers.
+        Gaps = "gaps",
+        /// Configs applied, equal ones included.
+        Configs = "configs",
+        /// Times at which the client had nothing to connect to.
+        NotConfigured = "not-configured",
+        /// Pauses of reconnecting.
+        Pauses = "pauses",
+        /// Waits before a dial.
+        Backoffs = "backoffs",
+        /// Connections that gateways dropped without a word.
+        Drops = "drops",
+    }
 }
 
 /// Why a text is no expectation.
@@ -110,7 +115,7 @@ impl Expectation {
     /// [`ExpectationError`] lists what there is.
     pub fn parse(text: &str) -> Result<Self, ExpectationError> {
         let known = || {
-            let counts: Vec<&str> = Count::ALL.into_iter().map(Count::name).collect();
+            let counts: Vec<&str> = Count::ALL.iter().copied().map(Count::name).collect();
             // Those of a fault in a state are many, and all built alike.
             let single = Mark::all().into_iter().filter(|mark| !matches!(mark, Mark::Met(..)));
             let marks: Vec<_> = single.map(Mark::name).collect();
@@ -123,10 +128,8 @@ impl Expectation {
         match words[..] {
             [mark] => Mark::from_name(mark).map(Self::Reached).ok_or_else(known),
             [count, comparison, number] => {
-                let count = Count::ALL.into_iter().find(|kind| kind.name() == count);
-                let comparison = Comparison::ALL.into_iter().find(|kind| kind.sign() == comparison);
-                let number = number.parse().ok();
-                let parts = count.zip(comparison).zip(number);
+                let parts =
+                    Count::from_name(count).zip(Comparison::from_name(comparison)).zip(number.parse().ok());
                 let ((count, comparison), number) = parts.ok_or_else(known)?;
                 Ok(Self::Counted(count, comparison, number))
             }
@@ -140,7 +143,7 @@ impl fmt::Display for Expectation {
         match self {
             Self::Reached(mark) => f.write_str(&mark.name()),
             Self::Counted(count, comparison, number) => {
-                write!(f, "{} {} {number}", count.name(), comparison.sign())
+                write!(f, "{} {} {number}", count.name(), comparison.name())
             }
         }
     }
@@ -159,16 +162,6 @@ impl<'de> Deserialize<'de> for Expectation {
 }
 
 impl Comparison {
-    const ALL: [Self; 3] = [Self::Exactly, Self::AtLeast, Self::AtMost];
-
-    const fn sign(self) -> &'static str {
-        match self {
-            Self::Exactly => "=",
-            Self::AtLeast => ">=",
-            Self::AtMost => "<=",
-        }
-    }
-
     const fn holds(self, seen: u64, number: u64) -> bool {
         match self {
             Self::Exactly => seen == number,
@@ -179,47 +172,6 @@ impl Comparison {
 }
 
 impl Count {
-    /// All of them.
-    pub const ALL: [Self; 15] = [
-        Self::Dials,
-        Self::Hellos,
-        Self::Refusals,
-        Self::Answered,
-        Self::Rejected,
-        Self::TimedOut,
-        Self::Lost,
-        Self::Snapshots,
-        Self::Events,
-        Self::Gaps,
-        Self::Configs,
-        Self::NotConfigured,
-        Self::Pauses,
-        Self::Backoffs,
-        Self::Drops,
-    ];
-
-    /// The name used in plans.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Dials => "dials",
-            Self::Hellos => "hellos",
-            Self::Refusals => "refusals",
-            Self::Answered => "answered",
-            Self::Rejected => "rejected-requests",
-            Self::TimedOut => "timed-out",
-            Self::Lost => "lost",
-            Self::Snapshots => "snapshots",
-            Self::Events => "events",
-            Self::Gaps => "gaps",
-            Self::Configs => "configs",
-            Self::NotConfigured => "not-configured",
-            Self::Pauses => "pauses",
-            Self::Backoffs => "backoffs",
-            Self::Drops => "drops",
-        }
-    }
-
     fn of(self, records: &[Record]) -> u64 {
         records.iter().filter(|record| self.is(&record.what)).count() as u64
     }
@@ -292,7 +244,7 @@ mod tests {
         }
         for count in Count::ALL {
             for comparison in Comparison::ALL {
-                let expectation = Expectation::Counted(count, comparison, 7);
+                let expectation = Expectation::Counted(*count, *comparison, 7);
                 assert_eq!(Expectation::parse(&expectation.to_string()), Ok(expectation));
             }
         }

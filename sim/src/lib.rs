@@ -57,6 +57,7 @@ pub mod machine;
 pub mod marks;
 mod milestones;
 pub mod mutants;
+mod named;
 mod nap;
 pub mod observe;
 pub mod oracle;

@@ -3,7 +3,7 @@
 mod pictures;
 
 use onesocket_sim::explore::{Exploration, Found, Progress, explore};
-use onesocket_sim::marks::Mark;
+use onesocket_sim::marks::{Mark, Situation};
 use onesocket_sim::oracle::Invariant;
 use onesocket_sim::picture;
 use onesocket_sim::plan::Fault;
@@ -121,7 +121,7 @@ fn an_exploration_has_all_its_numbers_on_one_page() {
 
     let violation = broken().finished.violation.expect("it is broken");
     explored.found.push(Found { seed: 7, plan: None, violation });
-    explored.coverage.marks.remove(&Mark::Woken);
+    explored.coverage.marks.remove(&Mark::In(Situation::Woken));
     let page = picture::of_explorations(std::slice::from_ref(&explored));
     stands_alone(&page);
     assert!(!page.contains("<script"), "a report needs no script");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::order::Order;
+use crate::named::named;
 
 /// Identifies one accepted socket; never reused within a model.
 ///
@@ -206,60 +207,41 @@ pub enum TerminateCause {
     Ordered,
 }
 
-/// Which order-driven misbehaviour took effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mischief {
-    /// No `connect.challenge` was sent.
-    ChallengeWithheld,
-    /// The `connect.challenge` is sent late.
-    ChallengeDelayed,
-    /// The answer to `connect` is never sent.
-    HelloWithheld,
-    /// The answer to `connect` is sent late.
-    HelloDelayed,
-    /// The answer to `connect` is replaced by something a client cannot accept.
-    HelloSpoiled,
-    /// The connect is refused whatever it says.
-    ConnectRejected,
-    /// A `tick` that was due is not sent.
-    TickStarved,
-    /// A response is withheld.
-    ResponseWithheld,
-    /// A response is sent twice.
-    ResponseRepeated,
-    /// A response nobody asked for is sent.
-    ResponseInvented,
-    /// A sequence number is used that a faithful gateway would not use.
-    SequenceBent,
-    /// A frame is sent that is not one a faithful gateway sends.
-    FrameInvented,
-    /// A request is refused for lack of capacity that is not really lacking.
-    CapacityRefused,
-    /// An established connection is ended without a reason.
-    EndedEarly,
-    /// Pings are not sent and missed pongs are not acted on.
-    PingStarved,
-}
-
-impl Mischief {
-    /// All of them, with the names used in reports.
-    pub const ALL: [(Mischief, &'static str); 15] = [
-        (Mischief::ChallengeWithheld, "challenge-withheld"),
-        (Mischief::ChallengeDelayed, "challenge-delayed"),
-        (Mischief::HelloWithheld, "hello-withheld"),
-        (Mischief::HelloDelayed, "hello-delayed"),
-        (Mischief::HelloSpoiled, "hello-spoiled"),
-        (Mischief::ConnectRejected, "connect-rejected"),
-        (Mischief::TickStarved, "tick-starved"),
-        (Mischief::ResponseWithheld, "response-withheld"),
-        (Mischief::ResponseRepeated, "response-repeated"),
-        (Mischief::ResponseInvented, "response-invented"),
-        (Mischief::SequenceBent, "sequence-bent"),
-        (Mischief::FrameInvented, "frame-invented"),
-        (Mischief::CapacityRefused, "capacity-refused"),
-        (Mischief::EndedEarly, "ended-early"),
-        (Mischief::PingStarved, "ping-starved"),
-    ];
+named! {
+    /// Which order-driven misbehaviour took effect.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Mischief {
+        /// No `connect.challenge` was sent.
+        ChallengeWithheld = "challenge-withheld",
+        /// The `connect.challenge` is sent late.
+        ChallengeDelayed = "challenge-delayed",
+        /// The answer to `connect` is never sent.
+        HelloWithheld = "hello-withheld",
+        /// The answer to `connect` is sent late.
+        HelloDelayed = "hello-delayed",
+        /// The answer to `connect` is replaced by something a client cannot accept.
+        HelloSpoiled = "hello-spoiled",
+        /// The connect is refused whatever it says.
+        ConnectRejected = "connect-rejected",
+        /// A `tick` that was due is not sent.
+        TickStarved = "tick-starved",
+        /// A response is withheld.
+        ResponseWithheld = "response-withheld",
+        /// A response is sent twice.
+        ResponseRepeated = "response-repeated",
+        /// A response nobody asked for is sent.
+        ResponseInvented = "response-invented",
+        /// A sequence number is used that a faithful gateway would not use.
+        SequenceBent = "sequence-bent",
+        /// A frame is sent that is not one a faithful gateway sends.
+        FrameInvented = "frame-invented",
+        /// A request is refused for lack of capacity that is not really lacking.
+        CapacityRefused = "capacity-refused",
+        /// An established connection is ended without a reason.
+        EndedEarly = "ended-early",
+        /// Pings are not sent and missed pongs are not acted on.
+        PingStarved = "ping-starved",
+    }
 }
 
 /// What the model did, without any formatting.

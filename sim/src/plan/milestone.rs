@@ -7,86 +7,88 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::GATEWAYS;
+use crate::named::named;
 
-/// Declares the kinds with their words, so that no list of them can be incomplete.
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $word:literal of $side:ident,)*) => {
-        /// What can be counted, as it is seen in a trace.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum MilestoneKind {
-            $($(#[$doc])* $kind,)*
-        }
-
-        impl MilestoneKind {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$kind,)*];
-
-            /// The word for it in a plan.
-            #[must_use]
-            pub const fn word(self) -> &'static str {
-                match self {
-                    $(Self::$kind => $word,)*
-                }
-            }
-
-            /// Whether it happens at some gateway, and not to the client alone.
-            #[must_use]
-            pub const fn is_of_gateway(self) -> bool {
-                match self {
-                    $(Self::$kind => kinds!($side),)*
-                }
-            }
-        }
-    };
-    (gateway) => { true };
-    (client) => { false };
+named! {
+    /// What can be counted, as it is seen in a trace.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum MilestoneKind {
+        /// The client begins to dial.
+        Dial = "dial",
+        /// A gateway accepts a socket.
+        Accepted = "accepted",
+        /// A gateway receives credentials.
+        Connect = "connect",
+        /// A gateway says hello.
+        Hello = "hello",
+        /// A gateway refuses a connect.
+        Refused = "refused",
+        /// A gateway receives a consumer's request.
+        Request = "request",
+        /// A gateway begins to close a connection.
+        Closed = "closed",
+        /// A gateway drops a connection.
+        Dropped = "dropped",
+        /// A connection is gone for a gateway.
+        Gone = "gone",
+        /// A gateway deviates from the protocol.
+        Misbehaved = "misbehaved",
+        /// A gateway is down.
+        Down = "down",
+        /// A gateway is up again.
+        Booted = "booted",
+        /// A fault that lasts is over.
+        Healed = "healed",
+        /// The client lets go of a socket.
+        Released = "released",
+        /// The client is connected.
+        Ready = "ready",
+        /// The client waits for its next dial.
+        Backoff = "backoff",
+        /// The client waits for somebody to act.
+        Paused = "paused",
+        /// The client begins to close its socket.
+        Closing = "closing",
+        /// A subscriber gets a snapshot.
+        Snapshot = "snapshot",
+        /// A subscriber gets an event.
+        Event = "event",
+        /// A subscriber is told of a gap.
+        Gap = "gap",
+        /// A request ends.
+        Settled = "settled",
+    }
 }
 
-kinds! {
-    /// The client begins to dial.
-    Dial = "dial" of gateway,
-    /// A gateway accepts a socket.
-    Accepted = "accepted" of gateway,
-    /// A gateway receives credentials.
-    Connect = "connect" of gateway,
-    /// A gateway says hello.
-    Hello = "hello" of gateway,
-    /// A gateway refuses a connect.
-    Refused = "refused" of gateway,
-    /// A gateway receives a consumer's request.
-    Request = "request" of gateway,
-    /// A gateway begins to close a connection.
-    Closed = "closed" of gateway,
-    /// A gateway drops a connection.
-    Dropped = "dropped" of gateway,
-    /// A connection is gone for a gateway.
-    Gone = "gone" of gateway,
-    /// A gateway deviates from the protocol.
-    Misbehaved = "misbehaved" of gateway,
-    /// A gateway is down.
-    Down = "down" of gateway,
-    /// A gateway is up again.
-    Booted = "booted" of gateway,
-    /// A fault that lasts is over.
-    Healed = "healed" of gateway,
-    /// The client lets go of a socket.
-    Released = "released" of gateway,
-    /// The client is connected.
-    Ready = "ready" of client,
-    /// The client waits for its next dial.
-    Backoff = "backoff" of client,
-    /// The client waits for somebody to act.
-    Paused = "paused" of client,
-    /// The client begins to close its socket.
-    Closing = "closing" of client,
-    /// A subscriber gets a snapshot.
-    Snapshot = "snapshot" of client,
-    /// A subscriber gets an event.
-    Event = "event" of client,
-    /// A subscriber is told of a gap.
-    Gap = "gap" of client,
-    /// A request ends.
-    Settled = "settled" of client,
+impl MilestoneKind {
+    /// Whether it happens at some gateway, and not to the client alone.
+    #[must_use]
+    pub const fn is_of_gateway(self) -> bool {
+        match self {
+            Self::Dial
+            | Self::Accepted
+            | Self::Connect
+            | Self::Hello
+            | Self::Refused
+            | Self::Request
+            | Self::Closed
+            | Self::Dropped
+            | Self::Gone
+            | Self::Misbehaved
+            | Self::Down
+            | Self::Booted
+            | Self::Healed
+            | Self::Released => true,
+            Self::Ready
+            | Self::Backoff
+            | Self::Paused
+            | Self::Closing
+            | Self::Snapshot
+            | Self::Event
+            | Self::Gap
+            | Self::Settled => false,
+        }
+    }
 }
 
 /// A kind of event and which one of them, counted from the beginning of the run.
@@ -143,7 +145,7 @@ pub enum MilestoneError {
 }
 
 fn words() -> String {
-    let words: Vec<&str> = MilestoneKind::ALL.iter().map(|kind| kind.word()).collect();
+    let words: Vec<&str> = MilestoneKind::ALL.iter().map(|kind| kind.name()).collect();
     words.join(", ")
 }
 
@@ -158,11 +160,11 @@ impl FromStr for Milestone {
             [word, number, "of", gateway] => (word, number, Some(gateway)),
             _ => return Err(form()),
         };
-        let kind = MilestoneKind::ALL.iter().copied().find(|kind| kind.word() == word);
+        let kind = MilestoneKind::ALL.iter().copied().find(|kind| kind.name() == word);
         let kind = kind.ok_or_else(|| MilestoneError::Kind { word: word.to_owned() })?;
         let number: u32 = number.parse().map_err(|_| form())?;
         if number == 0 {
-            return Err(MilestoneError::Number { text: text.to_owned(), word: kind.word() });
+            return Err(MilestoneError::Number { text: text.to_owned(), word: kind.name() });
         }
         let gateway = match gateway.map(str::parse::<u8>) {
             None => None,
@@ -170,7 +172,7 @@ impl FromStr for Milestone {
             Some(Ok(_) | Err(_)) => return Err(MilestoneError::Gateway { text: text.to_owned() }),
         };
         if gateway.is_some() && !kind.is_of_gateway() {
-            return Err(MilestoneError::NotOfGateway { text: text.to_owned(), word: kind.word() });
+            return Err(MilestoneError::NotOfGateway { text: text.to_owned(), word: kind.name() });
         }
         Ok(Self { kind, number, gateway })
     }
@@ -192,7 +194,7 @@ impl From<Milestone> for String {
 
 impl fmt::Display for Milestone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind.word(), self.number)?;
+        write!(f, "{} {}", self.kind.name(), self.number)?;
         self.gateway.map_or(Ok(()), |gateway| write!(f, " of {gateway}"))
     }
 }
