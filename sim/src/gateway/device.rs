@@ -15,6 +15,20 @@ use super::session::Refusal;
 /// How far `signedAt` may be from the gateway's clock.
 const SKEW_MS: u64 = 120_000;
 
+/// The key that was decoded last: a device that comes back has the one it had.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LastKey(Option<VerifyingKey>);
+
+impl LastKey {
+    /// The key in these bytes, if they are one.
+    fn decode(&mut self, bytes: &[u8; 32]) -> Option<VerifyingKey> {
+        if self.0.is_none_or(|key| key.as_bytes() != bytes) {
+            self.0 = Some(VerifyingKey::from_bytes(bytes).ok()?);
+        }
+        self.0
+    }
+}
+
 /// Checks a proof in the gateway's order. Without `signatures`, everything but the signature itself is checked.
 pub(super) fn verify(
     device: &Device,
@@ -22,6 +36,7 @@ pub(super) fn verify(
     nonce: &str,
     unix_ms: u64,
     signatures: bool,
+    last_key: &mut LastKey,
 ) -> Checked<()> {
     // A key that cannot be decoded has no id, so it reports the mismatch too.
     let key = decode(&device.public_key).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
@@ -39,7 +54,7 @@ pub(super) fn verify(
     if presented != nonce {
         return refuse("device nonce mismatch", "DEVICE_AUTH_NONCE_MISMATCH", "device-nonce-mismatch");
     }
-    let Ok(key) = VerifyingKey::from_bytes(&key) else {
+    let Some(key) = last_key.decode(&key) else {
         return refuse("device public key invalid", "DEVICE_AUTH_PUBLIC_KEY_INVALID", "device-public-key");
     };
     if signatures && !is_signed(device, connect, &key) {

@@ -40,7 +40,7 @@ pub fn plan(seed: u64) -> Plan {
     generator.pairings(&mut Stream::new(seed, "pairings"));
     generator.last_word(&mut Stream::new(seed, "last word"));
     // Stable: what follows a milestone goes to the end.
-    generator.steps.sort_by_key(|step| step.when.at_ms().unwrap_or(u64::MAX));
+    generator.steps.sort_by_cached_key(|step| step.when.at_ms().unwrap_or(u64::MAX));
     Plan { params: generator.params, steps: generator.steps, ..Plan::new(seed) }
 }
 

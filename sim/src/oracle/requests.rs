@@ -14,6 +14,8 @@ use crate::trace::{FailureKind, Outcome, Record, Seen, What};
 #[derive(Default)]
 pub(super) struct SettlesOnce {
     open: BTreeMap<u32, Open>,
+    /// No open request has an earlier deadline: until then none of them can be overdue.
+    earliest: Option<Instant>,
     suspension: Suspension,
     arrived: BTreeSet<u32>,
     /// Ended as not sent: must never arrive.
@@ -26,6 +28,26 @@ struct Open {
 }
 
 impl SettlesOnce {
+    fn made(&mut self, request: u32, made: Instant, timeout: Duration) {
+        let deadline = made + timeout;
+        self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        self.open.insert(request, Open { made, deadline });
+    }
+
+    /// Looks for a request that should have ended by now.
+    fn overdue(&mut self, now: Instant) -> Result<(), String> {
+        if !self.earliest.is_some_and(|earliest| self.suspension.is_overdue(earliest, now)) {
+            return Ok(());
+        }
+        for (request, Open { deadline, .. }) in &self.open {
+            if self.suspension.is_overdue(*deadline, now) {
+                return Err(format!("request {request} is still open after its deadline at {deadline}"));
+            }
+        }
+        self.earliest = self.open.values().map(|open| open.deadline).min();
+        Ok(())
+    }
+
     fn settled(&mut self, request: u32, outcome: Outcome, at: Instant) -> Result<(), String> {
         let Some(Open { deadline, .. }) = self.open.remove(&request) else {
             return Err(format!("request {request} ends twice, or was never made"));
@@ -72,15 +94,10 @@ impl Oracle for SettlesOnce {
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.suspension.observe(record);
-        if let Some((request, Open { deadline, .. })) =
-            self.open.iter().find(|(_, open)| self.suspension.is_overdue(open.deadline, record.at))
-        {
-            return Err(format!("request {request} is still open after its deadline at {deadline}"));
-        }
+        self.overdue(record.at)?;
         match &record.what {
             What::RequestMade { request, timeout_ms, .. } => {
-                let deadline = record.at + Duration::from_millis(*timeout_ms);
-                self.open.insert(*request, Open { made: record.at, deadline });
+                self.made(*request, record.at, Duration::from_millis(*timeout_ms));
             }
             What::RequestSettled { request, outcome } => return self.settled(*request, *outcome, record.at),
             What::RequestDropped { request } => {
