@@ -1,7 +1,5 @@
 //! The proof that a client holds its device's key (protocol 7.1 to 7.4).
 
-use std::fmt::Write;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -103,12 +101,9 @@ fn payload(version: &str, device: &Device, connect: &Connect) -> String {
 
 /// The device id of a key: its SHA-256 in lowercase hex.
 fn device_id(key: &[u8; 32]) -> String {
-    let mut id = String::with_capacity(64);
-    for byte in Sha256::digest(key) {
-        // Writing to a string cannot fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
+    let digits =
+        |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
+    Sha256::digest(key).into_iter().flat_map(digits).collect()
 }
 
 /// Base64url as the gateway's runtime reads it: padding and the standard alphabet are accepted too.

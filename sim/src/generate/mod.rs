@@ -28,7 +28,8 @@ pub fn plan(seed: u64) -> Plan {
     let mut generator = Generator {
         active_ms: params.end_ms,
         params,
-        steps: Vec::new(),
+        // Most plans have fewer.
+        steps: Vec::with_capacity(128),
         tokens: vec![vec![(0, Plan::FIRST_TOKEN.to_owned())]; usize::from(GATEWAYS)],
     };
     generator.faults(seed);
