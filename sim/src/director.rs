@@ -111,6 +111,7 @@ impl<C: Subject, L: Links> Director<C, L> {
             // A timer of a client belongs to one of its tasks.
             timers: few(self.tasks.of_others()),
             requests: few(self.app.client().pending()),
+            subscriptions: few(self.app.client().subscriptions()),
         };
         self.book.record(remaining);
     }

@@ -63,6 +63,11 @@ pub trait Subject: Clone + Send + Sync + 'static {
     fn pending(&self) -> usize {
         0
     }
+
+    /// Subscriptions that the client still keeps; asked for after the shutdown.
+    fn subscriptions(&self) -> usize {
+        0
+    }
 }
 
 /// What a subscriber reads.
@@ -248,6 +253,10 @@ impl Subject for Client {
 
     fn pending(&self) -> usize {
         usize::try_from(self.statistics().pending).unwrap_or(usize::MAX)
+    }
+
+    fn subscriptions(&self) -> usize {
+        usize::try_from(self.statistics().subscriptions).unwrap_or(usize::MAX)
     }
 }
 

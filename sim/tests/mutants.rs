@@ -4,6 +4,7 @@
 //! each oracle.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,7 +17,7 @@ fn workspace() -> &'static Path {
 }
 
 #[test]
-fn a_late_close_and_a_forgotten_timer_are_noticed_and_shrunk() {
+fn a_late_close_and_a_forgotten_timer_are_noticed_shrunk_and_drawn() {
     let ids = ["late-close-kills-the-live-socket", "shutdown-keeps-the-backoff-timer"].map(str::to_owned);
     for mutant in &mutants::load(workspace(), &ids).expect("the mutants can be read") {
         let outcome = mutants::try_out(workspace(), mutant, true).unwrap_or_else(|error| panic!("{error}"));
@@ -25,7 +26,26 @@ fn a_late_close_and_a_forgotten_timer_are_noticed_and_shrunk() {
         assert!(shrunk.minimal && shrunk.steps <= 6, "{outcome}\n{}", shrunk.plan);
         Plan::parse(&shrunk.plan).unwrap_or_else(|error| panic!("{outcome}: {error}"));
         tells_how_to_go_on(&outcome);
+        is_drawn(&outcome, &shrunk.plan);
     }
+}
+
+/// The small plan, replayed by the broken simulator, breaks the same and becomes a page that marks it.
+fn is_drawn(outcome: &Outcome, plan: &str) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (plan_file, page_file) = (folder.join("mutant.toml"), folder.join("mutant.html"));
+    // What an earlier test drew proves nothing.
+    let _ = fs::remove_file(&page_file);
+    fs::write(&plan_file, plan).expect("the plan can be written");
+    let output = Command::new(&outcome.binary)
+        .args(["replay", "--tier", outcome.tier.name(), "--html"])
+        .args([&page_file, &plan_file])
+        .output()
+        .expect("the mutated simulator runs");
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = fs::read_to_string(&page_file).expect("the page was written");
+    let says = format!("{} broken at ", outcome.invariant.id());
+    assert!(page.contains(r#"id="violation""#) && page.contains(&says), "{says}");
 }
 
 /// A failing exploration shows the last records, the violation, and how to shrink and replay it, in this order.

@@ -188,6 +188,12 @@ impl Connection {
         self.requests.sent() + self.requests.queued()
     }
 
+    /// Subscriptions that have not ended.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+
     pub(super) fn live_epoch(&self) -> Option<Epoch> {
         self.session.as_ref().map(|session| session.epoch)
     }

@@ -23,7 +23,7 @@ use crate::core::{
     Command, Connection, Effect, Epoch, Gap, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
 };
 use crate::network::Network;
-use crate::statistics::{Counters, Total};
+use crate::statistics::{Counters, Level, Total};
 use crate::token_store::TokenStore;
 
 use notice::Notice;
@@ -285,7 +285,8 @@ impl<N: Network> Driver<N> {
             self.carry_out(effect);
         }
         self.effects = effects;
-        self.outlook.counters.pending(self.core.pending());
+        self.outlook.counters.set(Level::Pending, self.core.pending());
+        self.outlook.counters.set(Level::Subscriptions, self.core.subscriptions());
         while let Some(id) = self.given_up.pop() {
             self.step(Input::Command(Command::Unsubscribe { id }));
         }
@@ -406,7 +407,8 @@ impl<N: Network> Driver<N> {
 /// Without a shutdown subscribers are told all the same; requests notice by themselves.
 impl<N: Network> Drop for Driver<N> {
     fn drop(&mut self) {
-        self.outlook.counters.pending(0);
+        self.outlook.counters.set(Level::Pending, 0);
+        self.outlook.counters.set(Level::Subscriptions, 0);
         for postbox in self.subscribers.values() {
             postbox.close();
         }

@@ -10,7 +10,7 @@ use metrics::{
     histogram,
 };
 
-use super::{TOTALS, Total};
+use super::{LEVELS, Level, TOTALS, Total};
 
 /// Each total's metric: its name, its unit and what it is.
 const METRICS: [(Total, &str, Unit, &str); TOTALS] = [
@@ -24,10 +24,16 @@ const METRICS: [(Total, &str, Unit, &str); TOTALS] = [
     (Total::LaggedItems, "onesocket_lagged_items_total", Unit::Count, "Items subscribers were too slow for"),
 ];
 
+/// Each level's metric: its name and what it is.
+const GAUGES: [(Level, &str, &str); LEVELS] = [
+    (Level::Pending, "onesocket_pending", "Requests that have not ended"),
+    (Level::Subscriptions, "onesocket_subscriptions", "Subscriptions that have not ended"),
+];
+
 /// Handles of the recorder that was installed when the client was made.
 pub(super) struct Exported {
     totals: [Counter; TOTALS],
-    pending: Gauge,
+    levels: [Gauge; LEVELS],
     round_trip: Histogram,
 }
 
@@ -36,7 +42,9 @@ impl Exported {
         for (_, name, unit, what) in METRICS {
             describe_counter!(name, unit, what);
         }
-        describe_gauge!("onesocket_pending", Unit::Count, "Requests that have not ended");
+        for (_, name, what) in GAUGES {
+            describe_gauge!(name, Unit::Count, what);
+        }
         describe_histogram!(
             "onesocket_round_trip_seconds",
             Unit::Seconds,
@@ -44,7 +52,7 @@ impl Exported {
         );
         Self {
             totals: METRICS.map(|(_, name, _, _)| counter!(name)),
-            pending: gauge!("onesocket_pending"),
+            levels: GAUGES.map(|(_, name, _)| gauge!(name)),
             round_trip: histogram!("onesocket_round_trip_seconds"),
         }
     }
@@ -53,9 +61,9 @@ impl Exported {
         self.totals[total as usize].increment(more);
     }
 
-    /// The gauge is shared by all clients, so each moves it by its own difference.
-    pub(super) fn pending(&self, before: u64, after: u64) {
-        self.pending.increment(after as f64 - before as f64);
+    /// A gauge is shared by all clients, so each moves it by its own difference.
+    pub(super) fn set(&self, level: Level, before: u64, after: u64) {
+        self.levels[level as usize].increment(after as f64 - before as f64);
     }
 
     pub(super) fn round_trip(&self, took: Duration) {
@@ -68,9 +76,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_total_has_its_own_metric() {
+    fn every_number_has_its_own_metric() {
         for (index, (total, ..)) in METRICS.iter().enumerate() {
             assert_eq!(*total as usize, index);
+        }
+        for (index, (level, ..)) in GAUGES.iter().enumerate() {
+            assert_eq!(*level as usize, index);
         }
     }
 }

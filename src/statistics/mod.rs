@@ -36,6 +36,8 @@ pub struct Statistics {
     pub lagged_items: u64,
     /// Requests that have not ended, as of now.
     pub pending: u64,
+    /// Subscriptions that have not ended, as of now.
+    pub subscriptions: u64,
     /// From handing the latest answered request to the transport until its first answer, the gateway's
     /// work included. Requests that had to wait in the queue are left out.
     pub last_round_trip: Option<Duration>,
@@ -65,13 +67,23 @@ pub(crate) enum Total {
 /// How many totals there are.
 const TOTALS: usize = 8;
 
+/// Something that goes up and down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Pending,
+    Subscriptions,
+}
+
+/// How many levels there are.
+const LEVELS: usize = 2;
+
 /// No round trip yet.
 const NEVER: u64 = u64::MAX;
 
 /// The numbers behind [`Statistics`].
 pub(crate) struct Counters {
     totals: [AtomicU64; TOTALS],
-    pending: AtomicU64,
+    levels: [AtomicU64; LEVELS],
     last_round_trip_us: AtomicU64,
     #[cfg(feature = "metrics")]
     exported: export::Exported,
@@ -81,7 +93,7 @@ impl Counters {
     pub(crate) fn new() -> Self {
         Self {
             totals: Default::default(),
-            pending: AtomicU64::new(0),
+            levels: Default::default(),
             last_round_trip_us: AtomicU64::new(NEVER),
             #[cfg(feature = "metrics")]
             exported: export::Exported::register(),
@@ -107,14 +119,15 @@ impl Counters {
         self.add(Total::BytesOut, bytes as u64);
     }
 
-    /// So many requests have not ended.
-    pub(crate) fn pending(&self, pending: usize) {
-        let pending = pending as u64;
+    /// So many there are of them now.
+    pub(crate) fn set(&self, level: Level, now: usize) {
+        let now = now as u64;
+        let cell = &self.levels[level as usize];
         // The driver is the only one that writes.
-        if self.pending.load(Ordering::Relaxed) != pending {
-            let _before = self.pending.swap(pending, Ordering::Relaxed);
+        if cell.load(Ordering::Relaxed) != now {
+            let _before = cell.swap(now, Ordering::Relaxed);
             #[cfg(feature = "metrics")]
-            self.exported.pending(_before, pending);
+            self.exported.set(level, _before, now);
         }
     }
 
@@ -128,6 +141,7 @@ impl Counters {
 
     pub(crate) fn read(&self) -> Statistics {
         let total = |total: Total| self.totals[total as usize].load(Ordering::Relaxed);
+        let level = |level: Level| self.levels[level as usize].load(Ordering::Relaxed);
         let round_trip_us = self.last_round_trip_us.load(Ordering::Relaxed);
         Statistics {
             dials: total(Total::Dials),
@@ -138,7 +152,8 @@ impl Counters {
             bytes_out: total(Total::BytesOut),
             gaps: total(Total::Gaps),
             lagged_items: total(Total::LaggedItems),
-            pending: self.pending.load(Ordering::Relaxed),
+            pending: level(Level::Pending),
+            subscriptions: level(Level::Subscriptions),
             last_round_trip: (round_trip_us != NEVER).then(|| Duration::from_micros(round_trip_us)),
         }
     }

@@ -72,16 +72,8 @@ fn one_reconnect_per_change_an_equal_config_does_not_cut_a_backoff_short() {
 
 #[test]
 fn one_reconnect_per_change_an_equal_config_does_not_end_a_pause() {
-    let script = script().connect().opened(1).challenge(1).refuse(1, MISMATCH).at(10).configure("a");
+    let script = script().connect().opened(1).challenge(1).given().refuse(1, MISMATCH).at(10).configure("a");
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.000s refusal {"code":"INVALID_REQUEST","message":"unauthorized","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 1
       hang up 1 now: 1008 "connect failed"
       status: paused: the gateway refused the credentials (INVALID_REQUEST: unauthorized): configure others, or resume once the gateway takes these
@@ -97,6 +89,7 @@ fn one_reconnect_per_change_a_new_token_retires_the_old_socket() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(100)
         .configure_with("a with a new token", changed)
         .at(120)
@@ -104,12 +97,6 @@ fn one_reconnect_per_change_a_new_token_retires_the_old_socket() {
         .at(130)
         .ready(2);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s configure a with a new token
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -129,6 +116,7 @@ fn one_reconnect_per_change_a_b_c_quickly_never_dials_b() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(100)
         .configure("b")
         .configure("c")
@@ -136,12 +124,6 @@ fn one_reconnect_per_change_a_b_c_quickly_never_dials_b() {
         .closed(1, 1000, "")
         .until(200);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -157,15 +139,17 @@ fn one_reconnect_per_change_a_b_c_quickly_never_dials_b() {
 /// B21: the change that comes while the old socket is closing wins as well.
 #[test]
 fn one_reconnect_per_change_b_then_c_while_the_old_socket_closes_never_dials_b() {
-    let script =
-        script().connect().ready(1).at(100).configure("b").at(300).configure("c").at(400).closed(1, 1000, "");
+    let script = script()
+        .connect()
+        .ready(1)
+        .given()
+        .at(100)
+        .configure("b")
+        .at(300)
+        .configure("c")
+        .at(400)
+        .closed(1, 1000, "");
     assert_snapshot!(check(script.until(500)), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -183,6 +167,7 @@ fn one_reconnect_per_change_b_then_c_at_the_moment_of_the_close_never_dials_b() 
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(100)
         .configure("b")
         .at(300)
@@ -190,12 +175,6 @@ fn one_reconnect_per_change_b_then_c_at_the_moment_of_the_close_never_dials_b() 
         .configure("c")
         .until(400);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -232,6 +211,7 @@ fn one_reconnect_per_change_there_and_back_connects_once() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(100)
         .configure("b")
         .configure("a")
@@ -239,12 +219,6 @@ fn one_reconnect_per_change_there_and_back_connects_once() {
         .closed(1, 1000, "")
         .until(200);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -262,6 +236,7 @@ fn one_reconnect_per_change_no_config_rests_until_there_is_one() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .at(100)
         .configure_none()
         .request(1)
@@ -273,14 +248,6 @@ fn one_reconnect_per_change_no_config_rests_until_there_is_one() {
         .configure("b")
         .until(60_000);
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.100s configure nothing
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -329,16 +296,8 @@ fn one_reconnect_per_change_a_first_config_after_the_wish() {
 #[test]
 fn one_reconnect_per_change_ends_a_pause() {
     let script =
-        script().connect().opened(1).challenge(1).refuse(1, MISMATCH).at(10).configure("b").until(10);
+        script().connect().opened(1).challenge(1).given().refuse(1, MISMATCH).at(10).configure("b").until(10);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.000s refusal {"code":"INVALID_REQUEST","message":"unauthorized","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 1
       hang up 1 now: 1008 "connect failed"
       status: paused: the gateway refused the credentials (INVALID_REQUEST: unauthorized): configure others, or resume once the gateway takes these
@@ -395,6 +354,7 @@ fn one_reconnect_per_change_fails_what_is_pending_at_once() {
         .options(|options| options.max_in_flight = 1)
         .connect()
         .ready(1)
+        .given()
         .request(1)
         .request(2)
         .at(100)
@@ -405,12 +365,6 @@ fn one_reconnect_per_change_fails_what_is_pending_at_once() {
         .at(130)
         .ready(2);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.000s request #2

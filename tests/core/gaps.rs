@@ -11,16 +11,8 @@ fn events(script: Script, numbers: &[Option<u64>]) -> Script {
 /// B36, peer behaviour 133.
 #[test]
 fn gap_before_event_a_dropped_event_is_told_just_before_the_next() {
-    let script = events(script().subscribe(1).ready(1).at(10), &[Some(1), Some(3), Some(4)]);
+    let script = events(script().subscribe(1).ready(1).given().at(10), &[Some(1), Some(3), Some(4)]);
     assert_snapshot!(check(script), @r"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.010s event e 1 on 1
       to 1: event e 1 of 1
     0.010s event e 3 on 1
@@ -36,15 +28,7 @@ fn gap_before_event_a_dropped_event_is_told_just_before_the_next() {
 #[test]
 fn gap_before_event_duplicates_older_and_unnumbered_events_cause_no_false_gap() {
     let numbers = [Some(41), None, Some(42), Some(42), Some(41), Some(42), Some(44)];
-    assert_snapshot!(check(events(script().subscribe(1).ready(1).at(10), &numbers)), @r"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+    assert_snapshot!(check(events(script().subscribe(1).ready(1).given().at(10), &numbers)), @r"
     0.010s event e 41 on 1
       to 1: event e 41 of 1
     0.010s event e on 1
@@ -68,15 +52,7 @@ fn gap_before_event_duplicates_older_and_unnumbered_events_cause_no_false_gap() 
 #[test]
 fn gap_before_event_a_much_older_event_does_not_move_the_baseline() {
     let numbers = [Some(41), Some(42), Some(43), Some(7), Some(44), Some(46)];
-    assert_snapshot!(check(events(script().subscribe(1).ready(1).at(10), &numbers)), @r"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+    assert_snapshot!(check(events(script().subscribe(1).ready(1).given().at(10), &numbers)), @r"
     0.010s event e 41 on 1
       to 1: event e 41 of 1
     0.010s event e 42 on 1
@@ -100,6 +76,7 @@ fn gap_before_event_numbers_start_anew_with_every_connection() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .event(1, "e", 41)
         .at(10)
         .lost(1)
@@ -114,14 +91,6 @@ fn gap_before_event_numbers_start_anew_with_every_connection() {
         .event(3, "e", 1)
         .event(3, "e", 3);
     assert_snapshot!(check(script), @r"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.000s event e 41 on 1
       to 1: event e 41 of 1
     0.010s lost 1
@@ -166,20 +135,13 @@ fn gap_before_event_a_lost_tail_is_covered_by_the_next_snapshot() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .event(1, "e", 1)
         .at(10)
         .closed(1, 1008, "slow consumer")
         .at(2_000)
         .ready(2);
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.000s event e 1 on 1
       to 1: event e 1 of 1
     0.010s closed 1 with 1008 "slow consumer"
@@ -203,20 +165,13 @@ fn gap_before_event_a_gap_before_hello_follows_the_snapshot() {
         .subscribe(1)
         .opened(1)
         .challenge(1)
+        .given()
         .event(1, "e", 1)
         .event(1, "e", 4)
         .hello(1, HELLO)
         .event(1, "e", 5)
         .event(1, "e", 7);
-    assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    assert_snapshot!(check(script), @r"
     0.000s event e 1 on 1
     0.000s event e 4 on 1
     0.000s hello on 1
@@ -232,24 +187,17 @@ fn gap_before_event_a_gap_before_hello_follows_the_snapshot() {
       to 1: gap of 1: expected 6, received 7
       to 1: event e 7 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 /// A gateway that floods an attempt before its hello costs bounded memory, and what did not fit is
 /// told.
 #[test]
 fn gap_before_event_early_overflow_becomes_a_gap() {
-    let script = script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1);
+    let script =
+        script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1).given();
     let script = events(script, &[Some(1), Some(2), Some(3), Some(4), Some(5)]);
-    assert_snapshot!(check(script.hello(1, HELLO).event(1, "e", 6)), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    assert_snapshot!(check(script.hello(1, HELLO).event(1, "e", 6)), @r"
     0.000s event e 1 on 1
     0.000s event e 2 on 1
     0.000s event e 3 on 1
@@ -265,7 +213,7 @@ fn gap_before_event_early_overflow_becomes_a_gap() {
     0.000s event e 6 on 1
       to 1: event e 6 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 /// Few events may be large ones. What alone is too large is told like what is one too many, and so is what
@@ -275,22 +223,14 @@ fn gap_before_event_early_bytes_are_limited_too() {
     let large =
         |seq: u64| format!(r#"{{"type":"event","event":"e","payload":"{}","seq":{seq}}}"#, "x".repeat(300));
     let script =
-        script().options(|options| options.max_early_bytes = 500).subscribe(1).opened(1).challenge(1);
+        script().options(|options| options.max_early_bytes = 500).subscribe(1).opened(1).challenge(1).given();
     let script = script
         .event(1, "e", 1)
         .frame(1, "large event 2", &large(2))
         .frame(1, "large event 3", &large(3))
         .hello(1, HELLO)
         .event(1, "e", 4);
-    assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    assert_snapshot!(check(script), @r"
     0.000s event e 1 on 1
     0.000s large event 2 on 1
     0.000s large event 3 on 1
@@ -303,21 +243,14 @@ fn gap_before_event_early_bytes_are_limited_too() {
     0.000s event e 4 on 1
       to 1: event e 4 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 #[test]
 fn gap_before_event_an_early_event_larger_than_the_limit_is_told_as_missing() {
-    let script = script().options(|options| options.max_early_bytes = 10).subscribe(1).opened(1).challenge(1);
-    assert_snapshot!(check(script.event(1, "e", 1).hello(1, HELLO).event(1, "e", 2)), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    let script =
+        script().options(|options| options.max_early_bytes = 10).subscribe(1).opened(1).challenge(1).given();
+    assert_snapshot!(check(script.event(1, "e", 1).hello(1, HELLO).event(1, "e", 2)), @r"
     0.000s event e 1 on 1
     0.000s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
@@ -327,23 +260,16 @@ fn gap_before_event_an_early_event_larger_than_the_limit_is_told_as_missing() {
     0.000s event e 2 on 1
       to 1: event e 2 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 /// What is told of an overflow covers all that was dropped, whatever was among it.
 #[test]
 fn gap_before_event_early_overflow_with_holes_repeats_and_unnumbered_events() {
     let numbers = [Some(7), Some(12), None, Some(12), Some(3), Some(13), Some(14), Some(15)];
-    let script = script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1);
-    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 16)), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    let script =
+        script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1).given();
+    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 16)), @r"
     0.000s event e 7 on 1
     0.000s event e 12 on 1
     0.000s event e on 1
@@ -362,23 +288,16 @@ fn gap_before_event_early_overflow_with_holes_repeats_and_unnumbered_events() {
     0.000s event e 16 on 1
       to 1: event e 16 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 /// The last that was dropped may be older than what was dropped before it.
 #[test]
 fn gap_before_event_early_overflow_that_ends_with_an_older_event() {
     let numbers = [Some(7), Some(12), Some(3), Some(13), Some(14)];
-    let script = script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1);
-    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 15)), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    let script =
+        script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1).given();
+    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 15)), @r"
     0.000s event e 7 on 1
     0.000s event e 12 on 1
     0.000s event e 3 on 1
@@ -394,7 +313,7 @@ fn gap_before_event_early_overflow_that_ends_with_an_older_event() {
     0.000s event e 15 on 1
       to 1: event e 15 of 1
     end: next deadline 60.000s, 0 pending
-    "#);
+    ");
 }
 
 /// An event is delivered whatever its state version looks like; a `seq` that is none makes it no
@@ -405,6 +324,7 @@ fn gap_before_event_a_malformed_number_is_no_number() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .event(1, "e", 1)
         .frame(1, "negative", &event("-1"))
         .frame(1, "fraction", &event("2.5"))
@@ -412,14 +332,6 @@ fn gap_before_event_a_malformed_number_is_no_number() {
         .frame(1, "huge", &event("9007199254740992"))
         .event(1, "e", 2);
     assert_snapshot!(check(script), @r"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.000s event e 1 on 1
       to 1: event e 1 of 1
     0.000s negative on 1

@@ -6,14 +6,8 @@ use crate::script::{check, script};
 
 #[test]
 fn settles_once_a_bound_request_goes_over_its_connection() {
-    let script = script().connect().ready(1).request_only_on(1, 1).at(10).reply(1, 1, "{}");
+    let script = script().connect().ready(1).given().request_only_on(1, 1).at(10).reply(1, 1, "{}");
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1 on 1 only
       transmit on 1: #1
     0.010s answer to #1 on 1
@@ -46,6 +40,7 @@ fn settles_once_a_bound_request_ends_with_its_connection() {
         .options(|options| options.max_in_flight = 1)
         .connect()
         .ready(1)
+        .given()
         .request(1)
         .request_only_on(1, 2)
         .request(3)
@@ -57,12 +52,6 @@ fn settles_once_a_bound_request_ends_with_its_connection() {
         .request_only_on(1, 5)
         .request_only_on(2, 6);
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.000s request #2 on 1 only
@@ -93,18 +82,13 @@ fn settles_once_a_bound_request_ends_with_its_config() {
         .options(|options| options.max_in_flight = 1)
         .connect()
         .ready(1)
+        .given()
         .request(1)
         .request_only_on(1, 2)
         .at(10)
         .configure("b")
         .request_only_on(1, 3);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.000s request #2 on 1 only

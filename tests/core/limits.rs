@@ -83,6 +83,7 @@ fn limits_max_unwritten_is_a_window() {
         .options(|options| options.max_unwritten = 2)
         .connect()
         .ready(1)
+        .given()
         .request(1)
         .request(2)
         .request(3)
@@ -96,12 +97,6 @@ fn limits_max_unwritten_is_a_window() {
         .request(6)
         .request(7);
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.000s request #2
@@ -130,18 +125,13 @@ fn limits_max_unwritten_outlives_a_request() {
         .options(|options| options.max_unwritten = 2)
         .connect()
         .ready(1)
+        .given()
         .request_for(1, Some(100))
         .at(200)
         .request(2)
         .at(300)
         .written(1, 1);
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.100s due

@@ -140,7 +140,7 @@ fn no_wedge_an_unusable_hello_is_retried() {
         HELLO.replace(r#""server""#, r#""servant""#),
     ];
     for hello in hellos {
-        let history = check(script().subscribe(1).opened(1).challenge(1).hello(1, &hello));
+        let history = check(script().subscribe(1).opened(1).challenge(1).given().hello(1, &hello));
         assert!(history.contains("the answer to connect is no hello"), "{hello}\n{history}");
         assert!(!history.contains("snapshot"), "{history}");
         assert!(history.ends_with("end: next deadline 1.000s, 0 pending\n"), "{history}");
@@ -161,7 +161,7 @@ fn no_wedge_a_hello_may_have_more_and_less() {
         HELLO.replace("hello-ok", r"hello\u002dok"),
     ];
     for hello in hellos {
-        let history = check(script().connect().opened(1).challenge(1).hello(1, &hello));
+        let history = check(script().connect().opened(1).challenge(1).given().hello(1, &hello));
         assert!(history.contains("status: ready 1"), "{hello}\n{history}");
         assert!(history.ends_with("end: next deadline 60.000s, 0 pending\n"), "{hello}\n{history}");
     }
@@ -170,16 +170,8 @@ fn no_wedge_a_hello_may_have_more_and_less() {
 /// Protocol 9: the gateway's own handshake timer and unreadable frames end in a clean close.
 #[test]
 fn no_wedge_a_clean_close_before_hello_is_retried() {
-    let script = script().connect().opened(1).challenge(1).at(100).closed(1, 1000, "").until(1_100);
+    let script = script().connect().opened(1).challenge(1).given().at(100).closed(1, 1000, "").until(1_100);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.100s closed 1 with 1000 ""
       status: backoff after attempt 1 until 1.100s: the gateway closed the connection: 1000 ""
     1.100s due
@@ -239,7 +231,7 @@ fn no_wedge_every_end_of_a_connection_leads_to_the_next() {
         (4001, "gateway auth changed"),
         (4999, "new"),
     ] {
-        let script = script().connect().ready(1).at(100).closed(1, code, reason).at(1_200).ready(2);
+        let script = script().connect().ready(1).given().at(100).closed(1, code, reason).at(1_200).ready(2);
         let history = check(script);
         assert!(history.contains("status: ready 2"), "{code}\n{history}");
     }
@@ -248,14 +240,8 @@ fn no_wedge_every_end_of_a_connection_leads_to_the_next() {
 /// B63: exactly two tick intervals after the last sign of life, and then a new attempt (B61).
 #[test]
 fn dead_is_detected_after_exactly_twice_the_tick_interval() {
-    let script = script().connect().ready(1).at(10_000).event(1, "tick", 1).until(71_000);
+    let script = script().connect().ready(1).given().at(10_000).event(1, "tick", 1).until(71_000);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     10.000s event tick 1 on 1
     70.000s due
       hang up 1 now: 4000 "tick timeout"
@@ -273,6 +259,7 @@ fn dead_is_detected_by_silence_only_any_traffic_keeps_alive() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(59_000)
         .activity(1)
         .at(118_000)
@@ -283,12 +270,6 @@ fn dead_is_detected_by_silence_only_any_traffic_keeps_alive() {
         .frame(1, "a foreign answer", r#"{"type":"res","id":"1","ok":true}"#)
         .until(295_999);
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     59.000s activity on 1
     118.000s garbage on 1
     177.000s event chat on 1
@@ -303,6 +284,7 @@ fn dead_is_detected_although_writes_succeed() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(30_000)
         .request_for(1, None)
         .written(1, 2)
@@ -311,12 +293,6 @@ fn dead_is_detected_although_writes_succeed() {
         .written(1, 1)
         .until(60_000);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     30.000s request #1
       transmit on 1: #1
     30.000s written 2 on 1
@@ -335,14 +311,8 @@ fn dead_is_detected_although_writes_succeed() {
 /// B53: the new connection starts with a clean slate.
 #[test]
 fn dead_is_detected_on_each_connection_by_its_own_silence() {
-    let script = script().connect().ready(1).at(61_500).ready(2).until(121_499);
+    let script = script().connect().ready(1).given().at(61_500).ready(2).until(121_499);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     60.000s due
       hang up 1 now: 4000 "tick timeout"
       status: backoff after attempt 1 until 61.000s: nothing arrived for 60s
@@ -361,7 +331,7 @@ fn dead_is_detected_with_absurd_tick_intervals_clamped() {
     let mut ends = String::new();
     for interval in ["0", "1", "999", "30000", "600000", "600001", "18446744073709551615", "1e300"] {
         let hello = HELLO.replace("30000", interval);
-        let history = check(script().connect().opened(1).challenge(1).hello(1, &hello));
+        let history = check(script().connect().opened(1).challenge(1).given().hello(1, &hello));
         ends.push_str(&format!("{interval} ms: {}\n", history.lines().last().unwrap()));
     }
     assert_snapshot!(ends, @r"

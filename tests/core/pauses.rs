@@ -15,6 +15,7 @@ fn no_storm_a_terminal_refusal_leaves_no_deadline() {
         .subscribe(1)
         .opened(1)
         .challenge(1)
+        .given()
         .refuse(1, &refusal(r#"{"code":"AUTH_TOKEN_MISMATCH"}"#))
         .closed(1, 1008, "unauthorized")
         .connect()
@@ -22,14 +23,6 @@ fn no_storm_a_terminal_refusal_leaves_no_deadline() {
         .request(1)
         .until(3_600_000);
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.000s refusal {"code":"INVALID_REQUEST","message":"no","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 1
       hang up 1 now: 1008 "connect failed"
       status: paused: the gateway refused the credentials (INVALID_REQUEST: no): configure others, or resume once the gateway takes these
@@ -73,7 +66,7 @@ fn no_storm_the_pause_list() {
         let error = format!(
             r#"{{"code":"INVALID_REQUEST","message":"m","retryable":true,"retryAfterMs":1,"details":{{"code":"{code}"}}}}"#
         );
-        let history = check(script().connect().opened(1).challenge(1).refuse(1, &error));
+        let history = check(script().connect().opened(1).challenge(1).given().refuse(1, &error));
         let end = history.lines().last().unwrap();
         outcomes.push_str(&format!("{code}: {end}\n"));
     }
@@ -105,16 +98,9 @@ fn no_storm_the_pause_list() {
 #[test]
 fn no_storm_pairing_pauses_with_the_id_to_approve() {
     let details = r#"{"code":"PAIRING_REQUIRED","reason":"not-paired","requestId":"req-1"}"#;
-    let script = script().connect().opened(1).challenge(1).refuse(1, &refusal(details)).until(3_600_000);
+    let script =
+        script().connect().opened(1).challenge(1).given().refuse(1, &refusal(details)).until(3_600_000);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.000s refusal {"code":"INVALID_REQUEST","message":"no","details":{"code":"PAIRING_REQUIRED","reason":"not-paired","requestId":"req-1"}} on 1
       hang up 1 now: 1008 "connect failed"
       status: paused: the gateway wants this device approved (INVALID_REQUEST: no): approve request req-1, then resume
@@ -300,16 +286,9 @@ fn no_storm_wake_never_postpones_a_dial() {
 #[test]
 fn no_storm_wake_does_not_undercut_the_gateways_wish() {
     let busy = r#"{"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":20000}"#;
-    let script = script().connect().opened(1).challenge(1).refuse(1, busy).at(3_000).wake().until(20_000);
+    let script =
+        script().connect().opened(1).challenge(1).given().refuse(1, busy).at(3_000).wake().until(20_000);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.000s refusal {"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":20000} on 1
       hang up 1 now: 1008 "connect failed"
       status: backoff after attempt 1 until 20.000s: the gateway refused to connect: UNAVAILABLE: m
@@ -324,7 +303,8 @@ fn no_storm_wake_does_not_undercut_the_gateways_wish() {
 /// Whoever has taken the config away is not reconnected by a network that returns.
 #[test]
 fn no_storm_wake_and_resume_do_nothing_without_a_config() {
-    let script = script().connect().ready(1).at(10).configure_none().closed(1, 1000, "").wake().resume();
+    let script =
+        script().connect().ready(1).given().at(10).configure_none().closed(1, 1000, "").wake().resume();
     let history = check(script.until(3_600_000));
     assert!(history.ends_with("end: next deadline none, 0 pending\n"), "{history}");
     assert!(!history.contains("dial 2"), "{history}");

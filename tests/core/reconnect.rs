@@ -218,18 +218,10 @@ fn no_storm_retry_after_is_a_floor() {
     let busy = |ms: u64| {
         format!(r#"{{"code":"UNAVAILABLE","message":"busy","retryable":true,"retryAfterMs":{ms}}}"#)
     };
-    let script = script().connect().opened(1).challenge(1).refuse(1, &busy(90_000));
+    let script = script().connect().opened(1).challenge(1).given().refuse(1, &busy(90_000));
     let script = script.at(90_100).opened(2).challenge(2).refuse(2, &busy(1));
     let script = script.at(93_000).opened(3).challenge(3).refuse(3, &busy(0));
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.000s refusal {"code":"UNAVAILABLE","message":"busy","retryable":true,"retryAfterMs":90000} on 1
       hang up 1 now: 1008 "connect failed"
       status: backoff after attempt 1 until 90.000s: the gateway refused to connect: UNAVAILABLE: busy
@@ -261,15 +253,7 @@ fn no_storm_retry_after_is_a_floor() {
 #[test]
 fn no_storm_an_absurd_retry_after_is_capped() {
     let absurd = r#"{"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":9007199254740991}"#;
-    assert_snapshot!(check(script().connect().opened(1).challenge(1).refuse(1, absurd)), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    assert_snapshot!(check(script().connect().opened(1).challenge(1).given().refuse(1, absurd)), @r#"
     0.000s refusal {"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":9007199254740991} on 1
       hang up 1 now: 1008 "connect failed"
       status: backoff after attempt 1 until 600.000s: the gateway refused to connect: UNAVAILABLE: m

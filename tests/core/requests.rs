@@ -12,6 +12,7 @@ fn settles_once_answers_may_come_in_any_order() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .request(1)
         .request(2)
         .request(3)
@@ -20,12 +21,6 @@ fn settles_once_answers_may_come_in_any_order() {
         .reply(1, 1, r#"{"who":1}"#)
         .reject(1, 2, NO);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.000s request #2
@@ -48,6 +43,7 @@ fn settles_once_late_and_repeated_answers_are_inert() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .request_for(1, Some(100))
         .request(2)
         .request(3)
@@ -62,12 +58,6 @@ fn settles_once_late_and_repeated_answers_are_inert() {
         .reply(1, 1, "{}")
         .reply(1, 4, "{}");
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.000s request #2
@@ -95,7 +85,7 @@ fn settles_once_late_and_repeated_answers_are_inert() {
 /// Answers that were never asked for: the gateway echoes ids as they are, also numbers (2.3).
 #[test]
 fn settles_once_foreign_ids_are_inert() {
-    let mut script = script().connect().ready(1).request(1).at(10);
+    let mut script = script().connect().ready(1).given().request(1).at(10);
     for id in
         ["7", "\"\"", "null", "\"invalid\"", "\"1\"", "\"00000000-1\"", "[\"$1\"]", "\"$1 \"", "\"$11\""]
     {
@@ -103,12 +93,6 @@ fn settles_once_foreign_ids_are_inert() {
         script = script.frame(1, &format!("id {id}"), &text);
     }
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.010s id 7 on 1
@@ -177,14 +161,9 @@ fn settles_once_another_spelling_of_an_id_is_foreign() {
 /// The id of `connect` answers nothing once hello is there, and the id of a request is no hello.
 #[test]
 fn settles_once_a_second_hello_is_inert() {
-    let script = script().connect().ready(1).request(1).at(10).hello(1, "{}").refuse(1, NO).reply(1, 1, "{}");
+    let script =
+        script().connect().ready(1).given().request(1).at(10).hello(1, "{}").refuse(1, NO).reply(1, 1, "{}");
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.010s hello on 1
@@ -201,6 +180,7 @@ fn settles_once_malformed_answers_are_no_answers() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .request(1)
         .at(10)
         .frame(1, "garbage", "not json")
@@ -214,12 +194,6 @@ fn settles_once_malformed_answers_are_no_answers() {
         .frame(1, "a request", &format!(r#"{{"type":"req","id":"{id}","method":"m"}}"#))
         .frame(1, "nothing but ok", &format!(r#"{{"type":"res","id":"{id}","ok":true}}"#));
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.010s garbage on 1
@@ -279,17 +253,11 @@ fn settles_once_timeouts_tell_queued_from_sent() {
 
 #[test]
 fn settles_once_a_request_without_a_deadline_waits_as_long_as_the_connection_lives() {
-    let mut script = script().connect().ready(1).request_for(1, None);
+    let mut script = script().connect().ready(1).given().request_for(1, None);
     for minute in 1..=5 {
         script = script.at(minute * 50_000).event(1, "tick", None);
     }
     assert_snapshot!(check(script.reply(1, 1, "{}")), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     50.000s event tick on 1
@@ -310,6 +278,7 @@ fn settles_once_a_lost_connection_fails_what_was_sent_and_keeps_what_was_not() {
         .options(|options| options.max_in_flight = 2)
         .connect()
         .ready(1)
+        .given()
         .request(1)
         .request(2)
         .request(3)
@@ -319,12 +288,6 @@ fn settles_once_a_lost_connection_fails_what_was_sent_and_keeps_what_was_not() {
         .ready(2)
         .reply(2, 3, "{}");
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.000s request #2
@@ -349,14 +312,9 @@ fn settles_once_a_lost_connection_fails_what_was_sent_and_keeps_what_was_not() {
 /// B45: a dead peer never confirms a close, so nothing waits for it.
 #[test]
 fn settles_once_pending_requests_fail_when_the_watchdog_fires() {
-    let script = script().connect().ready(1).request_for(1, None).request_for(2, Some(90_000)).until(60_000);
+    let script =
+        script().connect().ready(1).given().request_for(1, None).request_for(2, Some(90_000)).until(60_000);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.000s request #2
@@ -377,6 +335,7 @@ fn settles_once_an_answer_of_the_past_connection_repeated_on_the_new_one_is_iner
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .request(1)
         .at(10)
         .lost(1)
@@ -386,12 +345,6 @@ fn settles_once_an_answer_of_the_past_connection_repeated_on_the_new_one_is_iner
         .reply(2, 1, r#"{"who":1}"#)
         .reply(2, 2, r#"{"who":2}"#);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.010s lost 1
@@ -418,6 +371,7 @@ fn settles_once_a_queued_request_cannot_be_answered() {
         .options(|options| options.max_in_flight = 1)
         .connect()
         .ready(1)
+        .given()
         .request(1)
         .request(12)
         // The id of request 1 with a 2 behind it is the id of request 12.
@@ -426,12 +380,6 @@ fn settles_once_a_queued_request_cannot_be_answered() {
         .reply(1, 1, "{}")
         .reply(1, 12, "{}");
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.000s request #12
@@ -451,6 +399,7 @@ fn settles_once_a_rejection_keeps_code_and_message() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .request(1)
         .request(2)
         .at(10)
@@ -461,12 +410,6 @@ fn settles_once_a_rejection_keeps_code_and_message() {
         )
         .frame(1, "an error without an error", r#"{"type":"res","id":"$2","ok":false}"#);
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1
       transmit on 1: #1
     0.000s request #2
@@ -486,6 +429,7 @@ fn settles_once_two_phase_accepted_then_final() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .request_final(1)
         .request_final(2)
         .request_final(3)
@@ -502,12 +446,6 @@ fn settles_once_two_phase_accepted_then_final() {
         .reject(1, 2, NO)
         .reply(1, 4, r#"{"status":"ok"}"#);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1 to its final answer
       transmit on 1: #1
     0.000s request #2 to its final answer
@@ -539,14 +477,8 @@ fn settles_once_two_phase_accepted_then_final() {
 #[test]
 fn settles_once_a_failure_that_looks_accepted_is_final() {
     let text = r#"{"type":"res","id":"$1","ok":false,"payload":{"status":"accepted"},"error":{"code":"X","message":"m"}}"#;
-    let script = script().connect().ready(1).request_final(1).at(10).frame(1, "failure", text);
+    let script = script().connect().ready(1).given().request_final(1).at(10).frame(1, "failure", text);
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1 to its final answer
       transmit on 1: #1
     0.010s failure on 1
@@ -561,6 +493,7 @@ fn settles_once_an_accepted_request_fails_with_its_connection() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .request_final(1)
         .at(10)
         .reply(1, 1, r#"{"status":"accepted"}"#)
@@ -570,12 +503,6 @@ fn settles_once_an_accepted_request_fails_with_its_connection() {
         .ready(2)
         .reply(2, 1, r#"{"status":"ok"}"#);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s request #1 to its final answer
       transmit on 1: #1
     0.010s answer to #1 on 1

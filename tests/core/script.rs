@@ -55,6 +55,8 @@ enum Action {
     Ready {
         epoch: u64,
     },
+    /// The history begins here.
+    Given,
 }
 
 /// The config called `name`: a host and a token of that name.
@@ -238,6 +240,11 @@ impl Script {
         self.step(format!("handshake on {epoch}"), Action::Ready { epoch })
     }
 
+    /// All before this, and what is due by now, is taken for granted: the history does not show it.
+    pub(crate) fn given(self) -> Self {
+        self.step("", Action::Given)
+    }
+
     /// The gateway refuses `connect` for this reason.
     pub(crate) fn refuse(self, epoch: u64, error: &str) -> Self {
         self.frame(epoch, &format!("refusal {error}"), &refusal(CONNECT, error))
@@ -294,8 +301,7 @@ pub(crate) fn check(script: Script) -> String {
         // A transport can only speak of a dial that has happened, so what is due goes first.
         let from_transport = !matches!(step.action, Action::Input(Input::Command(_)));
         player.run_due(now, from_transport);
-        player.line(&format!("{now} {}", step.label));
-        player.act(now, step.action);
+        player.act(now, &step.label, step.action);
     }
     player.run_due(Instant::from_millis(script.end), true);
     player.end();
@@ -329,8 +335,10 @@ impl Player {
         }
     }
 
-    fn act(&mut self, now: Instant, action: Action) {
+    fn act(&mut self, now: Instant, label: &str, action: Action) {
+        self.line(&format!("{now} {label}"));
         let effects = match action {
+            Action::Given => return self.history.clear(),
             Action::Input(input) => self.step(now, input),
             Action::Frame { epoch, text } => self.receive(now, epoch, &text),
             Action::Ready { epoch } => {

@@ -17,14 +17,8 @@ fn stop_is_final_shutdown_when_nothing_was_wanted() {
 /// B16, B17: there is no socket between two attempts, and the retry must die all the same.
 #[test]
 fn stop_is_final_shutdown_in_backoff_leaves_no_deadline() {
-    let script = script().connect().ready(1).at(100).lost(1).at(200).shut_down().until(60_000);
+    let script = script().connect().ready(1).given().at(100).lost(1).at(200).shut_down().until(60_000);
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s lost 1
       status: backoff after attempt 1 until 1.100s: the connection was lost: reset
     0.200s shut down
@@ -83,20 +77,13 @@ fn stop_is_final_hello_after_shutdown_is_not_announced() {
         .subscribe(1)
         .opened(1)
         .challenge(1)
+        .given()
         .at(100)
         .shut_down()
         .hello(1, crate::script::HELLO)
         .event(1, "chat", 1)
         .closed(1, 1000, "");
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.100s shut down
       hang up 1 gracefully: 1000 "client shut down"
       status: closing
@@ -112,16 +99,9 @@ fn stop_is_final_hello_after_shutdown_is_not_announced() {
 
 #[test]
 fn stop_is_final_shutdown_when_ready_waits_for_the_close_answer() {
-    let script = script().subscribe(1).ready(1).request(1).at(100).shut_down().at(130).closed(1, 1000, "");
+    let script =
+        script().subscribe(1).ready(1).given().request(1).at(100).shut_down().at(130).closed(1, 1000, "");
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.000s request #1
       transmit on 1: #1
     0.100s shut down
@@ -141,14 +121,8 @@ fn stop_is_final_shutdown_when_ready_waits_for_the_close_answer() {
 /// A04: the peer may be gone; the grace bounds the wait.
 #[test]
 fn stop_is_final_shutdown_against_a_silent_peer_ends_after_the_grace() {
-    let script = script().connect().ready(1).at(100).shut_down().until(60_000);
+    let script = script().connect().ready(1).given().at(100).shut_down().until(60_000);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s shut down
       hang up 1 gracefully: 1000 "client shut down"
       status: closing
@@ -165,6 +139,7 @@ fn stop_is_final_shutdown_during_a_config_change_does_not_dial_the_new_config() 
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(100)
         .configure("b")
         .at(200)
@@ -173,12 +148,6 @@ fn stop_is_final_shutdown_during_a_config_change_does_not_dial_the_new_config() 
         .at(300)
         .closed(1, 1000, "");
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -198,20 +167,13 @@ fn stop_is_final_shutdown_when_paused() {
         .subscribe(1)
         .opened(1)
         .challenge(1)
+        .given()
         .refuse(1, refusal)
         .at(100)
         .shut_down()
         .resume()
         .until(60_000);
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
     0.000s refusal {"code":"INVALID_REQUEST","message":"no","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 1
       hang up 1 now: 1008 "connect failed"
       status: paused: the gateway refused the credentials (INVALID_REQUEST: no): configure others, or resume once the gateway takes these
@@ -227,15 +189,17 @@ fn stop_is_final_shutdown_when_paused() {
 /// A03: asking twice is asking once, before and after the end.
 #[test]
 fn stop_is_final_a_second_shutdown_does_nothing() {
-    let script =
-        script().connect().ready(1).at(100).shut_down().shut_down().at(120).closed(1, 1000, "").shut_down();
+    let script = script()
+        .connect()
+        .ready(1)
+        .given()
+        .at(100)
+        .shut_down()
+        .shut_down()
+        .at(120)
+        .closed(1, 1000, "")
+        .shut_down();
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s shut down
       hang up 1 gracefully: 1000 "client shut down"
       status: closing
@@ -277,14 +241,9 @@ fn stop_is_final_commands_after_the_end_are_answered_and_change_nothing() {
 /// B41, second half: a request that races the shutdown is told so, and is never sent.
 #[test]
 fn stop_is_final_requests_while_closing_fail_at_once() {
-    let script = script().connect().ready(1).at(100).shut_down().request(1).at(200).closed(1, 1000, "");
+    let script =
+        script().connect().ready(1).given().at(100).shut_down().request(1).at(200).closed(1, 1000, "");
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s shut down
       hang up 1 gracefully: 1000 "client shut down"
       status: closing

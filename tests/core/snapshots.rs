@@ -67,6 +67,7 @@ fn snapshot_first_for_a_late_subscriber_includes_the_events_so_far() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .frame(1, "presence 2", &presence(r#"["x"]"#, 2, 1))
         .frame(1, "health 2", &health(2, 2))
         .at(10)
@@ -74,12 +75,6 @@ fn snapshot_first_for_a_late_subscriber_includes_the_events_so_far() {
         .frame(1, "presence 3", &presence(r#"["x","y"]"#, 3, 3))
         .subscribe(2);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s presence 2 on 1
     0.000s health 2 on 1
     0.010s subscribe 1
@@ -99,17 +94,12 @@ fn snapshot_first_an_older_version_does_not_replace_a_newer_one() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .frame(1, "presence 3", &presence(r#"["new"]"#, 3, 1))
         .subscribe(1)
         .frame(1, "presence 2", &presence(r#"["old"]"#, 2, 2))
         .subscribe(2);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.000s presence 3 on 1
     0.000s subscribe 1
       to 1: snapshot of 1 (presence 3 ["new"], health 1 {})
@@ -127,6 +117,7 @@ fn snapshot_first_a_lower_version_of_a_new_connection_replaces_everything() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .frame(1, "presence 9", &presence(r#"["before"]"#, 9, 1))
         .at(10)
         .lost(1)
@@ -135,14 +126,6 @@ fn snapshot_first_a_lower_version_of_a_new_connection_replaces_everything() {
         .frame(2, "presence 2", &presence(r#"["after"]"#, 2, 1))
         .subscribe(2);
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.000s presence 9 on 1
       to 1: event presence 1 of 1
     0.010s lost 1
@@ -170,6 +153,7 @@ fn snapshot_first_on_every_new_connection_for_every_subscriber() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .event(1, "chat", 1)
         .subscribe(2)
         .at(10)
@@ -180,14 +164,6 @@ fn snapshot_first_on_every_new_connection_for_every_subscriber() {
         .ready(2)
         .event(2, "chat", 1);
     assert_snapshot!(check(script), @r"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.000s event chat 1 on 1
       to 1: event chat 1 of 1
     0.000s subscribe 2
@@ -264,20 +240,13 @@ fn snapshot_first_early_events_die_with_their_attempt() {
         .subscribe(1)
         .opened(1)
         .challenge(1)
+        .given()
         .event(1, "chat", 1)
         .lost(1)
         .at(2_000)
         .ready(2)
         .event(2, "chat", 1);
-    assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s opened 1
-      status: handshaking 1
-    0.000s challenge on 1
-      transmit on 1: connect {"token":"token-a"}
+    assert_snapshot!(check(script), @r"
     0.000s event chat 1 on 1
     0.000s lost 1
       status: backoff after attempt 1 until 1.000s: the connection was lost: reset
@@ -291,7 +260,7 @@ fn snapshot_first_early_events_die_with_their_attempt() {
     2.000s event chat 1 on 2
       to 1: event chat 1 of 2
     end: next deadline 62.000s, 0 pending
-    "#);
+    ");
 }
 
 /// A new gateway's subscribers hear nothing of the old one, and join no stale snapshot.
@@ -300,6 +269,7 @@ fn snapshot_first_after_a_config_change_the_old_snapshot_is_gone() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .at(10)
         .configure("b")
         .subscribe(2)
@@ -308,14 +278,6 @@ fn snapshot_first_after_a_config_change_the_old_snapshot_is_gone() {
         .at(30)
         .ready(2);
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.010s configure b
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing

@@ -7,14 +7,9 @@ use crate::script::{check, script};
 /// B04: the close of a socket that was replaced comes late and must not harm its replacement.
 #[test]
 fn one_socket_a_late_close_of_a_past_epoch_is_inert() {
-    let script = script().connect().ready(1).at(100).lost(1).at(2_000).ready(2).at(2_100).closed(1, 1006, "");
+    let script =
+        script().connect().ready(1).given().at(100).lost(1).at(2_000).ready(2).at(2_100).closed(1, 1006, "");
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s lost 1
       status: backoff after attempt 1 until 1.100s: the connection was lost: reset
     1.100s due
@@ -33,6 +28,7 @@ fn one_socket_late_frames_of_a_past_epoch_are_inert() {
     let script = script()
         .subscribe(1)
         .ready(1)
+        .given()
         .request(1)
         .at(100)
         .lost(1)
@@ -49,14 +45,6 @@ fn one_socket_late_frames_of_a_past_epoch_are_inert() {
         .activity(1)
         .written(1, 99);
     assert_snapshot!(check(script), @r#"
-    0.000s subscribe 1
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
     0.000s request #1
       transmit on 1: #1
     0.100s lost 1
@@ -113,14 +101,8 @@ fn one_socket_a_late_end_of_an_abandoned_dial_is_inert() {
 /// B11: a socket that does not answer our close is dropped before the next one is dialed.
 #[test]
 fn one_socket_a_withheld_close_answer_delays_the_next_dial_by_the_grace() {
-    let script = script().connect().ready(1).at(1_000).configure("b").at(1_400).wake().until(2_000);
+    let script = script().connect().ready(1).given().at(1_000).configure("b").at(1_400).wake().until(2_000);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     1.000s configure b
       hang up 1 gracefully: 1000 "configuration changed"
       status: closing
@@ -139,6 +121,7 @@ fn one_socket_impatient_callers_cause_no_second_dial() {
     let script = script()
         .connect()
         .ready(1)
+        .given()
         .at(5_000)
         .lost(1)
         .connect()
@@ -156,12 +139,6 @@ fn one_socket_impatient_callers_cause_no_second_dial() {
         .wake()
         .resume();
     assert_snapshot!(check(script), @r"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     5.000s lost 1
       status: backoff after attempt 1 until 6.000s: the connection was lost: reset
     5.000s connect
@@ -190,14 +167,9 @@ fn one_socket_impatient_callers_cause_no_second_dial() {
 /// B60: a second end of the same socket is of the past, and does not use up the retry.
 #[test]
 fn one_socket_a_second_close_in_backoff_changes_nothing() {
-    let script = script().connect().ready(1).at(100).lost(1).closed(1, 1012, "service restart").until(1_200);
+    let script =
+        script().connect().ready(1).given().at(100).lost(1).closed(1, 1012, "service restart").until(1_200);
     assert_snapshot!(check(script), @r#"
-    0.000s connect
-    0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
-    0.000s handshake on 1
-      status: ready 1
     0.100s lost 1
       status: backoff after attempt 1 until 1.100s: the connection was lost: reset
     0.100s closed 1 with 1012 "service restart"

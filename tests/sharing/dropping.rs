@@ -2,8 +2,8 @@
 //!
 //! [`polled`] polls a future a number of times and drops it. It wakes itself every millisecond of virtual
 //! time, so that the drops fall into every stage of a connection: before the driver has heard of the
-//! wish, while it dials, shakes hands, sends, waits and closes. Each test goes on with one poll more until the
-//! future completes by itself.
+//! wish, while it dials, shakes hands, sends, waits and closes. [`at_every_poll`] goes on with one poll
+//! more until the future completes by itself.
 
 use std::future::{Future, IntoFuture, poll_fn};
 use std::task::Poll;
@@ -35,6 +35,18 @@ async fn polled<F: IntoFuture>(future: F, polls: usize) -> Option<F::Output> {
         }
     }
     None
+}
+
+/// Tries with one poll more until `attempt` says that the future completed by itself, which must take more than
+/// `polls_min` polls: otherwise the drops did not reach every stage. `attempt` also gets a name for its case.
+async fn at_every_poll(polls_min: usize, mut attempt: impl AsyncFnMut(usize, &str) -> bool) {
+    for polls in 0..POLLS_MAX {
+        if attempt(polls, &format!("dropped after {polls} polls")).await {
+            assert!(polls > polls_min, "the future completes after {polls} polls already");
+            return;
+        }
+    }
+    panic!("the future does not complete within {POLLS_MAX} polls");
 }
 
 /// Little room, so that one leaked permit is noticed at once.
@@ -85,9 +97,7 @@ async fn assert_gone(client: Client, rig: &Rig, case: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn shared_attempt_a_request_that_makes_the_connection_is_dropped_at_every_poll() {
-    let mut ended_at = None;
-    for polls in 0..POLLS_MAX {
-        let case = format!("dropped after {polls} polls");
+    at_every_poll(20, async |polls, case| {
         let rig = Rig::new(&[1, 2]);
         let client = client(&rig);
         let answer = polled(client.request("test.echo", json!("dropped")), polls).await;
@@ -99,15 +109,12 @@ async fn shared_attempt_a_request_that_makes_the_connection_is_dropped_at_every_
         // The attempt that was begun for it goes on without it; no poll, no attempt.
         assert_eq!(rig.count(1).ever, usize::from(is_wanted), "{case}");
         assert_eq!(matches!(client.status(), Status::Ready { .. }), is_wanted, "{case}");
-        assert_whole(&client, &rig, &case).await;
+        assert_whole(&client, &rig, case).await;
         assert_eq!(rig.count(1).ever, 1, "{case}");
-        assert_gone(client, &rig, &case).await;
-        if is_done {
-            ended_at = Some(polls);
-            break;
-        }
-    }
-    assert!(ended_at.is_some_and(|polls| polls > 20), "the drops reach every stage: {ended_at:?}");
+        assert_gone(client, &rig, case).await;
+        is_done
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,19 +122,14 @@ async fn isolated_consumers_a_request_beside_another_is_dropped_at_every_poll() 
     let rig = Rig::new(&[1, 2]);
     let client = client(&rig);
     client.ready().await.unwrap();
-    let mut ended_at = None;
-    for polls in 0..POLLS_MAX {
-        let case = format!("dropped after {polls} polls");
+    at_every_poll(3, async |polls, case| {
         // The other one waits in the queue behind it, as only one may be in flight.
         let dropped = polled(client.request("test.echo", json!("dropped")), polls);
         let (answer, ()) = tokio::join!(dropped, echoes(&client, "beside"));
-        assert_whole(&client, &rig, &case).await;
-        if answer.is_some() {
-            ended_at = Some(polls);
-            break;
-        }
-    }
-    assert!(ended_at.is_some_and(|polls| polls > 3), "{ended_at:?}");
+        assert_whole(&client, &rig, case).await;
+        answer.is_some()
+    })
+    .await;
     assert_eq!(rig.count(1).ever, 1);
     assert_gone(client, &rig, "at the end").await;
 }
@@ -135,9 +137,7 @@ async fn isolated_consumers_a_request_beside_another_is_dropped_at_every_poll() 
 /// A subscription is dropped while it connects, and a wait for its next item at every poll: no item is lost.
 #[tokio::test(start_paused = true)]
 async fn isolated_consumers_a_subscription_and_its_waits_are_dropped_at_every_poll() {
-    let mut ended_at = None;
-    for polls in 0..POLLS_MAX {
-        let case = format!("dropped after {polls} polls");
+    at_every_poll(20, async |polls, case| {
         let rig = Rig::new(&[1, 2]);
         let client = client(&rig);
         let mut dropped = client.subscribe().unwrap();
@@ -146,16 +146,13 @@ async fn isolated_consumers_a_subscription_and_its_waits_are_dropped_at_every_po
         drop(dropped);
         assert!(matches!(next(&mut patient).await, Push::Snapshot(_)), "{case}");
         drop(patient);
-        assert_whole(&client, &rig, &case).await;
+        assert_whole(&client, &rig, case).await;
         assert_eq!(rig.count(1).ever, 1, "{case}");
-        assert_gone(client, &rig, &case).await;
-        if let Some(item) = item {
-            assert!(matches!(item, Some(Push::Snapshot(_))), "{case}");
-            ended_at = Some(polls);
-            break;
-        }
-    }
-    assert!(ended_at.is_some_and(|polls| polls > 20), "the drops reach every stage: {ended_at:?}");
+        assert_gone(client, &rig, case).await;
+        assert!(matches!(item, None | Some(Some(Push::Snapshot(_)))), "{case}");
+        item.is_some()
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,9 +195,7 @@ async fn one_reconnect_per_change_a_configure_is_dropped_at_every_poll() {
     let rig = Rig::new(&[1, 2]);
     let client = client(&rig);
     client.ready().await.unwrap();
-    let mut ended_at = None;
-    for polls in 0..POLLS_MAX {
-        let case = format!("dropped after {polls} polls");
+    at_every_poll(1, async |polls, case| {
         client.configure(Some(config(1))).await.unwrap();
         client.ready().await.unwrap_or_else(|error| panic!("{case}: {error}"));
         let sockets = (rig.count(1).ever, rig.count(2).ever);
@@ -210,14 +205,13 @@ async fn one_reconnect_per_change_a_configure_is_dropped_at_every_poll() {
         let changed = usize::from(polls > 0);
         assert_eq!((rig.count(1).ever, rig.count(2).ever), (sockets.0, sockets.1 + changed), "{case}");
         assert_eq!((rig.count(1).live, rig.count(2).live), (1 - changed, changed), "{case}");
-        assert_whole(&client, &rig, &case).await;
-        if let Some(applied) = applied {
+        assert_whole(&client, &rig, case).await;
+        applied.is_some_and(|applied| {
             applied.unwrap_or_else(|error| panic!("{case}: {error}"));
-            ended_at = Some(polls);
-            break;
-        }
-    }
-    assert!(ended_at.is_some_and(|polls| polls > 1), "{ended_at:?}");
+            true
+        })
+    })
+    .await;
     // A hundred more, which would use up whatever a dropped change holds.
     for _ in 0..100 {
         let _ = polled(client.configure(Some(config(1))), 1).await;
@@ -229,9 +223,7 @@ async fn one_reconnect_per_change_a_configure_is_dropped_at_every_poll() {
 
 #[tokio::test(start_paused = true)]
 async fn shared_attempt_a_wait_for_the_connection_is_dropped_at_every_poll() {
-    let mut ended_at = None;
-    for polls in 0..POLLS_MAX {
-        let case = format!("dropped after {polls} polls");
+    at_every_poll(20, async |polls, case| {
         let rig = Rig::new(&[1, 2]);
         let client = client(&rig);
         let mut statuses = client.watch_status();
@@ -243,25 +235,23 @@ async fn shared_attempt_a_wait_for_the_connection_is_dropped_at_every_poll() {
         let seen = polled(statuses.changed(), polls).await;
         assert!(seen.is_none_or(|status| status.is_some()), "{case}");
         other.await.unwrap().unwrap_or_else(|error| panic!("{case}: {error}"));
-        assert_whole(&client, &rig, &case).await;
+        assert_whole(&client, &rig, case).await;
         assert_eq!(rig.count(1).ever, 1, "{case}");
-        assert_gone(client, &rig, &case).await;
-        if let Some(ready) = ready {
+        assert_gone(client, &rig, case).await;
+        ready.is_some_and(|ready| {
             ready.unwrap_or_else(|error| panic!("{case}: {error}"));
-            ended_at = Some(polls);
-            break;
-        }
-    }
-    assert!(ended_at.is_some_and(|polls| polls > 20), "the drops reach every stage: {ended_at:?}");
+            true
+        })
+    })
+    .await;
 }
 
 /// The stage that a shutdown begins in varies as well as the poll at which it is dropped.
 #[tokio::test(start_paused = true)]
 async fn stop_is_final_a_shutdown_is_dropped_at_every_poll_from_every_stage() {
     for begins_at in [0, 1, 5, 10, 15, 20, 25, 40, 200] {
-        let mut ended_at = None;
-        for polls in 0..POLLS_MAX {
-            let case = format!("begun after {begins_at} ms, dropped after {polls} polls");
+        at_every_poll(0, async |polls, case| {
+            let case = &format!("begun after {begins_at} ms, {case}");
             let rig = Rig::new(&[1, 2]);
             let client = client(&rig);
             let mut pushes = client.subscribe().unwrap();
@@ -273,8 +263,8 @@ async fn stop_is_final_a_shutdown_is_dropped_at_every_poll_from_every_stage() {
             let report = polled(client.shutdown(), polls).await;
             if polls == 0 {
                 pending.abort();
-                assert_whole(&client, &rig, &case).await;
-                continue;
+                assert_whole(&client, &rig, case).await;
+                return false;
             }
             // It goes on without its caller, within the time it has.
             tokio::time::sleep(secs(1)).await;
@@ -294,13 +284,10 @@ async fn stop_is_final_a_shutdown_is_dropped_at_every_poll_from_every_stage() {
             assert_eq!(again.closed_subscriptions, 1, "{case}");
             tokio::time::sleep(secs(1)).await;
             assert_eq!(rig.seen_by_gateway(1), 0, "{case}");
-            if let Some(report) = report {
-                assert_eq!(report, again, "{case}");
-                ended_at = Some(polls);
-                break;
-            }
-        }
-        assert!(ended_at.is_some(), "a shutdown ends");
+            assert!(report.as_ref().is_none_or(|report| *report == again), "{case}");
+            report.is_some()
+        })
+        .await;
     }
 }
 

@@ -68,6 +68,20 @@ async fn pending_requests_are_counted_until_they_end() {
     assert_eq!(client.statistics().pending, 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn subscriptions_are_counted_until_they_end() {
+    let rig = Rig::new(&[1]);
+    let client = client(&rig);
+    let mut subscriptions: Vec<_> = (0..3).map(|_| client.subscribe()).collect();
+    client.ready().await.unwrap();
+    assert_eq!(client.statistics().subscriptions, 3);
+    subscriptions.pop();
+    client.request("test.echo", json!(1)).await.unwrap();
+    assert_eq!(client.statistics().subscriptions, 2);
+    client.shutdown().await;
+    assert_eq!(client.statistics().subscriptions, 0);
+}
+
 /// A request from before the connection is there waits in the queue, which is not part of the way.
 #[tokio::test(start_paused = true)]
 async fn a_round_trip_is_measured_without_the_queue() {
@@ -200,6 +214,7 @@ mod exported {
         let rig = Rig::new(&[1]);
         let sums = Sums::default();
         let clients = metrics::with_local_recorder(&sums, || [client(&rig), client(&rig)]);
+        let _subscription = clients[0].subscribe();
         for client in &clients {
             client.ready().await.unwrap();
             client.request("test.echo", json!(1)).await.unwrap();
@@ -215,6 +230,7 @@ mod exported {
             ("onesocket_bytes_out_total", one.bytes_out + other.bytes_out),
             ("onesocket_round_trip_seconds", 2),
             ("onesocket_pending", 0),
+            ("onesocket_subscriptions", 1),
         ];
         for (name, value) in expected {
             assert_eq!(sums.get(name), Some(&(value as f64)), "{name}");

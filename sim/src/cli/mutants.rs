@@ -23,7 +23,9 @@ pub(super) fn mutants(arguments: &Mutants) -> Result<Verdict, CliError> {
         write(path, &mutants::to_json(&outcomes))?;
     }
     let survivors = outcomes.iter().filter(|outcome| !outcome.found).count();
-    say(json_on_stdout, &format!("{} mutants, {survivors} survived", outcomes.len()));
+    let tried = outcomes.len();
+    let mutants = if tried == 1 { "mutant" } else { "mutants" };
+    say(json_on_stdout, &format!("{tried} {mutants}, {survivors} survived"));
     if outcomes.iter().all(|outcome: &Outcome| outcome.found) {
         Ok(Verdict::Clean)
     } else {

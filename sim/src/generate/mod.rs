@@ -387,6 +387,10 @@ impl Generator {
             self.add(at_ms + 3_000, Action::ApprovePairing { gateway });
             self.add(at_ms + 3_100, Action::Resume {});
         }
+        // Now and then nothing is to be connected to in the end, which is to be seen as well.
+        if draw.chance(3) {
+            self.add(at_ms + draw.between(0, 200), Action::Unconfigure {});
+        }
         let convergence_ms = u64::try_from(self.params.convergence().as_millis()).expect("a bound is short");
         self.params.end_ms = at_ms + convergence_ms + 2_000;
     }

@@ -107,6 +107,7 @@ impl<'p> Machine<'p> {
             sockets: self.network.held(),
             timers: u32::from(self.core.next_deadline().is_some()),
             requests: u32::try_from(self.core.pending()).unwrap_or(u32::MAX),
+            subscriptions: u32::try_from(self.core.subscriptions()).unwrap_or(u32::MAX),
         };
         self.record(remaining);
     }

@@ -237,6 +237,7 @@ impl Oracle for RightCredential {
             // A gateway that deviates may say anything, also that the stored token should be tried.
             What::Gateway { seen: Seen::Misbehaved { .. }, .. } => {
                 self.refused.clear();
+                self.unheard.clear();
                 self.dead.clear();
                 self.retry = Retry::Due;
             }

@@ -102,8 +102,15 @@ impl Oracle for NoStorm {
 
 /// A computed time after the last trouble, a connection that is wanted is ready, and stays so. A client that never
 /// tells a status is not judged.
+///
+/// A gateway answers wrong credentials later and later (protocol 8.3). A client whose patience for a hello is shorter
+/// than that never hears that they are wrong, and cannot but try again: that is trouble as well.
 pub(super) struct NoWedge {
     bound: Duration,
+    /// The least that a client waits for an answer to its connect.
+    patience: Duration,
+    /// Connects that have no answer yet, and when they came.
+    unanswered: BTreeMap<(u8, u32), Instant>,
     healed_at: Instant,
     wanted: bool,
     stopping: bool,
@@ -119,6 +126,9 @@ impl NoWedge {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             bound: plan.params.convergence(),
+            // What the client waits begins at its own end of the link, a journey or two away.
+            patience: Duration::from_millis(plan.params.stage_ms / 2),
+            unanswered: BTreeMap::new(),
             healed_at: Instant::ZERO,
             wanted: false,
             stopping: false,
@@ -201,10 +211,89 @@ impl Oracle for NoWedge {
                 self.down.remove(gateway);
                 self.healed_at = record.at;
             }
+            What::Gateway { gateway, seen: Seen::Connect { connection, .. } } => {
+                self.unanswered.insert((*gateway, *connection), record.at);
+            }
+            What::Gateway {
+                gateway,
+                seen: Seen::Hello { connection, .. } | Seen::Refused { connection, .. },
+            } => {
+                self.unanswered.remove(&(*gateway, *connection));
+            }
+            What::Gateway { gateway, seen: Seen::Gone { connection } } => {
+                let since = self.unanswered.remove(&(*gateway, *connection));
+                if since.is_some_and(|since| record.at.since(since) >= self.patience) {
+                    self.healed_at = record.at;
+                }
+            }
             What::ShutdownCalled => self.stopping = true,
             What::Status(status) => self.status = Some(*status),
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::first_broken;
+    use super::*;
+
+    fn at_gateway(seen: Seen) -> What {
+        What::Gateway { gateway: 0, seen }
+    }
+
+    /// The bound of the plan that `broken` judges by.
+    fn bound() -> u64 {
+        u64::try_from(Plan::new(1).params.convergence().as_millis()).expect("a bound is short")
+    }
+
+    fn broken(history: &[(u64, What)]) -> Option<usize> {
+        first_broken(&mut NoWedge::new(&Plan::new(1)), history.iter().cloned())
+    }
+
+    #[test]
+    fn a_connection_that_is_wanted_is_ready_in_the_end() {
+        let history = |status| [(0, What::Wanted), (5, What::Status(status)), (bound() + 1, What::Woken)];
+        for status in [StatusKind::Idle, StatusKind::Backoff, StatusKind::Closing, StatusKind::NotConfigured]
+        {
+            assert_eq!(broken(&history(status)), Some(2), "{status:?}");
+        }
+        for status in [StatusKind::Ready, StatusKind::Paused, StatusKind::Stopped] {
+            assert_eq!(broken(&history(status)), None, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_config_there_is_nothing_to_connect_to() {
+        let history = |status| {
+            [
+                (0, What::Wanted),
+                (5, What::Unconfigured { changed: true }),
+                (6, What::Status(status)),
+                (bound() + 6, What::Woken),
+            ]
+        };
+        assert_eq!(broken(&history(StatusKind::NotConfigured)), None);
+        for status in [StatusKind::Idle, StatusKind::Ready, StatusKind::Backoff] {
+            assert_eq!(broken(&history(status)), Some(3), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_never_answered_is_trouble_and_what_was_given_up_early_is_not() {
+        let stage = Plan::new(1).params.stage_ms;
+        let history = |waited| {
+            let connect = Seen::Connect { connection: 1, token: None, device_token: None };
+            [
+                (0, What::Wanted),
+                (0, What::Status(StatusKind::Handshaking)),
+                (bound() - waited, at_gateway(connect)),
+                (bound(), at_gateway(Seen::Gone { connection: 1 })),
+                (bound() + 1, What::Woken),
+            ]
+        };
+        assert_eq!(broken(&history(stage)), None);
+        assert_eq!(broken(&history(stage / 4)), Some(4));
     }
 }

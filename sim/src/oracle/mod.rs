@@ -2,6 +2,9 @@
 //!
 //! To add one: write a type with the trait `Oracle`, name its [`Invariant`], list it in [`Judge::new`], add a
 //! mutant to `scenarios/mutants/` that it catches, and say in `tests/` that it does.
+//!
+//! An oracle looks for few things among many, so that its match ends in `_`: a new kind of record cannot break what it
+//! does not concern. Everything else that matches on records names them all.
 
 mod config;
 mod consumers;

@@ -35,6 +35,9 @@ impl StopIsFinal {
             What::Remaining { sockets, timers, .. } if sockets + timers > 0 => {
                 Err(format!("{sockets} sockets and {timers} timers are left after the shutdown"))
             }
+            What::Remaining { subscriptions, .. } if *subscriptions > 0 => {
+                Err(format!("{subscriptions} subscriptions are left after the shutdown"))
+            }
             What::Status(status) if *status != StatusKind::Stopped => {
                 Err(format!("the status becomes {status:?} after the shutdown"))
             }

@@ -30,7 +30,7 @@ impl Symptom {
     #[must_use]
     pub fn of_run(&self, tier: Tier, plan: &Plan) -> Option<Violation> {
         let violation = match self.invariant {
-            Invariant::Deterministic => differs(tier, plan),
+            Invariant::Deterministic => differs(tier, plan, run_judged(tier, plan).digest),
             // A secret may be in any line of the log, and most runs keep none.
             Invariant::RightCredential => logged(tier, plan),
             Invariant::OneSocket
@@ -52,26 +52,24 @@ impl Symptom {
     }
 }
 
-/// Runs `plan`, again with its whole log and twice more if nothing is wrong before, and says what is broken.
+/// Runs `plan`, again with its whole log and once more if nothing is wrong before, and says what is broken.
 #[must_use]
 pub fn judge(tier: Tier, plan: &Plan) -> Option<Violation> {
-    let violation = run_judged(tier, plan).violation;
-    violation.or_else(|| logged(tier, plan)).or_else(|| differs(tier, plan))
+    let run = run_judged(tier, plan);
+    run.violation.or_else(|| logged(tier, plan)).or_else(|| differs(tier, plan, run.digest))
 }
 
 fn logged(tier: Tier, plan: &Plan) -> Option<Violation> {
     judged(Keep::Everything, || tier.run(plan)).violation
 }
 
-fn differs(tier: Tier, plan: &Plan) -> Option<Violation> {
-    let (first, second) = (run_judged(tier, plan), run_judged(tier, plan));
-    (first.digest != second.digest).then(|| Violation {
+/// Runs `plan` once more and compares with the digest of a first run.
+fn differs(tier: Tier, plan: &Plan, first: u64) -> Option<Violation> {
+    let second = run_judged(tier, plan);
+    (first != second.digest).then(|| Violation {
         invariant: Invariant::Deterministic,
         at: second.simulated,
-        what: format!(
-            "the digest is {:016x} in one run and {:016x} in the next",
-            first.digest, second.digest
-        ),
+        what: format!("the digest is {first:016x} in one run and {:016x} in the next", second.digest),
     })
 }
 

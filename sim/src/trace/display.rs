@@ -68,8 +68,9 @@ impl fmt::Display for What {
             Self::Fault { fault, .. } => write!(f, "FAULT {} begins", fault.name()),
             Self::Skipped { step } => write!(f, "step {step} comes too late and is skipped"),
             Self::Healed { fault, .. } => write!(f, "fault {} is over", fault.name()),
-            Self::Remaining { sockets, timers, requests } => {
-                write!(f, "holds {sockets} sockets, {timers} timers, {requests} requests")
+            Self::Remaining { sockets, timers, requests, subscriptions } => {
+                write!(f, "holds {sockets} sockets, {timers} timers, ")?;
+                write!(f, "{requests} requests, {subscriptions} subscriptions")
             }
         }
     }

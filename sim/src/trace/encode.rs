@@ -72,8 +72,9 @@ pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
         What::Healed { fault, gateway } => {
             code.tag(17).tag(*fault as u8).tag(*gateway);
         }
-        What::Remaining { sockets, timers, requests } => {
-            code.tag(18).number(u64::from(*sockets)).number(u64::from(*timers)).number(u64::from(*requests));
+        What::Remaining { sockets, timers, requests, subscriptions } => {
+            code.tag(18).number(u64::from(*sockets)).number(u64::from(*timers));
+            code.number(u64::from(*requests)).number(u64::from(*subscriptions));
         }
         What::Panicked { subscription } => {
             code.tag(20).number(u64::from(*subscription));

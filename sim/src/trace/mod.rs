@@ -158,6 +158,8 @@ pub enum What {
         timers: u32,
         /// Requests that have not ended.
         requests: u32,
+        /// Subscriptions that have not ended.
+        subscriptions: u32,
     },
 }
 
