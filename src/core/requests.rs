@@ -1,6 +1,5 @@
 //! Requests: what is let in, what is sent when, and how the end of a connection ends them.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use super::connection::{AfterClose, Connection, Phase};
@@ -124,13 +123,12 @@ impl Connection {
 }
 
 fn wire_id(prefix: &str, id: RequestId) -> String {
-    let mut wire = String::with_capacity(prefix.len() + DIGITS_MAX);
-    write!(wire, "{prefix}{}", id.0).expect("a string takes whatever is written to it");
+    let digits = id.0.to_string();
+    let mut wire = String::with_capacity(prefix.len() + digits.len());
+    wire.push_str(prefix);
+    wire.push_str(&digits);
     wire
 }
-
-/// Digits of the largest number of a request.
-const DIGITS_MAX: usize = 20;
 
 /// Undoes [`wire_id`]; ids of any other form, also other spellings of the same, belong to nobody.
 fn request_id(prefix: &str, wire: &str) -> Option<RequestId> {
