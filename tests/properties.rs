@@ -3,6 +3,7 @@
 //! The generator of `onesocket-sim` makes likely plans; these are any plans at all, on the `machine`
 //! tier.
 
+use onesocket_sim::consumer::Lag;
 use onesocket_sim::explore::run_judged;
 use onesocket_sim::oracle::Invariant;
 use onesocket_sim::plan::{Action, Params, Plan, Step};
@@ -25,6 +26,14 @@ fn action() -> impl Strategy<Value = Action> {
         6 => (consumer.clone(), method, 1u64..10_000).prop_map(|(consumer, method, timeout_ms)| {
             Action::Request { consumer, method: method.to_owned(), timeout_ms }
         }),
+        1 => (consumer.clone(), 1u64..10_000).prop_map(|(consumer, timeout_ms)| {
+            Action::BoundRequest { consumer, method: "test.echo".to_owned(), timeout_ms }
+        }),
+        1 => (consumer.clone(), 0u32..3, 1u64..10_000, any::<bool>()).prop_map(
+            |(consumer, key, timeout_ms, to_the_end)| Action::RunAgent { consumer, key, timeout_ms, to_the_end }
+        ),
+        1 => (consumer.clone(), prop_oneof![Just(Lag::Resnapshot), Just(Lag::Close)])
+            .prop_map(|(consumer, lag)| Action::SubscribeWith { consumer, lag, items: Some(4) }),
         2 => consumer.clone().prop_map(|consumer| Action::DropRequest { consumer }),
         2 => consumer.clone().prop_map(|consumer| Action::Subscribe { consumer }),
         1 => consumer.prop_map(|consumer| Action::Unsubscribe { consumer }),

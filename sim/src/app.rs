@@ -16,10 +16,10 @@ use tokio::task::{AbortHandle, yield_now};
 use tokio::time::sleep;
 
 use crate::book::Book;
-use crate::consumer::{Deed, Manner, Reaction};
+use crate::consumer::{Ask, Deed, Manner, Reaction, Terms};
 use crate::nap::Nap;
 use crate::plan::Plan;
-use crate::run::client_config;
+use crate::run::{Named, client_config};
 use crate::subject::{Call, Items, Subject, Target};
 use crate::tasks::Tasks;
 use crate::trace::{Item, What};
@@ -41,10 +41,12 @@ struct Shared<C> {
 /// What the consumers hold.
 #[derive(Default)]
 struct State {
-    config: Option<(u8, Arc<str>)>,
+    config: Option<Named>,
     /// Configs made so far: a device's identity takes long to make.
-    targets: BTreeMap<(u8, Arc<str>), Target>,
+    targets: BTreeMap<Named, Target>,
     manners: BTreeMap<u8, Manner>,
+    /// The connection whose snapshot each consumer read last.
+    epochs: BTreeMap<u8, u64>,
     next_request: u32,
     next_subscription: u32,
     requests: BTreeMap<u8, VecDeque<(u32, AbortHandle)>>,
@@ -61,12 +63,12 @@ impl<C> Clone for App<C> {
 /// The config that every run begins with.
 pub(crate) fn first_target(plan: &Plan) -> Target {
     let token: Arc<str> = Arc::from(Plan::FIRST_TOKEN);
-    Target::new(client_config(plan, 0, &token), token)
+    Target::new(client_config(plan, &(0, Arc::clone(&token), false)), token)
 }
 
 impl<C: Subject> App<C> {
     pub(crate) fn new(plan: &Plan, book: Book, tasks: Tasks, nap: Nap, client: C) -> Self {
-        let state = State { config: Some((0, Arc::from(Plan::FIRST_TOKEN))), ..State::default() };
+        let state = State { config: Some((0, Arc::from(Plan::FIRST_TOKEN), false)), ..State::default() };
         let state = Mutex::new(state);
         Self { shared: Arc::new(Shared { plan: plan.clone(), book, tasks, nap, client, state }) }
     }
@@ -111,9 +113,13 @@ impl<C: Subject> App<C> {
     }
 
     /// Makes a request in a task of its own; with `polls` the task drops it after so many.
-    pub(crate) fn request(&self, consumer: u8, method: &str, timeout_ms: u64, polls: Option<u32>) {
-        let (request, then) = {
+    pub(crate) fn request(&self, consumer: u8, ask: &Ask, polls: Option<u32>) {
+        let (request, epoch, then) = {
             let mut state = self.state();
+            let epoch = state.epochs.get(&consumer).copied();
+            if ask.is_bound && epoch.is_none() {
+                return;
+            }
             state.next_request += 1;
             let then = match state.manners.get(&consumer) {
                 // For one request only: what follows a request may be one.
@@ -123,10 +129,11 @@ impl<C: Subject> App<C> {
             if then.is_some() {
                 state.manners.remove(&consumer);
             }
-            (state.next_request, then)
+            (state.next_request, epoch, then)
         };
-        self.record(What::RequestMade { consumer, request, timeout_ms });
-        let call = self.shared.client.request(Call::new(request, method, timeout_ms));
+        let call = Call::new(request, ask, epoch);
+        self.record(call.made(consumer, ask));
+        let call = self.shared.client.request(call);
         let app = self.clone();
         let task = self.spawn(async move {
             let mut call = pin!(call);
@@ -166,19 +173,19 @@ impl<C: Subject> App<C> {
         }
     }
 
-    pub(crate) fn subscribe(&self, consumer: u8) {
+    pub(crate) fn subscribe(&self, consumer: u8, terms: Terms) {
         let manner = self.state().manners.get(&consumer).cloned().unwrap_or_default();
-        self.subscribe_as(consumer, manner);
+        self.subscribe_as(consumer, manner, terms);
     }
 
-    fn subscribe_as(&self, consumer: u8, manner: Manner) {
+    fn subscribe_as(&self, consumer: u8, manner: Manner, terms: Terms) {
         let subscription = {
             let mut state = self.state();
             state.next_subscription += 1;
             state.next_subscription
         };
-        self.record(What::Subscribed { consumer, subscription });
-        let Some(items) = self.shared.client.subscribe() else {
+        self.record(What::Subscribed { consumer, subscription, lag: terms.lag });
+        let Some(items) = self.shared.client.subscribe(&terms) else {
             self.record(What::Unsubscribed { subscription });
             return;
         };
@@ -205,18 +212,18 @@ impl<C: Subject> App<C> {
     }
 
     /// Applies a config; with `polls`, its future is dropped after so many.
-    pub(crate) async fn configure(&self, gateway: u8, token: &str, polls: Option<u32>) {
+    pub(crate) async fn configure(&self, gateway: u8, token: &str, bootstrap: bool, polls: Option<u32>) {
         let token = Arc::<str>::from(token);
         let (changed, target) = {
             let mut state = self.state();
-            let next = (gateway, Arc::clone(&token));
+            let next = (gateway, Arc::clone(&token), bootstrap);
             let changed = state.config.as_ref() != Some(&next);
             state.config = Some(next.clone());
             let plan = &self.shared.plan;
-            let fresh = || Target::new(client_config(plan, gateway, &token), Arc::clone(&token));
-            (changed, state.targets.entry(next).or_insert_with(fresh).clone())
+            let fresh = || Target::new(client_config(plan, &next), Arc::clone(&token));
+            (changed, state.targets.entry(next.clone()).or_insert_with(fresh).clone())
         };
-        self.record(What::Configured { gateway, token, changed });
+        self.record(What::Configured { gateway, token, bootstrap, changed });
         let configured = pin!(self.shared.client.configure(target));
         match polls {
             None => configured.await,
@@ -271,7 +278,7 @@ impl<C: Subject> App<C> {
         // Boxed, because a deed may lead to a task that carries out deeds.
         Box::pin(async move {
             match (deed, subscription) {
-                (Deed::Subscribe, _) => self.subscribe_as(consumer, Manner::Prompt),
+                (Deed::Subscribe, _) => self.subscribe_as(consumer, Manner::Prompt, Terms::default()),
                 (Deed::Unsubscribe, None) => self.unsubscribe(consumer),
                 (Deed::Unsubscribe, Some(subscription)) => {
                     if self.forget(consumer, subscription) {
@@ -279,8 +286,10 @@ impl<C: Subject> App<C> {
                     }
                     return ControlFlow::Break(());
                 }
-                (Deed::Request { timeout_ms }, _) => self.request(consumer, "health", *timeout_ms, None),
-                (Deed::Configure { gateway, token }, _) => self.configure(*gateway, token, None).await,
+                (Deed::Request { timeout_ms }, _) => {
+                    self.request(consumer, &Ask::new("health", *timeout_ms), None);
+                }
+                (Deed::Configure { gateway, token }, _) => self.configure(*gateway, token, false, None).await,
                 (Deed::Shutdown, _) => self.shut_down(None).await,
             }
             ControlFlow::Continue(())
@@ -311,6 +320,9 @@ impl<C: Subject> Reader<C> {
             }
             let Some(item) = items.next().await else { return };
             count += 1;
+            if let Item::Snapshot { epoch } = item {
+                app.state().epochs.insert(consumer, epoch);
+            }
             app.record(What::Pushed { subscription, item });
             if item == Item::Closed {
                 return;

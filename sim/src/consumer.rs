@@ -1,6 +1,63 @@
 //! How consumers behave, as data of a plan: slow, stuck, panicking, and acting where they stand.
 
+use onesocket::core::LagPolicy;
 use serde::{Deserialize, Serialize};
+
+/// What happens to a subscription that is read too slowly: a [`LagPolicy`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lag {
+    /// The oldest items give way.
+    #[default]
+    DropOldest,
+    /// Everything that waits gives way to the latest snapshot and the newest item.
+    Resnapshot,
+    /// The subscription ends.
+    Close,
+}
+
+impl From<Lag> for LagPolicy {
+    fn from(lag: Lag) -> Self {
+        match lag {
+            Lag::DropOldest => Self::DropOldest,
+            Lag::Resnapshot => Self::Resnapshot,
+            Lag::Close => Self::Close,
+        }
+    }
+}
+
+/// What one subscription is to be like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What happens when it is read too slowly.
+    pub lag: Lag,
+    /// How many items may wait; as many as the client's options say, if nothing is said here.
+    pub items: Option<usize>,
+}
+
+/// What a consumer asks of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The method it calls.
+    pub method: String,
+    /// The deadline; `None` waits for ever.
+    pub timeout_ms: Option<u64>,
+    /// Whether it may go over no other connection than the one whose snapshot the consumer read last.
+    pub is_bound: bool,
+    /// The work that is asked for, which is done once however often it is asked for.
+    pub key: Option<u32>,
+    /// Whether the end of the work is waited for, and not its beginning.
+    pub to_the_end: bool,
+}
+
+impl Ask {
+    /// A call of `method` that is like any other.
+    #[must_use]
+    pub fn new(method: &str, timeout_ms: u64) -> Self {
+        let method = method.to_owned();
+        Self { method, timeout_ms: Some(timeout_ms), is_bound: false, key: None, to_the_end: false }
+    }
+}
 
 /// A consumer's way with what it is given. It holds for the subscriptions that the consumer opens afterwards, until
 /// its next `behave` step.

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::agenda::{Agenda, Cue};
 use crate::app::{App, first_target};
 use crate::book::Book;
+use crate::consumer::Ask;
 use crate::host::{Host, Manners};
 use crate::nap::Nap;
 use crate::path::Path;
@@ -150,19 +151,31 @@ impl<C: Subject, L: Links> Director<C, L> {
     async fn carry_out(&mut self, action: &Action) {
         match action {
             Action::Connect {} => self.app.connect(),
-            Action::Request { consumer, method, timeout_ms } => {
-                self.app.request(*consumer, method, *timeout_ms, None);
+            Action::Request { .. }
+            | Action::BoundRequest { .. }
+            | Action::UnboundedRequest { .. }
+            | Action::RunAgent { .. } => {
+                if let Some((consumer, ask)) = action.ask() {
+                    self.app.request(consumer, &ask, None);
+                }
             }
             Action::AbandonRequest { consumer, method, timeout_ms, polls } => {
-                self.app.request(*consumer, method, *timeout_ms, Some(*polls));
+                self.app.request(*consumer, &Ask::new(method, *timeout_ms), Some(*polls));
             }
             Action::DropRequest { consumer } => self.app.drop_request(*consumer),
-            Action::Subscribe { consumer } => self.app.subscribe(*consumer),
+            Action::Subscribe { .. } | Action::SubscribeWith { .. } => {
+                if let Some((consumer, terms)) = action.terms() {
+                    self.app.subscribe(consumer, terms);
+                }
+            }
             Action::Unsubscribe { consumer } => self.app.unsubscribe(*consumer),
             Action::Behave { consumer, manner } => self.app.behave(*consumer, manner),
-            Action::Configure { gateway, token } => self.app.configure(*gateway, token, None).await,
+            Action::Configure { gateway, token } => self.app.configure(*gateway, token, false, None).await,
+            Action::ConfigureBootstrap { gateway, token } => {
+                self.app.configure(*gateway, token, true, None).await;
+            }
             Action::AbandonConfigure { gateway, token, polls } => {
-                self.app.configure(*gateway, token, Some(*polls)).await;
+                self.app.configure(*gateway, token, false, Some(*polls)).await;
             }
             Action::Unconfigure {} => self.app.unconfigure().await,
             Action::Wake {} => self.app.wake(),

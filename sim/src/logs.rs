@@ -99,7 +99,9 @@ pub fn leak<'l>(lines: &'l [Line], records: &[Record]) -> Option<&'l Line> {
     for record in records {
         match &record.what {
             What::Configured { token, .. } => secrets.push(token),
-            What::Gateway { seen: Seen::Hello { issued: Some(token), .. }, .. } => secrets.push(token),
+            What::Gateway { seen: Seen::Hello { issued, handed_over, .. }, .. } => {
+                secrets.extend([issued, handed_over].into_iter().flatten().map(|token| &**token));
+            }
             _ => {}
         }
     }
@@ -246,7 +248,7 @@ mod tests {
     fn a_secret_is_found_in_events_spans_and_debug_forms() {
         let issued = What::Gateway {
             gateway: 0,
-            seen: Seen::Hello { connection: 1, issued: Some(Arc::from("issued-secret")) },
+            seen: Seen::Hello { connection: 1, issued: Some(Arc::from("issued-secret")), handed_over: None },
         };
         let records = [Record { at: Instant::ZERO, what: issued }];
         for innocent in [false, true] {

@@ -4,11 +4,12 @@
 //! is never reached means that the generator does not go there, whatever the invariants say.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use onesocket::core::{Delivery, Instant};
 
+use crate::consumer::Lag;
 use crate::gateway::Mischief;
 use crate::plan::Fault;
 use crate::trace::{FailureKind, Item, Outcome, Record, Seen, StatusKind, What};
@@ -40,6 +41,10 @@ pub enum Mark {
     ChangedWhileClosing,
     /// The config changed in a backoff.
     ChangedInBackoff,
+    /// The config changed twice at one moment.
+    ChangedTwice,
+    /// The app took the config away.
+    ConfigTakenAway,
     /// An equal config was applied while the client was ready.
     SameConfig,
     /// The shutdown came while the client was dialing.
@@ -58,6 +63,20 @@ pub enum Mark {
     NeverSent,
     /// A request was sent and not answered in time.
     NeverAnswered,
+    /// A request that was bound to one connection was answered.
+    BoundAnswered,
+    /// A request was refused because it was bound to a connection that was not there any more.
+    BoundRefused,
+    /// A request ended, unanswered, with the connection it was bound to.
+    BoundLost,
+    /// A request without a deadline was answered.
+    UnboundedAnswered,
+    /// A request without a deadline ended with its connection.
+    UnboundedLost,
+    /// The end of a piece of work was told to somebody who waited for it.
+    WorkEnded,
+    /// A piece of work was asked for again after the answer was lost, and that was answered.
+    AskedAgain,
     /// A request was refused by the gateway.
     Rejected,
     /// A request was refused because of a pause.
@@ -72,8 +91,18 @@ pub enum Mark {
     GaveUp,
     /// A slow subscriber was told of a loss.
     Lagged,
+    /// A subscriber that wants to begin anew when it lags did.
+    BegunAnew,
+    /// A subscription that is to end when it lags did.
+    EndedByLag,
     /// A subscriber panicked while it handled an item.
     Panicked,
+    /// A bootstrap token was presented.
+    Bootstrapped,
+    /// After a bootstrap tokens were handed over.
+    HandedOver,
+    /// A device token was presented by a client that has no other.
+    DeviceTokenAlone,
     /// A device token was presented beside a refused shared one.
     DeviceTokenRetried,
     /// A step came too late to begin.
@@ -104,7 +133,7 @@ impl Mark {
     }
 
     /// Those that are single situations.
-    const SITUATIONS: [Self; 34] = [
+    const SITUATIONS: [Self; 48] = [
         Self::Reconnected,
         Self::GapReported,
         Self::SnapshotAgain,
@@ -117,6 +146,8 @@ impl Mark {
         Self::ChangedWhileReady,
         Self::ChangedWhileClosing,
         Self::ChangedInBackoff,
+        Self::ChangedTwice,
+        Self::ConfigTakenAway,
         Self::SameConfig,
         Self::StopWhileConnecting,
         Self::StopWhileHandshaking,
@@ -126,6 +157,13 @@ impl Mark {
         Self::RequestLost,
         Self::NeverSent,
         Self::NeverAnswered,
+        Self::BoundAnswered,
+        Self::BoundRefused,
+        Self::BoundLost,
+        Self::UnboundedAnswered,
+        Self::UnboundedLost,
+        Self::WorkEnded,
+        Self::AskedAgain,
         Self::Rejected,
         Self::RefusedInPause,
         Self::Dropped,
@@ -133,7 +171,12 @@ impl Mark {
         Self::Woken,
         Self::GaveUp,
         Self::Lagged,
+        Self::BegunAnew,
+        Self::EndedByLag,
         Self::Panicked,
+        Self::Bootstrapped,
+        Self::HandedOver,
+        Self::DeviceTokenAlone,
         Self::DeviceTokenRetried,
         Self::Skipped,
         Self::LostAsleep,
@@ -175,6 +218,8 @@ impl Mark {
             Self::ChangedWhileReady => "changed-while-ready",
             Self::ChangedWhileClosing => "changed-while-closing",
             Self::ChangedInBackoff => "changed-in-backoff",
+            Self::ChangedTwice => "changed-twice",
+            Self::ConfigTakenAway => "config-taken-away",
             Self::SameConfig => "same-config",
             Self::StopWhileConnecting => "stop-while-connecting",
             Self::StopWhileHandshaking => "stop-while-handshaking",
@@ -184,6 +229,13 @@ impl Mark {
             Self::RequestLost => "request-lost",
             Self::NeverSent => "never-sent",
             Self::NeverAnswered => "never-answered",
+            Self::BoundAnswered => "bound-answered",
+            Self::BoundRefused => "bound-refused",
+            Self::BoundLost => "bound-lost",
+            Self::UnboundedAnswered => "unbounded-answered",
+            Self::UnboundedLost => "unbounded-lost",
+            Self::WorkEnded => "work-ended",
+            Self::AskedAgain => "asked-again",
             Self::Rejected => "rejected",
             Self::RefusedInPause => "refused-in-pause",
             Self::Dropped => "dropped",
@@ -191,7 +243,12 @@ impl Mark {
             Self::Woken => "woken",
             Self::GaveUp => "gave-up",
             Self::Lagged => "lagged",
+            Self::BegunAnew => "begun-anew",
+            Self::EndedByLag => "ended-by-lag",
             Self::Panicked => "panicked",
+            Self::Bootstrapped => "bootstrapped",
+            Self::HandedOver => "handed-over",
+            Self::DeviceTokenAlone => "device-token-alone",
             Self::DeviceTokenRetried => "device-token-retried",
         })
     }
@@ -244,6 +301,19 @@ impl Coverage {
     }
 }
 
+/// How a request differs from others.
+#[derive(Clone, Copy)]
+enum Wish {
+    Bound,
+    Unbounded,
+    Work {
+        key: u32,
+        to_the_end: bool,
+        /// Whether an answer to it was lost before.
+        again: bool,
+    },
+}
+
 /// One pass over a trace.
 struct Walk {
     reached: BTreeMap<Mark, bool>,
@@ -254,7 +324,15 @@ struct Walk {
     closed_by_gateway: bool,
     /// Close frames are not answered now.
     close_unanswered: bool,
+    /// When the config last changed.
+    changed: Option<Instant>,
     made_unready: BTreeMap<u32, bool>,
+    /// Requests that are not like any other.
+    wishes: BTreeMap<u32, Wish>,
+    /// Work whose answer was lost.
+    in_doubt: BTreeSet<u32>,
+    /// Subscriptions that do not just drop what is oldest, and whether each was just told of a lag.
+    lagging: BTreeMap<u32, (Lag, bool)>,
     /// When the client fell asleep while it was ready.
     asleep_ready: Option<Instant>,
     /// When a client that was ready woke, and how long it had slept.
@@ -276,7 +354,11 @@ impl Default for Walk {
             woken: false,
             closed_by_gateway: false,
             close_unanswered: false,
+            changed: None,
             made_unready: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            in_doubt: BTreeSet::new(),
+            lagging: BTreeMap::new(),
             asleep_ready: None,
             woke_ready: None,
         }
@@ -291,6 +373,7 @@ impl Walk {
     fn take(&mut self, record: &Record, faults: &mut BTreeMap<(Fault, StatusKind), u64>) {
         let what = &record.what;
         self.look_awake(record);
+        self.look_at_lag(what);
         match what {
             What::Fault { fault, .. } => {
                 *faults.entry((*fault, self.status)).or_default() += 1;
@@ -306,20 +389,42 @@ impl Walk {
                 self.reach(Mark::CloseUnanswered);
             }
             What::Status(status) => self.status_changed(*status),
-            What::Configured { changed, .. } => self.configured(*changed),
+            What::Configured { changed, .. } => {
+                if *changed && self.changed.replace(record.at) == Some(record.at) {
+                    self.reach(Mark::ChangedTwice);
+                }
+                self.configured(*changed);
+            }
+            What::Unconfigured { changed: true } => self.reach(Mark::ConfigTakenAway),
             What::ShutdownCalled => self.stopping(),
             What::RequestMade { request, .. } => {
                 self.made_unready.insert(*request, self.status != StatusKind::Ready);
+                self.look_at_wish(what);
             }
-            What::RequestSettled { request, outcome } => self.settled(*request, *outcome),
+            What::RequestSettled { request, outcome } => {
+                self.settled(*request, *outcome);
+                if let Some(wish) = self.wishes.remove(request) {
+                    self.settled_wish(wish, *outcome);
+                }
+            }
             What::RequestDropped { .. } if self.status == StatusKind::Ready => self.reach(Mark::Dropped),
             What::Subscribed { .. } if self.status == StatusKind::Ready => self.reach(Mark::LateSubscriber),
             What::Unsubscribed { .. } if self.status == StatusKind::Ready => self.reach(Mark::LeftWhileReady),
             What::Pushed { item: Item::Gap { .. }, .. } => self.reach(Mark::GapReported),
             What::Pushed { item: Item::Lagged { .. }, .. } => self.reach(Mark::Lagged),
             What::Panicked { .. } => self.reach(Mark::Panicked),
-            What::Gateway { seen: Seen::Connect { token: Some(_), device_token: Some(_), .. }, .. } => {
-                self.reach(Mark::DeviceTokenRetried);
+            What::Gateway { seen: Seen::Connect { bootstrap_token: Some(_), .. }, .. } => {
+                self.reach(Mark::Bootstrapped);
+            }
+            What::Gateway { seen: Seen::Hello { handed_over: Some(_), .. }, .. } => {
+                self.reach(Mark::HandedOver);
+            }
+            What::Gateway {
+                seen: Seen::Connect { token: Some(token), device_token: Some(device), .. },
+                ..
+            } => {
+                let alone = token == device;
+                self.reach(if alone { Mark::DeviceTokenAlone } else { Mark::DeviceTokenRetried });
             }
             What::Pushed { item: Item::Snapshot { .. }, .. }
                 if self.readies > 0 && self.status != StatusKind::Ready =>
@@ -341,6 +446,25 @@ impl Walk {
             }
             What::Released { .. } if self.status == StatusKind::Ready && !self.closed_by_gateway => {
                 self.reach(Mark::GaveUp);
+            }
+            _ => {}
+        }
+    }
+
+    /// What followed a lag.
+    fn look_at_lag(&mut self, what: &What) {
+        match what {
+            What::Subscribed { subscription, lag: lag @ (Lag::Resnapshot | Lag::Close), .. } => {
+                self.lagging.insert(*subscription, (*lag, false));
+            }
+            What::Pushed { subscription, item } => {
+                let Some((lag, told)) = self.lagging.get_mut(subscription) else { return };
+                let was_told = std::mem::replace(told, matches!(item, Item::Lagged { .. }));
+                match (*lag, item) {
+                    (Lag::Resnapshot, Item::Snapshot { .. }) if was_told => self.reach(Mark::BegunAnew),
+                    (Lag::Close, Item::Closed) if was_told => self.reach(Mark::EndedByLag),
+                    (Lag::DropOldest | Lag::Resnapshot | Lag::Close, _) => {}
+                }
             }
             _ => {}
         }
@@ -435,6 +559,47 @@ impl Walk {
         }
     }
 
+    fn look_at_wish(&mut self, what: &What) {
+        let What::RequestMade { request, timeout_ms, bound_to, key, to_the_end, .. } = what else { return };
+        let wish = match (bound_to, key) {
+            (Some(_), _) => Wish::Bound,
+            (None, Some(key)) => {
+                Wish::Work { key: *key, to_the_end: *to_the_end, again: self.in_doubt.contains(key) }
+            }
+            (None, None) if timeout_ms.is_none() => Wish::Unbounded,
+            (None, None) => return,
+        };
+        self.wishes.insert(*request, wish);
+    }
+
+    fn settled_wish(&mut self, wish: Wish, outcome: Outcome) {
+        match (wish, outcome) {
+            (Wish::Bound, Outcome::Answered { .. }) => self.reach(Mark::BoundAnswered),
+            (Wish::Bound, Outcome::Failed { kind: FailureKind::OtherConnection, .. }) => {
+                self.reach(Mark::BoundRefused);
+            }
+            (Wish::Bound, Outcome::Failed { kind: FailureKind::Disconnected, .. }) => {
+                self.reach(Mark::BoundLost);
+            }
+            (Wish::Unbounded, Outcome::Answered { .. }) => self.reach(Mark::UnboundedAnswered),
+            (Wish::Unbounded, Outcome::Failed { kind: FailureKind::Disconnected, .. }) => {
+                self.reach(Mark::UnboundedLost);
+            }
+            (Wish::Work { to_the_end, again, .. }, Outcome::Answered { .. }) => {
+                if to_the_end {
+                    self.reach(Mark::WorkEnded);
+                }
+                if again {
+                    self.reach(Mark::AskedAgain);
+                }
+            }
+            (Wish::Work { key, .. }, Outcome::Failed { delivery: Delivery::Unknown, .. }) => {
+                self.in_doubt.insert(key);
+            }
+            (Wish::Bound | Wish::Unbounded | Wish::Work { .. }, Outcome::Failed { .. }) => {}
+        }
+    }
+
     fn settled(&mut self, request: u32, outcome: Outcome) {
         let waited = self.made_unready.remove(&request).unwrap_or(false);
         match outcome {
@@ -451,7 +616,11 @@ impl Walk {
             Outcome::Failed { kind: FailureKind::Paused, .. } => self.reach(Mark::RefusedInPause),
             Outcome::Failed {
                 kind:
-                    FailureKind::Disconnected | FailureKind::ShutDown | FailureKind::Limit | FailureKind::Other,
+                    FailureKind::Disconnected
+                    | FailureKind::OtherConnection
+                    | FailureKind::ShutDown
+                    | FailureKind::Limit
+                    | FailureKind::Other,
                 ..
             } => {}
         }

@@ -123,7 +123,7 @@ fn at_gateway(seen: &Seen) -> Option<MilestoneKind> {
         Seen::Misbehaved { .. } => MilestoneKind::Misbehaved,
         Seen::Booted => MilestoneKind::Booted,
         Seen::Down => MilestoneKind::Down,
-        Seen::EventSent { .. } | Seen::EventLost { .. } => return None,
+        Seen::RunStarted { .. } | Seen::EventSent { .. } | Seen::EventLost { .. } => return None,
     })
 }
 

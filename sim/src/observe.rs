@@ -6,6 +6,7 @@ use memchr::memmem::Finder;
 use onesocket::core::{Delivery, Push, RequestError, RequestErrorKind, Response, Status};
 
 use crate::gateway::Note;
+use crate::subject::Call;
 use crate::trace::{FailureKind, Item, Outcome, Seen, StatusKind};
 
 impl From<&Status> for StatusKind {
@@ -67,14 +68,18 @@ pub fn probe_of(text: &str) -> Option<u32> {
     digits[..end].parse().ok()
 }
 
+/// The idempotency key, and so the id of the run, of a piece of work.
+#[must_use]
+pub fn run_key(key: u32) -> String {
+    format!("work-{key}")
+}
+
 /// How a request ended, and whether the answer is its own. Only some methods repeat their
 /// parameters; the answer of any other counts as its own.
 #[must_use]
-pub fn outcome(request: u32, result: &Result<Response, RequestError>) -> Outcome {
+pub fn outcome(call: &Call, result: &Result<Response, RequestError>) -> Outcome {
     match result {
-        Ok(response) => {
-            Outcome::Answered { own: probe_of(response.payload.get()).is_none_or(|probe| probe == request) }
-        }
+        Ok(response) => call.answered(response.payload.get()),
         Err(error) => Outcome::Failed { delivery: error.delivery, kind: failure_kind(&error.kind) },
     }
 }
@@ -86,6 +91,7 @@ fn failure_kind(kind: &RequestErrorKind) -> FailureKind {
         RequestErrorKind::Disconnected(_) => FailureKind::Disconnected,
         RequestErrorKind::Paused(_) => FailureKind::Paused,
         RequestErrorKind::ShutDown => FailureKind::ShutDown,
+        RequestErrorKind::OtherConnection { .. } => FailureKind::OtherConnection,
         RequestErrorKind::Overloaded { .. } | RequestErrorKind::TooLarge { .. } => FailureKind::Limit,
         RequestErrorKind::NotConfigured | RequestErrorKind::Params(_) | RequestErrorKind::Decode(_) => {
             FailureKind::Other
@@ -110,18 +116,21 @@ pub fn seen(note: &Note) -> Option<Seen> {
     Some(match note {
         Note::Accepted { connection } => Seen::Accepted { connection: connection.0 },
         Note::ConnectReceived { connection, presented, .. } => {
-            let (token, device_token) = (&presented.token, &presented.device_token);
+            let shared = |token: &Option<Box<str>>| token.as_deref().map(Arc::from);
             Seen::Connect {
                 connection: connection.0,
-                token: token.as_deref().map(Arc::from),
-                device_token: device_token.as_deref().map(Arc::from),
+                token: shared(&presented.token),
+                device_token: shared(&presented.device_token),
+                bootstrap_token: shared(&presented.bootstrap_token),
             }
         }
-        Note::HelloSent { connection, device_token, .. } => Seen::Hello {
+        Note::HelloSent { connection, device_token, handed_over, .. } => Seen::Hello {
             connection: connection.0,
             issued: device_token.as_ref().map(|token| Arc::clone(&token.0)),
+            handed_over: handed_over.as_ref().map(|token| Arc::clone(&token.0)),
         },
         Note::Refused { connection, code } => Seen::Refused { connection: connection.0, code: code.clone() },
+        Note::RunStarted { run } => Seen::RunStarted { run: Arc::clone(run) },
         Note::EventSent { connection, seq, .. } => Seen::EventSent { connection: connection.0, seq: *seq },
         Note::EventDropped { connection, seq, .. } => Seen::EventLost { connection: connection.0, seq: *seq },
         Note::Closed { connection, code } => Seen::Closed { connection: connection.0, code: *code },
@@ -137,7 +146,6 @@ pub fn seen(note: &Note) -> Option<Seen> {
         | Note::ChallengeSent { .. }
         | Note::RequestReceived { .. }
         | Note::FrameRejected { .. }
-        | Note::ResponseSent { .. }
-        | Note::RunStarted { .. } => return None,
+        | Note::ResponseSent { .. } => return None,
     })
 }

@@ -80,12 +80,17 @@ impl Path {
             | Action::Reset { .. }
             | Action::Connect {}
             | Action::Request { .. }
+            | Action::BoundRequest { .. }
+            | Action::UnboundedRequest { .. }
+            | Action::RunAgent { .. }
             | Action::AbandonRequest { .. }
             | Action::DropRequest { .. }
             | Action::Behave { .. }
             | Action::Subscribe { .. }
+            | Action::SubscribeWith { .. }
             | Action::Unsubscribe { .. }
             | Action::Configure { .. }
+            | Action::ConfigureBootstrap { .. }
             | Action::AbandonConfigure { .. }
             | Action::Unconfigure {}
             | Action::Wake {}

@@ -1,6 +1,6 @@
 //! What every tier gives back, and how a run records itself.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use onesocket::core::{ClientInfo, Config, DeviceIdentity, Endpoint, Instant};
 
@@ -165,12 +165,17 @@ pub fn gateway_of(endpoint: &Endpoint) -> u8 {
     gateway.expect("only simulated gateways are configured")
 }
 
+/// What a config names: a gateway, a token, and whether that is a bootstrap token.
+pub type Named = (u8, Arc<str>, bool);
+
 /// The client's config for a gateway.
 #[must_use]
-pub fn client_config(plan: &Plan, gateway: u8, token: &str) -> Config {
+pub fn client_config(plan: &Plan, (gateway, token, bootstrap): &Named) -> Config {
     // Loopback is where gateways are, and where the retry with a stored device token is allowed.
-    let url = format!("ws://localhost:{}", gateway_port(gateway));
-    let config = Config::new(&url).expect("the url of a simulated gateway is valid").token(token);
+    let url = format!("ws://localhost:{}", gateway_port(*gateway));
+    let config = Config::new(&url).expect("the url of a simulated gateway is valid");
+    let config =
+        if *bootstrap { config.bootstrap_token(token).scopes(SETUP_SCOPES) } else { config.token(token) };
     if !plan.params.device {
         return config;
     }
@@ -178,6 +183,9 @@ pub fn client_config(plan: &Plan, gateway: u8, token: &str) -> Config {
     let client = ClientInfo { id: "cli".to_owned(), mode: "cli".to_owned(), ..ClientInfo::default() };
     config.client(client).device(DEVICE.clone())
 }
+
+/// What a client asks for that is set up with a code: more than these and it would have to be paired after all.
+const SETUP_SCOPES: [&str; 2] = ["operator.read", "operator.write"];
 
 /// The gateways of a run of `plan`.
 #[must_use]
@@ -190,6 +198,7 @@ pub fn gateway(plan: &Plan, index: u8) -> GatewayModel {
         jitter: std::time::Duration::from_millis(plan.params.answer_ms),
     };
     config.pairing.auto_approve_local = !plan.params.pairing_by_order;
+    config.pairing.bootstrap_tokens = Plan::BOOTSTRAP_TOKENS.map(str::to_owned).to_vec();
     config.pairing.verify_signatures = plan.params.verify_proofs;
     GatewayModel::new(config, Stream::new(plan.seed, "gateway").any().wrapping_add(u64::from(index)))
 }

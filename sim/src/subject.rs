@@ -4,15 +4,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onesocket::core::{Config, Endpoint, Options};
+use onesocket::core::{Config, Endpoint, Epoch, Options};
 use onesocket::network::Network;
-use onesocket::{Client, Subscription};
+use onesocket::{Client, IdempotencyKey, SubscribeOptions, Subscription};
 use tokio::task::JoinHandle;
 
 use crate::book::Book;
+use crate::consumer::Ask;
+pub use crate::consumer::Terms;
 use crate::logs;
 use crate::nap::Nap;
-use crate::observe::{outcome, probe_of, probe_params};
+use crate::observe::{outcome, probe_of, probe_params, run_key};
 use crate::plan::Plan;
 pub use crate::token_store::SimTokenStore;
 use crate::trace::{Item, Outcome, StatusKind, What};
@@ -46,7 +48,8 @@ pub trait Subject: Clone + Send + Sync + 'static {
     fn shutdown(&self) -> impl Future<Output = ()> + Send + 'static;
 
     /// Opens a subscription to what the gateway pushes; `None` if there is none to be had.
-    fn subscribe(&self) -> Option<Self::Items> {
+    fn subscribe(&self, terms: &Terms) -> Option<Self::Items> {
+        let _ = terms;
         None
     }
 
@@ -148,24 +151,55 @@ pub struct Call {
     pub method: String,
     /// Its parameters, as JSON.
     pub params: String,
-    /// How long the request may take in all.
-    pub timeout: Duration,
+    /// How long the request may take in all; `None` is for as long as it takes.
+    pub timeout: Option<Duration>,
+    /// The connection it may go over, if there is just one, by the number that the client gave its snapshot. Over any
+    /// other it fails, with [`FailureKind::OtherConnection`](crate::trace::FailureKind::OtherConnection).
+    pub only_on: Option<u64>,
+    /// The idempotency key that the parameters are to have, if any.
+    pub key: Option<String>,
+    /// Whether an acknowledgement is no answer yet: the end of the work is.
+    pub to_the_end: bool,
 }
 
 impl Call {
-    pub(crate) fn new(request: u32, method: &str, timeout_ms: u64) -> Self {
+    pub(crate) fn new(request: u32, ask: &Ask, epoch: Option<u64>) -> Self {
+        // An agent wants to be told something.
+        let probe = probe_params(request);
+        let params = match ask.key {
+            Some(_) => probe.replacen('{', "{\"message\":\"hello\",", 1),
+            None => probe,
+        };
         Self {
             request,
-            method: method.to_owned(),
-            params: probe_params(request),
-            timeout: Duration::from_millis(timeout_ms),
+            method: ask.method.clone(),
+            params,
+            timeout: ask.timeout_ms.map(Duration::from_millis),
+            only_on: epoch.filter(|_| ask.is_bound),
+            key: ask.key.map(run_key),
+            to_the_end: ask.to_the_end,
+        }
+    }
+
+    /// What is taken down when it is made.
+    pub(crate) fn made(&self, consumer: u8, ask: &Ask) -> What {
+        What::RequestMade {
+            consumer,
+            request: self.request,
+            timeout_ms: ask.timeout_ms,
+            bound_to: self.only_on,
+            key: ask.key,
+            to_the_end: ask.to_the_end,
         }
     }
 
     /// The outcome when the gateway answered yes with `payload`.
     #[must_use]
     pub fn answered(&self, payload: &str) -> Outcome {
-        Outcome::Answered { own: probe_of(payload).is_none_or(|request| request == self.request) }
+        let probe = probe_of(payload).is_none_or(|request| request == self.request);
+        let run = self.key.as_ref().is_none_or(|key| payload.contains(&format!("\"runId\":\"{key}\"")));
+        let end = !self.to_the_end || !payload.contains("\"status\":\"accepted\"");
+        Outcome::Answered { own: probe && run && end }
     }
 }
 
@@ -202,13 +236,21 @@ impl Subject for Client {
 
     fn request(&self, call: Call) -> impl Future<Output = Outcome> + Send + 'static {
         let params: serde_json::Value = serde_json::from_str(&call.params).expect("a probe is JSON");
-        let response = self.request(&call.method, params).timeout(call.timeout);
+        let mut builder = self.request(&call.method, params).timeout(call.timeout);
+        if let Some(epoch) = call.only_on {
+            builder = builder.only_on(Epoch(epoch));
+        }
+        if let Some(key) = &call.key {
+            builder = builder.idempotency_key(&IdempotencyKey::new(key.as_str()));
+        }
+        // Whether the work has begun is nothing that a trace holds.
+        let response = if call.to_the_end { builder.final_reply().0 } else { builder };
         async move {
             let result = response.await;
             if let Err(error) = &result {
                 logs::error_shown(error);
             }
-            outcome(call.request, &result)
+            outcome(&call, &result)
         }
     }
 
@@ -235,8 +277,13 @@ impl Subject for Client {
         }
     }
 
-    fn subscribe(&self) -> Option<Subscription> {
-        Self::subscribe(self).ok()
+    fn subscribe(&self, terms: &Terms) -> Option<Subscription> {
+        let options = SubscribeOptions::default().lag(terms.lag.into());
+        let options = match terms.items {
+            None => options,
+            Some(items) => options.items(items),
+        };
+        self.subscribe_with(options).ok()
     }
 
     fn connect(&self) {

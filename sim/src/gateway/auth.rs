@@ -56,6 +56,8 @@ pub(super) enum Method {
     None,
     Shared,
     DeviceToken,
+    /// A setup code, which is spent with the hello.
+    Bootstrap,
 }
 
 impl GatewayModel {
@@ -186,8 +188,15 @@ impl GatewayModel {
                 TokenVerdict::Wrong => {}
             }
         }
-        if candidate.is_none() && presented.password.is_none() && presented.bootstrap_token.is_some() {
-            // Nobody issues bootstrap tokens here, so none is valid.
+        if candidate.is_none()
+            && presented.password.is_none()
+            && let Some(bootstrap) = &presented.bootstrap_token
+        {
+            if connect.device.is_some()
+                && self.config.pairing.bootstrap_tokens.iter().any(|it| **it == **bootstrap)
+            {
+                return Ok(Method::Bootstrap);
+            }
             let reason = AuthReason::BootstrapTokenInvalid;
             return Err(Box::new(self.unauthorized(turn, door, bucket, connect, reason)));
         }
@@ -240,10 +249,14 @@ impl GatewayModel {
     ) -> Grant {
         let issued_at_ms = self.unix_ms(turn.now);
         let (scripted, random) = (&mut self.config.scripted.device_tokens, &mut self.random);
-        let secret = || scripted.pop_front().unwrap_or_else(|| random.secret(43));
-        let device_token = paired.and_then(|paired| self.pairing.issue(&paired, secret, issued_at_ms));
+        let mut secret = || scripted.pop_front().unwrap_or_else(|| random.secret(43));
+        let is_bootstrap = method == Method::Bootstrap;
+        let other = paired.as_ref().filter(|_| is_bootstrap).map(Paired::in_other_role);
+        let device_token = paired.and_then(|paired| self.pairing.issue(&paired, &mut secret, issued_at_ms));
+        let handed_over = other.and_then(|other| self.pairing.hand_over(&other, &mut secret, issued_at_ms));
         let shared_generation = match method {
-            Method::None => None,
+            // A setup code is no shared secret.
+            Method::None | Method::Bootstrap => None,
             Method::Shared => Some(self.generation),
             // Tokens issued under a shared secret end with it (protocol 6.7), but are accepted again afterwards.
             Method::DeviceToken => Some(self.generation),
@@ -253,7 +266,7 @@ impl GatewayModel {
         } else {
             Scopes::default()
         };
-        Grant { id, connect, scopes, shared_generation, device_token }
+        Grant { id, connect, scopes, shared_generation, device_token, handed_over, is_bootstrap }
     }
 }
 

@@ -125,6 +125,8 @@ pub struct Pairing {
     pub recommended_next_step: Option<String>,
     /// `details.pauseReconnect` of a pairing refusal.
     pub pause_reconnect: Option<bool>,
+    /// The setup codes that are out: with each of them one device is paired in both roles, once.
+    pub bootstrap_tokens: Vec<String>,
 }
 
 impl Default for Pairing {
@@ -134,6 +136,7 @@ impl Default for Pairing {
             verify_signatures: true,
             recommended_next_step: None,
             pause_reconnect: None,
+            bootstrap_tokens: Vec::new(),
         }
     }
 }

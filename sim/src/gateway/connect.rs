@@ -178,8 +178,13 @@ impl Connect {
 
     /// The role's name.
     pub(super) fn role_name(&self) -> &'static str {
-        if self.is_node() { "node" } else { "operator" }
+        role_name(self.is_node())
     }
+}
+
+/// The name of a role.
+pub(super) fn role_name(node: bool) -> &'static str {
+    if node { "node" } else { "operator" }
 }
 
 impl Client {

@@ -322,6 +322,8 @@ pub enum Note {
         health_version: u64,
         /// The device token in the payload, if one was issued.
         device_token: Option<Secret>,
+        /// The device token for the device's other role, if one was handed over.
+        handed_over: Option<Secret>,
     },
     /// A connect was refused.
     Refused {

@@ -310,6 +310,11 @@ impl GatewayModel {
         if spoiled.is_some() {
             return;
         }
+        let handed_over = grant.handed_over.as_ref().map(|other| Secret(other.token.clone()));
+        if grant.is_bootstrap {
+            let spent = &grant.connect.presented.bootstrap_token;
+            self.config.pairing.bootstrap_tokens.retain(|token| spent.as_deref() != Some(token.as_str()));
+        }
         turn.note(Note::HelloSent {
             connection,
             boot: self.process.boot,
@@ -317,6 +322,7 @@ impl GatewayModel {
             presence_version: self.presence.version,
             health_version: self.health.version,
             device_token: grant.device_token.as_ref().map(|(token, _)| Secret(token.clone())),
+            handed_over,
         });
     }
 

@@ -22,9 +22,9 @@
 //! Rules cite the notes on the protocol they come from, such as "protocol 2.4", and are checked against recordings of a
 //! real gateway in `tests/recordings`. Deviations on purpose are [orders](Misbehave) only.
 //!
-//! Not modelled: plain HTTP, trusted proxies and Tailscale identities, bootstrap tokens, suspension, node commands, the
-//! byte limit of waiting requests and the separate budget of control-plane writes (protocol 8.5), and JSON that only
-//! JavaScript accepts (lone surrogates, more than 128 levels).
+//! Not modelled: plain HTTP, trusted proxies and Tailscale identities, the making of setup codes, suspension, node
+//! commands, the byte limit of waiting requests and the separate budget of control-plane writes (protocol 8.5), and JSON
+//! that only JavaScript accepts (lone surrogates, more than 128 levels).
 
 mod answers;
 mod auth;

@@ -12,7 +12,7 @@ use super::connect::{Connect, Device};
 use super::frame::{self, ErrorShape, push_string};
 use super::model::{GatewayModel, Turn};
 use super::scope::{Scope, Scopes};
-use super::session::Refusal;
+use super::session::{HandedOver, Refusal};
 
 /// The reason of the close whenever a device loses a token, also if it is not removed.
 pub(super) const DEVICE_REMOVED: &str = "device removed";
@@ -104,6 +104,17 @@ pub(super) struct Paired {
     node: bool,
 }
 
+impl Paired {
+    /// The same device in its other role.
+    pub(super) fn in_other_role(&self) -> Self {
+        Self { device: self.device.clone(), node: !self.node }
+    }
+}
+
+/// What an operator that is set up with a code may do, as far as clients keep it.
+const SETUP_SCOPES: [&str; 5] =
+    ["operator.approvals", "operator.questions", "operator.read", "operator.talk.secrets", "operator.write"];
+
 /// What a presented device token is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenVerdict {
@@ -192,6 +203,26 @@ impl Store {
         let role = self.devices.get_mut(&paired.device)?.roles.get_mut(&paired.node)?;
         let token = role.token.get_or_insert_with(|| Token { secret: secret().into(), issued_at_ms: now_ms });
         Some((token.secret.clone(), token.issued_at_ms))
+    }
+
+    /// As [`issue`](Self::issue), with all there is to say about it.
+    pub(super) fn hand_over(
+        &mut self,
+        paired: &Paired,
+        secret: impl FnOnce() -> String,
+        now_ms: u64,
+    ) -> Option<HandedOver> {
+        let (token, issued_at_ms) = self.issue(paired, secret, now_ms)?;
+        let scopes = self.devices.get(&paired.device)?.roles.get(&paired.node)?.scopes.clone();
+        Some(HandedOver { token, node: paired.node, scopes, issued_at_ms })
+    }
+
+    /// Whether a setup code would add anything to what the device may do.
+    fn lacks_setup(&self, device: &str, setup: &Scopes) -> bool {
+        self.devices.get(device).is_none_or(|approved| {
+            let lacks = |node| approved.roles.get(&node).is_none_or(|role| role.revoked);
+            lacks(true) || lacks(false) || !approved.roles[&false].scopes.cover(setup)
+        })
     }
 
     /// What of this connect is not approved.
@@ -308,10 +339,13 @@ impl GatewayModel {
     ) -> Checked<Option<Paired>> {
         let Some(device) = &connect.device else { return Ok(None) };
         let paired = Paired { device: device.id.clone(), node: connect.is_node() };
+        if method == Method::Bootstrap {
+            self.set_up(turn, device, connect);
+        }
         let Some(upgrade) = self.pairing.missing(device, connect) else { return Ok(Some(paired)) };
         let trusted = match method {
             Method::None | Method::Shared => door.is_local(),
-            Method::DeviceToken => false,
+            Method::DeviceToken | Method::Bootstrap => false,
         };
         let backend = (&*connect.client.id, &*connect.client.mode) == ("gateway-client", "backend");
         if trusted && backend && upgrade == Upgrade::NotPaired {
@@ -336,6 +370,26 @@ impl GatewayModel {
             self.announce_request(turn, &asked.id);
         }
         Err(Box::new(self.pairing_refusal(device, connect, upgrade, &asked.id)))
+    }
+
+    /// Approves the device in both roles, as whoever made the setup code wanted.
+    fn set_up(&mut self, turn: &mut Turn<'_>, device: &Device, connect: &Connect) {
+        let scopes = Scopes::new(SETUP_SCOPES.map(Box::from).to_vec());
+        if !self.pairing.lacks_setup(&device.id, &scopes) {
+            return;
+        }
+        self.pairing.pending.retain(|request| request.device != device.id);
+        let request = Request {
+            id: self.random.uuid(),
+            device: device.id.clone(),
+            node: connect.is_node(),
+            roles: BTreeSet::from([false, true]),
+            scopes,
+            claim: Claim::of(device, connect),
+            again: self.pairing.devices.contains_key(&device.id),
+            ts: self.unix_ms(turn.now),
+        };
+        self.finish_request(turn, request, true, "silent");
     }
 
     fn pairing_refusal(&self, device: &Device, connect: &Connect, upgrade: Upgrade, id: &str) -> Refusal {

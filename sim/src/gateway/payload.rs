@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::config::GatewayConfig;
+use super::connect::role_name;
 use super::frame::{push_number, push_string};
 use super::scope::Scope;
 use super::session::Grant;
@@ -211,6 +212,17 @@ fn push_auth(out: &mut String, payloads: &Payloads, grant: &Grant) {
         push_string(out, token);
         out.push_str(r#","issuedAtMs":"#);
         push_number(out, *issued_at_ms);
+    }
+    if let Some(other) = &grant.handed_over {
+        out.push_str(r#","deviceTokens":[{"deviceToken":"#);
+        push_string(out, &other.token);
+        out.push_str(r#","role":""#);
+        out.push_str(role_name(other.node));
+        out.push_str(r#"","scopes":"#);
+        out.push_str(&other.scopes.json());
+        out.push_str(r#","issuedAtMs":"#);
+        push_number(out, other.issued_at_ms);
+        out.push_str("}]");
     }
     out.push('}');
 }

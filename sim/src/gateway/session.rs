@@ -121,6 +121,19 @@ pub(super) struct Grant {
     pub(super) shared_generation: Option<u32>,
     /// The token issued to the device, and when.
     pub(super) device_token: Option<(Arc<str>, u64)>,
+    /// The token for its other role, which comes with it after a setup code.
+    pub(super) handed_over: Option<HandedOver>,
+    /// Whether a setup code admitted it.
+    pub(super) is_bootstrap: bool,
+}
+
+/// A device token that is handed over beside that of the connection (protocol 3.9).
+#[derive(Debug, Clone)]
+pub(super) struct HandedOver {
+    pub(super) token: Arc<str>,
+    pub(super) node: bool,
+    pub(super) scopes: Scopes,
+    pub(super) issued_at_ms: u64,
 }
 
 /// A socket after hello.

@@ -8,7 +8,7 @@
 
 mod faults;
 
-use crate::consumer::{Deed, Manner};
+use crate::consumer::{Deed, Lag, Manner};
 use crate::gateway::Misbehave;
 use crate::plan::{Action, Actor, Fault, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step};
 use crate::random::Stream;
@@ -38,6 +38,9 @@ pub fn plan(seed: u64) -> Plan {
     generator.without_config(&mut Stream::new(seed, "without config"));
     generator.pounce(&mut Stream::new(seed, "pounce"));
     generator.manners(&mut Stream::new(seed, "manners"));
+    generator.lags(&mut Stream::new(seed, "lags"));
+    generator.wishes(&mut Stream::new(seed, "wishes"));
+    generator.bootstraps(&mut Stream::new(seed, "bootstraps"));
     generator.pairings(&mut Stream::new(seed, "pairings"));
     generator.last_word(&mut Stream::new(seed, "last word"));
     // Stable: what follows a milestone goes to the end.
@@ -290,6 +293,76 @@ impl Generator {
             if draw.chance(70) {
                 self.add(at_ms, Action::Behave { consumer, manner: Manner::Prompt });
             }
+        }
+    }
+
+    /// Subscriptions that say what happens when they are read too slowly, most of them by somebody who does.
+    fn lags(&mut self, draw: &mut Stream) {
+        if !draw.chance(30) {
+            return;
+        }
+        for _ in 0..draw.log_between(1, 4) {
+            let at_ms = draw.between(0, self.active_ms);
+            let consumer = u8::try_from(draw.between(0, CONSUMERS - 1)).expect("there are few consumers");
+            let manner = match draw.between(1, 100) {
+                1..=75 => Manner::Slow { every_ms: draw.log_between(10, 4_000) },
+                76..=85 => Manner::Stuck,
+                _ => Manner::Prompt,
+            };
+            let lag =
+                *draw.pick(&[Lag::DropOldest, Lag::Resnapshot, Lag::Resnapshot, Lag::Close, Lag::Close]);
+            let items = Some(draw.log_between(4, 16).min(self.params.subscription_items));
+            self.add(at_ms, Action::Behave { consumer, manner });
+            self.add(at_ms, Action::SubscribeWith { consumer, lag, items });
+            self.add(at_ms, Action::Behave { consumer, manner: Manner::Prompt });
+        }
+    }
+
+    /// The app has a setup code instead of a token, and comes back with what it got for it.
+    fn bootstraps(&mut self, draw: &mut Stream) {
+        if !self.params.device || !draw.chance(40) {
+            return;
+        }
+        let gateway = u8::from(draw.chance(40));
+        let mut at_ms = if draw.chance(30) { 0 } else { draw.between(0, self.active_ms) };
+        let token = if draw.chance(90) { *draw.pick(&Plan::BOOTSTRAP_TOKENS) } else { "bootstrap-wrong" };
+        for _ in 0..draw.between(1, 3) {
+            self.add(at_ms, Action::ConfigureBootstrap { gateway, token: token.to_owned() });
+            at_ms += draw.log_between(100, 5_000);
+            match draw.between(1, 100) {
+                1..=50 => self.add(at_ms, Action::Unconfigure {}),
+                51..=75 => self.configure(at_ms, draw),
+                _ => self.add(at_ms, Action::Resume {}),
+            }
+            at_ms += draw.log_between(1, 500);
+        }
+    }
+
+    /// Requests that are bound to a connection, that wait for ever, and that may be repeated.
+    fn wishes(&mut self, draw: &mut Stream) {
+        if !draw.chance(40) {
+            return;
+        }
+        for key in 1..=few(draw.log_between(1, 6)) {
+            let at_ms = draw.between(0, self.active_ms);
+            let consumer = u8::try_from(draw.between(0, CONSUMERS - 1)).expect("there are few consumers");
+            let method = METHODS[if draw.chance(80) { 0 } else { 3 }].0.to_owned();
+            let timeout_ms = draw.log_between(100, 20_000);
+            match draw.between(1, 100) {
+                1..=35 => self.add(at_ms, Action::BoundRequest { consumer, method, timeout_ms }),
+                36..=55 => self.add(at_ms, Action::UnboundedRequest { consumer, method }),
+                _ => self.work(consumer, key, at_ms, draw),
+            }
+        }
+    }
+
+    /// Somebody asks for the same work until the answer is there, which the plan cannot know.
+    fn work(&mut self, consumer: u8, key: u32, mut at_ms: u64, draw: &mut Stream) {
+        for _ in 0..draw.between(1, 3) {
+            let timeout_ms = draw.log_between(50, 5_000);
+            let to_the_end = draw.chance(50);
+            self.add(at_ms, Action::RunAgent { consumer, key, timeout_ms, to_the_end });
+            at_ms += draw.log_between(1, 6_000);
         }
     }
 

@@ -10,24 +10,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onesocket::core::mailbox::Mailbox;
-use onesocket::core::{Command, Config, Options, Push, Reply, RequestId, SubscriptionId};
+use onesocket::core::{
+    Command, Config, Epoch, Options, Push, Reply, RequestError, RequestId, Response, SubscriptionId,
+};
 
 use super::Machine;
 use super::queue::Due;
-use crate::consumer::{Deed, Manner, Reaction};
-use crate::observe::probe_params;
+use crate::consumer::{Ask, Deed, Manner, Reaction, Terms};
+use crate::observe::outcome;
 use crate::plan::Plan;
-use crate::run::client_config;
+use crate::run::{Named, client_config};
+use crate::subject::Call;
 use crate::trace::{Item, What};
 
 /// What the consumers hold.
 pub(super) struct App {
     options: Options,
-    pub(super) config: Option<(u8, Arc<str>)>,
-    configs: BTreeMap<(u8, Arc<str>), Arc<Config>>,
+    pub(super) config: Option<Named>,
+    configs: BTreeMap<Named, Arc<Config>>,
     manners: BTreeMap<u8, Manner>,
+    /// The connection whose snapshot each consumer read last.
+    epochs: BTreeMap<u8, u64>,
     next_request: u32,
     next_subscription: u32,
+    /// What was asked for in the requests that have not ended.
+    calls: BTreeMap<u32, Call>,
     /// Open requests of each consumer, oldest first.
     requests: BTreeMap<u8, VecDeque<u32>>,
     /// Subscriptions of each consumer, oldest first.
@@ -57,8 +64,19 @@ struct Reader {
 
 /// Something that follows from a step of the core.
 enum Following {
-    Deed { consumer: u8, subscription: Option<u32>, deed: Deed },
-    Gone { consumer: u8, subscription: u32 },
+    Deed {
+        consumer: u8,
+        subscription: Option<u32>,
+        deed: Deed,
+    },
+    Gone {
+        consumer: u8,
+        subscription: u32,
+    },
+    /// A subscription ended because it was read too slowly. Its last items wait still.
+    GaveUp {
+        subscription: u32,
+    },
 }
 
 impl App {
@@ -68,8 +86,10 @@ impl App {
             config: None,
             configs: BTreeMap::new(),
             manners: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             next_request: 0,
             next_subscription: 0,
+            calls: BTreeMap::new(),
             requests: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             readers: BTreeMap::new(),
@@ -81,9 +101,9 @@ impl App {
         }
     }
 
-    pub(super) fn config(&mut self, plan: &Plan, gateway: u8, token: &Arc<str>) -> Arc<Config> {
-        let key = (gateway, Arc::clone(token));
-        Arc::clone(self.configs.entry(key).or_insert_with(|| Arc::new(client_config(plan, gateway, token))))
+    pub(super) fn config(&mut self, plan: &Plan, named: &Named) -> Arc<Config> {
+        let fresh = || Arc::new(client_config(plan, named));
+        Arc::clone(self.configs.entry(named.clone()).or_insert_with(fresh))
     }
 
     pub(super) fn request_ended(&mut self, request: u32) {
@@ -105,6 +125,7 @@ impl App {
         let before = open.len();
         open.retain(|other| *other != request);
         self.at_end.remove(&request);
+        self.calls.remove(&request);
         open.len() < before
     }
 
@@ -124,7 +145,12 @@ impl Machine<'_> {
         self.app.manners.insert(consumer, manner.clone());
     }
 
-    pub(super) fn request(&mut self, consumer: u8, method: &str, timeout_ms: u64) -> u32 {
+    /// Makes a request; none if it would be bound to a connection of which its consumer knows nothing.
+    pub(super) fn request(&mut self, consumer: u8, ask: &Ask) -> Option<u32> {
+        let epoch = self.app.epochs.get(&consumer).copied();
+        if ask.is_bound && epoch.is_none() {
+            return None;
+        }
         self.app.next_request += 1;
         let request = self.app.next_request;
         self.app.requests.entry(consumer).or_default().push_back(request);
@@ -133,33 +159,44 @@ impl Machine<'_> {
         {
             self.app.at_end.insert(request, (consumer, then));
         }
-        self.record(What::RequestMade { consumer, request, timeout_ms });
-        self.command(Command::Request {
+        let call = Call::new(request, ask, epoch);
+        self.record(call.made(consumer, ask));
+        let command = Command::Request {
             id: RequestId(u64::from(request)),
-            method: Arc::from(method),
-            params: Some(Arc::from(probe_params(request))),
-            timeout: Some(Duration::from_millis(timeout_ms)),
-            reply: Reply::First,
-            only_on: None,
-        });
-        request
+            method: Arc::from(call.method.as_str()),
+            params: Some(Arc::from(keyed_params(&call))),
+            timeout: call.timeout,
+            reply: if call.to_the_end { Reply::Final } else { Reply::First },
+            only_on: call.only_on.map(Epoch),
+        };
+        self.app.calls.insert(request, call);
+        self.command(command);
+        Some(request)
     }
 
     /// Every poll but the first is one more input that the core takes before the request is dropped.
-    pub(super) fn abandon_request(&mut self, consumer: u8, method: &str, timeout_ms: u64, polls: u32) {
+    pub(super) fn abandon_request(&mut self, consumer: u8, ask: &Ask, polls: u32) {
         if polls == 0 {
             self.app.next_request += 1;
             let request = self.app.next_request;
-            self.record(What::RequestMade { consumer, request, timeout_ms });
+            self.record(Call::new(request, ask, None).made(consumer, ask));
             self.record(What::RequestDropped { request });
             return;
         }
-        let request = self.request(consumer, method, timeout_ms);
+        let Some(request) = self.request(consumer, ask) else { return };
         if polls == 1 {
             self.cancel(consumer, request);
         } else {
             self.app.abandoned.push((consumer, request, polls - 1));
         }
+    }
+
+    /// A request ended: says how.
+    pub(super) fn settle(&mut self, id: RequestId, result: &Result<Response, RequestError>) {
+        let request = u32::try_from(id.0).expect("requests are numbered by this tier");
+        let call = self.app.calls.remove(&request).expect("what ends was asked for");
+        self.record(What::RequestSettled { request, outcome: outcome(&call, result) });
+        self.app.request_ended(request);
     }
 
     pub(super) fn drop_request(&mut self, consumer: u8) {
@@ -175,22 +212,23 @@ impl Machine<'_> {
         }
     }
 
-    pub(super) fn subscribe(&mut self, consumer: u8) {
+    pub(super) fn subscribe(&mut self, consumer: u8, terms: Terms) {
         let manner = self.app.manners.get(&consumer).cloned().unwrap_or_default();
-        self.subscribe_as(consumer, manner);
+        self.subscribe_as(consumer, manner, terms);
     }
 
-    fn subscribe_as(&mut self, consumer: u8, manner: Manner) {
+    fn subscribe_as(&mut self, consumer: u8, manner: Manner, terms: Terms) {
         self.app.next_subscription += 1;
         let subscription = self.app.next_subscription;
         self.app.subscriptions.entry(consumer).or_default().push_back(subscription);
-        self.record(What::Subscribed { consumer, subscription });
+        self.record(What::Subscribed { consumer, subscription, lag: terms.lag });
         if let Manner::Slow { every_ms } = manner {
             self.read_later(subscription, every_ms);
         }
         if manner != Manner::Prompt {
             let options = &self.app.options;
-            let mailbox = Mailbox::new(options.subscription_items, options.subscription_bytes);
+            let items = terms.items.unwrap_or(options.subscription_items);
+            let mailbox = Mailbox::new(items, options.subscription_bytes).with_policy(terms.lag.into());
             self.app
                 .readers
                 .insert(subscription, Reader { consumer, manner, count: 0, mailbox, is_hungry: false });
@@ -213,13 +251,13 @@ impl Machine<'_> {
         }
     }
 
-    pub(super) fn configure(&mut self, gateway: u8, token: &str) {
+    pub(super) fn configure(&mut self, gateway: u8, token: &str, bootstrap: bool) {
         let token: Arc<str> = Arc::from(token);
-        let next = Some((gateway, Arc::clone(&token)));
-        let changed = next != self.app.config;
-        self.app.config = next;
-        let config = self.app.config(self.plan, gateway, &token);
-        self.record(What::Configured { gateway, token, changed });
+        let next = (gateway, Arc::clone(&token), bootstrap);
+        let changed = self.app.config.as_ref() != Some(&next);
+        let config = self.app.config(self.plan, &next);
+        self.app.config = Some(next);
+        self.record(What::Configured { gateway, token, bootstrap, changed });
         self.command(Command::Configure(Some(config)));
     }
 
@@ -240,12 +278,16 @@ impl Machine<'_> {
     pub(super) fn deliver(&mut self, to: SubscriptionId, push: Push) {
         let subscription = u32::try_from(to.0).expect("subscriptions are numbered by this tier");
         let Some(reader) = self.app.readers.get_mut(&subscription) else {
-            self.record(What::Pushed { subscription, item: Item::from(&push) });
+            self.read(subscription, &push);
             return;
         };
         match reader.manner {
             Manner::Slow { .. } | Manner::Stuck => {
-                reader.mailbox.push(push, None);
+                let may_give_up = push != Push::Closed && !reader.mailbox.is_closed();
+                reader.mailbox.push(push, self.core.snapshot());
+                if may_give_up && reader.mailbox.is_closed() {
+                    self.app.follows.push_back(Following::GaveUp { subscription });
+                }
                 if reader.is_hungry {
                     self.read_one(subscription);
                 }
@@ -268,7 +310,19 @@ impl Machine<'_> {
         } else {
             self.read_later(subscription, every_ms);
         }
-        self.record(What::Pushed { subscription, item: Item::from(&push) });
+        self.read(subscription, &push);
+    }
+
+    /// A consumer reads an item.
+    fn read(&mut self, subscription: u32, push: &Push) {
+        let item = Item::from(push);
+        if let Item::Snapshot { epoch } = item {
+            let owner = self.app.subscriptions.iter().find(|(_, open)| open.contains(&subscription));
+            if let Some((consumer, _)) = owner {
+                self.app.epochs.insert(*consumer, epoch);
+            }
+        }
+        self.record(What::Pushed { subscription, item });
     }
 
     fn read_later(&mut self, subscription: u32, every_ms: u64) {
@@ -277,7 +331,7 @@ impl Machine<'_> {
     }
 
     fn handle(&mut self, subscription: u32, push: &Push) {
-        self.record(What::Pushed { subscription, item: Item::from(push) });
+        self.read(subscription, push);
         let Some(reader) = self.app.readers.get_mut(&subscription) else { return };
         reader.count += 1;
         let consumer = reader.consumer;
@@ -314,6 +368,9 @@ impl Machine<'_> {
                 Following::Gone { consumer, subscription } => {
                     self.leave(consumer, subscription, What::Panicked { subscription });
                 }
+                Following::GaveUp { subscription } => {
+                    self.command(Command::Unsubscribe { id: SubscriptionId(u64::from(subscription)) });
+                }
                 Following::Deed { consumer, subscription, deed } => {
                     self.carry_out_deed(consumer, subscription, &deed);
                 }
@@ -323,16 +380,24 @@ impl Machine<'_> {
 
     fn carry_out_deed(&mut self, consumer: u8, subscription: Option<u32>, deed: &Deed) {
         match (deed, subscription) {
-            (Deed::Subscribe, _) => self.subscribe_as(consumer, Manner::Prompt),
+            (Deed::Subscribe, _) => self.subscribe_as(consumer, Manner::Prompt, Terms::default()),
             (Deed::Unsubscribe, None) => self.unsubscribe(consumer),
             (Deed::Unsubscribe, Some(subscription)) => {
                 self.leave(consumer, subscription, What::Unsubscribed { subscription });
             }
             (Deed::Request { timeout_ms }, _) => {
-                self.request(consumer, "health", *timeout_ms);
+                self.request(consumer, &Ask::new("health", *timeout_ms));
             }
-            (Deed::Configure { gateway, token }, _) => self.configure(*gateway, token),
+            (Deed::Configure { gateway, token }, _) => self.configure(*gateway, token, false),
             (Deed::Shutdown, _) => self.shut_down(),
         }
+    }
+}
+
+/// The parameters with the key in them, which the client of the other tiers puts there by itself.
+fn keyed_params(call: &Call) -> String {
+    match &call.key {
+        Some(key) => call.params.replacen('{', &format!("{{\"idempotencyKey\":\"{key}\","), 1),
+        None => call.params.clone(),
     }
 }

@@ -16,7 +16,6 @@ use std::time::Duration;
 use onesocket::core::{Close, Command, Connection, Effect, Epoch, Input, Instant};
 
 use crate::gateway::{self, ConnectionId, GatewayModel};
-use crate::observe::outcome;
 use crate::pipe::Direction;
 use crate::plan::{GATEWAYS, Plan, When};
 use crate::random::Stream;
@@ -68,9 +67,9 @@ struct Machine<'p> {
 impl<'p> Machine<'p> {
     fn new(plan: &'p Plan, tap: &'p mut dyn FnMut(u8, &gateway::Effect)) -> Self {
         let mut app = App::new(plan);
-        let token: Arc<str> = Arc::from(Plan::FIRST_TOKEN);
-        let config = app.config(plan, 0, &token);
-        app.config = Some((0, token));
+        let first = (0, Arc::from(Plan::FIRST_TOKEN), false);
+        let config = app.config(plan, &first);
+        app.config = Some(first);
         let core = Connection::new(Some(config), plan.params.options(), client_seed(plan));
         let mut queue = Queue::default();
         for (index, step) in plan.steps.iter().enumerate() {
@@ -250,11 +249,7 @@ impl<'p> Machine<'p> {
                 self.send_to_gateway(epoch, ToGateway::Eof);
                 self.release(epoch);
             }
-            Effect::Complete { id, outcome: result } => {
-                let request = u32::try_from(id.0).expect("requests are numbered by this tier");
-                self.record(What::RequestSettled { request, outcome: outcome(request, &result) });
-                self.app.request_ended(request);
-            }
+            Effect::Complete { id, outcome } => self.settle(id, &outcome),
             Effect::Accepted { .. } => {}
             Effect::LoadToken { epoch, key } => {
                 let result = self.tokens.load(&key);

@@ -7,6 +7,7 @@ use onesocket::core::Command;
 use super::Machine;
 use super::link::{ToClient, ToGateway};
 use super::queue::Due;
+use crate::consumer::Ask;
 use crate::gateway;
 use crate::pipe::Direction;
 use crate::plan::{Action, Actor};
@@ -35,20 +36,30 @@ impl Machine<'_> {
                 self.record(What::Wanted);
                 self.command(Command::Connect);
             }
-            Action::Request { consumer, method, timeout_ms } => {
-                self.request(*consumer, method, *timeout_ms);
+            Action::Request { .. }
+            | Action::BoundRequest { .. }
+            | Action::UnboundedRequest { .. }
+            | Action::RunAgent { .. } => {
+                if let Some((consumer, ask)) = action.ask() {
+                    self.request(consumer, &ask);
+                }
             }
             Action::AbandonRequest { consumer, method, timeout_ms, polls } => {
-                self.abandon_request(*consumer, method, *timeout_ms, *polls);
+                self.abandon_request(*consumer, &Ask::new(method, *timeout_ms), *polls);
             }
             Action::DropRequest { consumer } => self.drop_request(*consumer),
             Action::Behave { consumer, manner } => self.behave(*consumer, manner),
-            Action::Subscribe { consumer } => self.subscribe(*consumer),
+            Action::Subscribe { .. } | Action::SubscribeWith { .. } => {
+                if let Some((consumer, terms)) = action.terms() {
+                    self.subscribe(consumer, terms);
+                }
+            }
             Action::Unsubscribe { consumer } => self.unsubscribe(*consumer),
             // A future that was polled has given its order, which is all there is of it here.
             Action::Configure { gateway, token } | Action::AbandonConfigure { gateway, token, .. } => {
-                self.configure(*gateway, token);
+                self.configure(*gateway, token, false);
             }
+            Action::ConfigureBootstrap { gateway, token } => self.configure(*gateway, token, true),
             Action::Unconfigure {} => self.unconfigure(),
             Action::Wake {} => {
                 self.record(What::Woken);

@@ -9,10 +9,8 @@ use onesocket::core::Instant;
 use super::suspension::Suspension;
 use super::{Invariant, Oracle};
 use crate::plan::Plan;
+use crate::run::Named;
 use crate::trace::{Record, Seen, What};
-
-/// The gateway and the token that a config names.
-type Named = (u8, Arc<str>);
 
 /// Only the config in force is dialed and presented, and the socket of an older one is let go
 /// within the grace for its close.
@@ -28,7 +26,7 @@ pub(super) struct OneReconnectPerChange {
 impl OneReconnectPerChange {
     pub(super) fn new(plan: &Plan) -> Self {
         let close_bound = Duration::from_millis(plan.params.close_grace_ms);
-        let first = (Instant::ZERO, Some((0, Arc::from(Plan::FIRST_TOKEN))));
+        let first = (Instant::ZERO, Some((0, Arc::from(Plan::FIRST_TOKEN), false)));
         Self {
             close_bound,
             history: vec![first],
@@ -38,13 +36,23 @@ impl OneReconnectPerChange {
         }
     }
 
-    fn presented(&self, gateway: u8, connection: u32, token: Option<&Arc<str>>) -> Result<(), String> {
-        let accepted = self.accepted.get(&(gateway, connection)).copied().unwrap_or_default();
+    /// A config with a bootstrap token is presented with that, or with the device token that came of it.
+    fn presented(&self, gateway: u8, seen: &Seen) -> Result<(), String> {
+        let Seen::Connect { connection, token, device_token, bootstrap_token } = seen else { return Ok(()) };
+        let presents = |(of, configured, bootstrap): &Named| {
+            let is_it = match (bootstrap, bootstrap_token) {
+                (false, _) => token.as_ref() == Some(configured),
+                (true, Some(bootstrap_token)) => bootstrap_token == configured,
+                (true, None) => token.is_some() && token == device_token,
+            };
+            *of == gateway && is_it
+        };
+        let accepted = self.accepted.get(&(gateway, *connection)).copied().unwrap_or_default();
         // A connect frame may be on its way while the config changes, so every config that was in
         // force since the socket was accepted will do.
         let configs = self.history.iter().rev();
         for (since, config) in configs {
-            if config.as_ref().is_some_and(|(of, configured)| *of == gateway && Some(configured) == token) {
+            if config.as_ref().is_some_and(presents) {
                 return Ok(());
             }
             if *since < accepted {
@@ -73,14 +81,14 @@ impl Oracle for OneReconnectPerChange {
             return Err(format!("socket {socket} outlives the config it belongs to"));
         }
         match &record.what {
-            What::Configured { gateway, token, changed: true } => {
-                self.history.push((record.at, Some((*gateway, Arc::clone(token)))));
+            What::Configured { gateway, token, bootstrap, changed: true } => {
+                self.history.push((record.at, Some((*gateway, Arc::clone(token), *bootstrap))));
             }
             What::Unconfigured { changed: true } => self.history.push((record.at, None)),
             What::Dialed { socket, gateway } => {
                 self.held.insert(*socket, record.at);
                 let in_force =
-                    self.history.last().and_then(|(_, config)| config.as_ref()).map(|(gateway, _)| *gateway);
+                    self.history.last().and_then(|(_, config)| config.as_ref()).map(|(gateway, ..)| *gateway);
                 if in_force != Some(*gateway) {
                     return Err(format!(
                         "socket {socket} is dialed to gateway {gateway}, which is not in force"
@@ -93,8 +101,8 @@ impl Oracle for OneReconnectPerChange {
             What::Gateway { gateway, seen: Seen::Accepted { connection } } => {
                 self.accepted.insert((*gateway, *connection), record.at);
             }
-            What::Gateway { gateway, seen: Seen::Connect { connection, token, .. } } => {
-                return self.presented(*gateway, *connection, token.as_ref());
+            What::Gateway { gateway, seen: seen @ Seen::Connect { .. } } => {
+                return self.presented(*gateway, seen);
             }
             _ => {}
         }
@@ -116,7 +124,8 @@ mod tests {
         let taken_away = || (1_000, What::Unconfigured { changed: true });
         let dialed = |at_ms| (at_ms, What::Dialed { socket: 1, gateway: 0 });
         let released = |at_ms| (at_ms, What::Released { socket: 1, silent: Duration::ZERO });
-        let applied = What::Configured { gateway: 0, token: Arc::from("token-0"), changed: true };
+        let applied =
+            What::Configured { gateway: 0, token: Arc::from("token-0"), bootstrap: false, changed: true };
         let later = (5_000, What::Woken);
         assert_eq!(broken(vec![taken_away(), dialed(1_001)]), Some(1));
         assert_eq!(broken(vec![taken_away(), (1_000, applied), dialed(1_001)]), None);

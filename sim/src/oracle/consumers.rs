@@ -1,11 +1,13 @@
 //! `isolated_consumers`: nobody misses anything because of somebody else.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use onesocket::core::Instant;
 
 use super::{Invariant, Oracle};
+use crate::consumer::Lag;
 use crate::plan::{Fault, Plan};
 use crate::trace::{Item, Record, Seen, StatusKind, What};
 
@@ -17,7 +19,9 @@ const BLUR: Duration = Duration::from_millis(20);
 /// - An event that a gateway sends over a healthy connection reaches everybody who reads at once, within the time
 ///   that messages take. A client that waits for one of its consumers breaks this for the others.
 /// - Who reads slowly may lose items and is told how many: what it read, and what it was told that it lost, is what
-///   somebody who reads at once got in the same time.
+///   somebody who reads at once got in the same time. Where a lag leads to a new snapshot, snapshots do not count.
+/// - A subscription that ends when it lags ends right after the news of it, and none ends for another reason before
+///   the client is shut down.
 pub(super) struct IsolatedConsumers {
     travel: Duration,
     /// Who does not read at once in the subscriptions it opens from now on.
@@ -31,23 +35,59 @@ pub(super) struct IsolatedConsumers {
     lasting: u32,
     /// Whether newcomers get a snapshot at once.
     ready: bool,
+    /// When the config last changed.
+    changed: Option<Instant>,
+    stopping: bool,
 }
 
 /// What is known of one subscription.
 struct Reading {
     prompt: bool,
+    lag: Lag,
     opened: Instant,
-    /// Items read, and items it was told that it lost.
-    total: u64,
-    /// Of others that read at once, the totals they had when this subscription began with a snapshot: from then
+    tally: Tally,
+    /// Of others that read at once, the tallies they had when this subscription began with a snapshot: from then
     /// on both get the same.
-    twins: BTreeMap<u32, u64>,
+    twins: BTreeMap<u32, Tally>,
+    last: Option<Item>,
+    /// Ended because it lagged.
+    gave_up: bool,
     /// The number of the latest event of the healthy connection; none before its snapshot.
     seq: Option<u64>,
     /// Got the last item.
     closed: bool,
     /// Dropped by its consumer.
     left: bool,
+}
+
+/// What a subscription got.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    /// Items read, and items it was told that it lost.
+    total: u64,
+    /// Snapshots among those read.
+    snapshots: u64,
+    /// Whether it lost anything.
+    lagged: bool,
+}
+
+impl Tally {
+    fn take(&mut self, item: Item) {
+        self.total += match item {
+            Item::Lagged { missed } => missed,
+            Item::Snapshot { .. }
+            | Item::Event { .. }
+            | Item::Gap { .. }
+            | Item::Status(_)
+            | Item::Closed => 1,
+        };
+        self.snapshots += u64::from(matches!(item, Item::Snapshot { .. }));
+        self.lagged |= matches!(item, Item::Lagged { .. });
+    }
+
+    fn plain(self) -> u64 {
+        self.total - self.snapshots
+    }
 }
 
 impl IsolatedConsumers {
@@ -62,6 +102,8 @@ impl IsolatedConsumers {
             under_way: VecDeque::new(),
             lasting: 0,
             ready: false,
+            changed: None,
+            stopping: false,
         }
     }
 
@@ -89,15 +131,19 @@ impl IsolatedConsumers {
         Ok(())
     }
 
-    fn opened(&mut self, consumer: u8, subscription: u32, at: Instant) {
+    fn opened(&mut self, consumer: u8, subscription: u32, lag: Lag, at: Instant) {
         let twins = self.subscriptions.iter().filter(|(_, other)| {
-            self.ready && other.prompt && !other.closed && !other.left && other.total > 0
+            let reads = other.prompt && !other.closed && !other.left && other.tally.total > 0;
+            self.ready && reads && other.lag == Lag::DropOldest
         });
         let reading = Reading {
             prompt: !self.slow_consumers.contains(&consumer),
+            lag,
             opened: at,
-            total: 0,
-            twins: twins.map(|(number, other)| (*number, other.total)).collect(),
+            tally: Tally::default(),
+            twins: twins.map(|(number, other)| (*number, other.tally)).collect(),
+            last: None,
+            gave_up: false,
             seq: None,
             closed: false,
             left: false,
@@ -107,19 +153,23 @@ impl IsolatedConsumers {
 
     fn pushed(&mut self, subscription: u32, item: Item, at: Instant) -> Result<(), String> {
         let Some(reading) = self.subscriptions.get_mut(&subscription) else { return Ok(()) };
-        reading.total += match item {
-            Item::Lagged { missed } => missed,
-            Item::Snapshot { .. }
-            | Item::Event { .. }
-            | Item::Gap { .. }
-            | Item::Status(_)
-            | Item::Closed => 1,
-        };
+        reading.tally.take(item);
+        let lagged = matches!(reading.last.replace(item), Some(Item::Lagged { .. }));
         match item {
             Item::Snapshot { .. } => reading.seq = Some(0),
             Item::Event { seq, .. } => reading.seq = reading.seq.max(seq),
             Item::Closed => reading.closed = true,
             Item::Gap { .. } | Item::Status(_) | Item::Lagged { .. } => {}
+        }
+        match (reading.lag, lagged, item) {
+            (Lag::Close, true, Item::Closed) => reading.gave_up = true,
+            (Lag::Close, true, _) => {
+                return Err(format!("subscription {subscription} was to end with its lag, and gets {item}"));
+            }
+            (_, _, Item::Closed) if !self.stopping => {
+                return Err(format!("subscription {subscription} ends, and nobody asked for it"));
+            }
+            (Lag::DropOldest | Lag::Resnapshot | Lag::Close, _, _) => {}
         }
         // Whether a newcomer got this item too is not certain.
         for newcomer in self.subscriptions.values_mut().filter(|other| at <= other.opened + BLUR) {
@@ -136,17 +186,39 @@ impl IsolatedConsumers {
                 if (*number != subscription && *twin != subscription) || !other.closed {
                     continue;
                 }
-                // The newcomer's snapshot is its own.
-                let (got, expected) = (reading.total, other.total - before + 1);
-                if got != expected {
+                let (got, expected) = self.account(reading, *before, other.tally);
+                if !expected.contains(&got) {
+                    let (least, most) = expected.into_inner();
                     return Err(format!(
                         "subscription {number} got, or was told that it lost, {got} items, where subscription {twin} \
-                         shows that there were {expected}"
+                         shows that there were {least} to {most}"
                     ));
                 }
             }
         }
         Ok(())
+    }
+
+    /// What a subscription got, and what it must have got as somebody shows who had `before` when it began and has
+    /// `now`.
+    fn account(&self, reading: &Reading, before: Tally, now: Tally) -> (u64, RangeInclusive<u64>) {
+        match reading.lag {
+            // The newcomer's snapshot is its own. Who gave up was there for a part of it.
+            Lag::DropOldest | Lag::Close => {
+                let all = now.total - before.total + 1;
+                (reading.tally.total, if reading.gave_up { 0..=all } else { all..=all })
+            }
+            Lag::Resnapshot => {
+                let plain = now.plain() - before.plain();
+                // A snapshot that gives way is no loss when a newer one takes its place, and one like any other when
+                // there is none, as after a change of the config. What the other lost may have been a snapshot.
+                let snapshots = now.snapshots - before.snapshots;
+                let changed = self.changed.is_some_and(|changed| changed >= reading.opened);
+                let more = if changed || now.lagged { snapshots } else { 0 };
+                let less = if now.lagged { now.total - before.total } else { 0 };
+                (reading.tally.plain(), plain.saturating_sub(less)..=plain + more)
+            }
+        }
     }
 
     fn gateway(&mut self, gateway: u8, seen: &Seen, at: Instant) {
@@ -174,6 +246,7 @@ impl IsolatedConsumers {
             | Seen::Connect { .. }
             | Seen::Refused { .. }
             | Seen::Request { .. }
+            | Seen::RunStarted { .. }
             | Seen::EventLost { .. } => {}
         }
     }
@@ -198,7 +271,9 @@ impl Oracle for IsolatedConsumers {
             What::Behaves { consumer, prompt: false } => {
                 self.slow_consumers.insert(*consumer);
             }
-            What::Subscribed { consumer, subscription } => self.opened(*consumer, *subscription, record.at),
+            What::Subscribed { consumer, subscription, lag } => {
+                self.opened(*consumer, *subscription, *lag, record.at);
+            }
             What::Unsubscribed { subscription } | What::Panicked { subscription } => {
                 if let Some(reading) = self.subscriptions.get_mut(subscription) {
                     reading.left = true;
@@ -209,6 +284,8 @@ impl Oracle for IsolatedConsumers {
             What::Configured { changed: true, .. }
             | What::Unconfigured { changed: true }
             | What::ShutdownCalled => {
+                self.stopping |= matches!(record.what, What::ShutdownCalled);
+                self.changed = Some(record.at);
                 self.ready = false;
                 self.trouble();
             }
@@ -237,15 +314,15 @@ mod tests {
     const SLOW: u32 = 2;
 
     /// Two subscribers of a connection, the second of them slow.
-    fn begin() -> Vec<(u64, What)> {
-        let hello = Seen::Hello { connection: 1, issued: None };
+    fn begin(lag: Lag) -> Vec<(u64, What)> {
+        let hello = Seen::Hello { connection: 1, issued: None, handed_over: None };
         vec![
-            (0, What::Subscribed { consumer: 0, subscription: PROMPT }),
+            (0, What::Subscribed { consumer: 0, subscription: PROMPT, lag: Lag::DropOldest }),
             (100, What::Gateway { gateway: 0, seen: hello }),
             (110, What::Status(StatusKind::Ready)),
             (110, What::Pushed { subscription: PROMPT, item: Item::Snapshot { epoch: 1 } }),
             (200, What::Behaves { consumer: 1, prompt: false }),
-            (200, What::Subscribed { consumer: 1, subscription: SLOW }),
+            (200, What::Subscribed { consumer: 1, subscription: SLOW, lag }),
         ]
     }
 
@@ -262,7 +339,11 @@ mod tests {
     }
 
     fn broken(rest: &[(u64, What)]) -> Option<usize> {
-        let mut history = begin();
+        broken_with(Lag::DropOldest, rest)
+    }
+
+    fn broken_with(lag: Lag, rest: &[(u64, What)]) -> Option<usize> {
+        let mut history = begin(lag);
         history.extend_from_slice(rest);
         first_broken(&mut IsolatedConsumers::new(&Plan::new(1)), history)
     }
@@ -293,7 +374,44 @@ mod tests {
         };
         assert_eq!(broken(&[&events[..], &told(2)].concat()), None);
         assert_eq!(broken(&[&events[..], &told(1)].concat()), Some(14));
+        assert_eq!(broken(&[item(1_600, PROMPT, Item::Closed)]), Some(6));
         let uncertain = [got(205, PROMPT, 0)];
         assert_eq!(broken(&[&uncertain[..], &events, &told(1)].concat()), None);
+    }
+
+    #[test]
+    fn snapshots_do_not_count_for_who_begins_anew() {
+        let events = [got(1_000, PROMPT, 1), got(1_100, PROMPT, 2), got(1_200, PROMPT, 3)];
+        let told = |missed| {
+            [
+                item(1_300, SLOW, Item::Snapshot { epoch: 1 }),
+                item(1_400, SLOW, Item::Lagged { missed }),
+                item(1_450, SLOW, Item::Snapshot { epoch: 1 }),
+                got(1_500, SLOW, 3),
+                (1_600, What::ShutdownCalled),
+                item(1_610, PROMPT, Item::Closed),
+                item(1_700, SLOW, Item::Closed),
+            ]
+        };
+        let anew = |missed| broken_with(Lag::Resnapshot, &[&events[..], &told(missed)].concat());
+        assert_eq!(anew(2), None);
+        assert_eq!(anew(1), Some(15));
+        assert_eq!(anew(3), Some(15));
+    }
+
+    #[test]
+    fn who_ends_with_a_lag_ends_at_once() {
+        let lag = item(1_400, SLOW, Item::Lagged { missed: 2 });
+        let with = |rest: &[(u64, What)]| {
+            let begin = [got(1_000, PROMPT, 1), got(1_100, PROMPT, 2), lag.clone()];
+            broken_with(Lag::Close, &[&begin[..], rest].concat())
+        };
+        let end = |at_ms, of| item(at_ms, of, Item::Closed);
+        let stop = (1_600, What::ShutdownCalled);
+        assert_eq!(with(&[end(1_500, SLOW), stop.clone(), end(1_700, PROMPT)]), None);
+        assert_eq!(with(&[got(1_500, SLOW, 2)]), Some(9));
+        let endless = item(1_350, SLOW, Item::Lagged { missed: 7 });
+        let begin = [got(1_000, PROMPT, 1), endless, end(1_500, SLOW), stop, end(1_700, PROMPT)];
+        assert_eq!(broken_with(Lag::Close, &begin), Some(10));
     }
 }

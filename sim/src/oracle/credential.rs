@@ -10,20 +10,24 @@ use onesocket::core::Instant;
 
 use super::{Invariant, Oracle};
 use crate::plan::Plan;
-use crate::trace::{Record, Seen, What};
+use crate::run::Named;
+use crate::trace::{Record, Seen, StatusKind, What};
 
-/// A shared token and a device token, as presented together.
-type Pair = (Option<Arc<str>>, Option<Arc<str>>);
-
-/// The gateway and the token that a config names.
-type Named = (u8, Arc<str>);
+/// What is presented together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Presented {
+    token: Option<Arc<str>>,
+    device: Option<Arc<str>>,
+    bootstrap: Option<Arc<str>>,
+}
 
 /// Looks at every connect.
 ///
 /// A shared token must be the one of the config in force, or of one that was when the socket was accepted. A device
 /// token must have been issued by the gateway it is presented to, and comes beside a shared token only as the one
 /// retry after that was refused (protocol 7.10). What a gateway refused as wrong is not presented to it again before
-/// somebody acts.
+/// somebody acts. A bootstrap token is presented alone, and no more once a device token was issued that the client got; of
+/// what is handed over for another role nothing is presented.
 pub(super) struct RightCredential {
     /// Whether what was refused may turn up again, because the store may fail to forget it.
     forgetful: bool,
@@ -37,12 +41,18 @@ pub(super) struct RightCredential {
     struck: Option<Instant>,
     accepted: BTreeMap<(u8, u32), Instant>,
     issued: BTreeMap<u8, BTreeSet<Arc<str>>>,
-    presented: BTreeMap<(u8, u32), (Instant, Pair)>,
-    refused: BTreeSet<(u8, Pair)>,
+    presented: BTreeMap<(u8, u32), (Instant, Presented)>,
+    refused: BTreeSet<(u8, Presented)>,
     /// Refusals that the client may not have heard, with the time each was sent.
     unheard: Vec<(Instant, u8, Refusal)>,
     /// Device tokens that a gateway called wrong, until it issues them again.
     dead: BTreeSet<(u8, Arc<str>)>,
+    /// The connection that was accepted last.
+    newest: Option<(u8, u32)>,
+    /// The gateway that issued a token on it, until the client shows that it got that.
+    offered: Option<u8>,
+    /// The gateways whose token the client got and has no reason to forget.
+    kept: BTreeSet<u8>,
     retry: Retry,
     /// When a retry that was due ceased to be: what was under way then may still arrive.
     lapsed: Option<Instant>,
@@ -50,7 +60,7 @@ pub(super) struct RightCredential {
 
 /// What a gateway called wrong.
 struct Refusal {
-    pair: Pair,
+    presented: Presented,
     /// Whether it was the device token.
     is_of_device: bool,
 }
@@ -72,7 +82,7 @@ impl RightCredential {
             forgetful: plan.params.store_fails_percent > 0,
             in_time: in_time(plan),
             lasting: 0,
-            configs: vec![(Instant::ZERO, Some((0, Arc::from(Plan::FIRST_TOKEN))))],
+            configs: vec![(Instant::ZERO, Some((0, Arc::from(Plan::FIRST_TOKEN), false)))],
             struck: None,
             accepted: BTreeMap::new(),
             issued: BTreeMap::new(),
@@ -80,15 +90,19 @@ impl RightCredential {
             refused: BTreeSet::new(),
             unheard: Vec::new(),
             dead: BTreeSet::new(),
+            newest: None,
+            offered: None,
+            kept: BTreeSet::new(),
             retry: Retry::Unneeded,
             lapsed: None,
         }
     }
 
     /// Whether `token` is of a config for `gateway` that was in force at `since` or later.
-    fn is_configured(&self, gateway: u8, token: &Arc<str>, since: Instant) -> bool {
+    fn is_configured(&self, gateway: u8, token: &Arc<str>, bootstrap: bool, since: Instant) -> bool {
+        let wanted = (gateway, Arc::clone(token), bootstrap);
         for (from, config) in self.configs.iter().rev() {
-            if config.as_ref().is_some_and(|(of, configured)| *of == gateway && configured == token) {
+            if config.as_ref() == Some(&wanted) {
                 return true;
             }
             if *from < since {
@@ -102,26 +116,43 @@ impl RightCredential {
         self.issued.get(&gateway).is_some_and(|issued| issued.contains(token))
     }
 
-    fn connect(&mut self, gateway: u8, connection: u32, pair: Pair, at: Instant) -> Result<(), String> {
-        self.judge(gateway, connection, &pair)
+    fn connect(
+        &mut self,
+        gateway: u8,
+        connection: u32,
+        presented: Presented,
+        at: Instant,
+    ) -> Result<(), String> {
+        self.judge(gateway, connection, &presented)
             .map_err(|what| format!("connection {connection} of gateway {gateway} presents {what}"))?;
-        self.presented.insert((gateway, connection), (at, pair));
+        self.presented.insert((gateway, connection), (at, presented));
         Ok(())
     }
 
-    fn judge(&mut self, gateway: u8, connection: u32, pair: &Pair) -> Result<(), String> {
+    fn judge(&mut self, gateway: u8, connection: u32, presented: &Presented) -> Result<(), String> {
         let since = self.accepted.get(&(gateway, connection)).copied().unwrap_or_default();
-        let (token, device) = pair;
+        let Presented { token, device, bootstrap } = presented;
+        if let Some(bootstrap) = bootstrap {
+            if !self.is_configured(gateway, bootstrap, true, since) {
+                return Err(format!("bootstrap token {bootstrap}, which no config in force names"));
+            }
+            if token.is_some() || device.is_some() {
+                return Err(format!("bootstrap token {bootstrap} beside something better"));
+            }
+            if !self.forgetful && self.kept.contains(&gateway) {
+                return Err(format!("bootstrap token {bootstrap}, although it was given a device token"));
+            }
+        }
         if let Some(token) = token {
             // A client without a shared token presents its device token as both (protocol 6.3d).
             let doubled = device.as_ref() == Some(token);
-            if !doubled && !self.is_configured(gateway, token, since) {
+            if !doubled && !self.is_configured(gateway, token, false, since) {
                 return Err(format!("{token}, which no config in force names"));
             }
         }
         if let Some(device) = device {
             if !self.is_issued(gateway, device) {
-                return Err(format!("device token {device}, which this gateway never issued"));
+                return Err(format!("device token {device}, which this gateway never issued for its role"));
             }
             if !self.forgetful && self.dead.contains(&(gateway, Arc::clone(device))) {
                 return Err(format!("device token {device}, which was refused before"));
@@ -131,7 +162,7 @@ impl RightCredential {
                 return Err("a device token beside a shared one that was not refused just before".to_owned());
             }
         }
-        if self.refused.contains(&(gateway, pair.clone())) {
+        if self.refused.contains(&(gateway, presented.clone())) {
             return Err("again what was refused, and nobody acted".to_owned());
         }
         Ok(())
@@ -146,7 +177,10 @@ impl RightCredential {
     }
 
     fn refused(&mut self, gateway: u8, connection: u32, code: &str, at: Instant) {
-        let Some((presented, pair)) = self.presented.remove(&(gateway, connection)) else { return };
+        let Some((sent, presented)) = self.presented.remove(&(gateway, connection)) else { return };
+        if code == "AUTH_DEVICE_TOKEN_MISMATCH" {
+            self.kept.remove(&gateway);
+        }
         if code == "AUTH_TOKEN_MISMATCH" && self.retry == Retry::Unneeded {
             self.retry = Retry::Due;
         }
@@ -157,16 +191,16 @@ impl RightCredential {
             return;
         }
         let is_deaf = self.struck.is_some_and(|struck| struck >= accepted);
-        if is_deaf || self.lasting > 0 || at > presented + self.in_time {
+        if is_deaf || self.lasting > 0 || at > sent + self.in_time {
             // The client may never hear of it.
             return;
         }
         match code {
-            "AUTH_TOKEN_MISMATCH" => {
-                self.unheard.push((at, gateway, Refusal { pair, is_of_device: false }));
+            "AUTH_TOKEN_MISMATCH" | "AUTH_BOOTSTRAP_TOKEN_INVALID" => {
+                self.unheard.push((at, gateway, Refusal { presented, is_of_device: false }));
             }
             "AUTH_DEVICE_TOKEN_MISMATCH" => {
-                self.unheard.push((at, gateway, Refusal { pair, is_of_device: true }));
+                self.unheard.push((at, gateway, Refusal { presented, is_of_device: true }));
             }
             // Not about the credential, or not for ever: a gateway that starts, or wants a pause.
             _ => {}
@@ -181,9 +215,9 @@ impl RightCredential {
                 continue;
             }
             if refusal.is_of_device {
-                self.dead.extend(refusal.pair.1.clone().map(|token| (gateway, token)));
+                self.dead.extend(refusal.presented.device.clone().map(|token| (gateway, token)));
             }
-            self.refused.insert((gateway, refusal.pair));
+            self.refused.insert((gateway, refusal.presented));
         }
     }
 
@@ -211,8 +245,8 @@ impl Oracle for RightCredential {
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.what {
-            What::Configured { gateway, token, changed: true } => {
-                self.configs.push((record.at, Some((*gateway, Arc::clone(token)))));
+            What::Configured { gateway, token, bootstrap, changed: true } => {
+                self.configs.push((record.at, Some((*gateway, Arc::clone(token), *bootstrap))));
                 self.forgive(record.at);
             }
             What::Unconfigured { changed: true } => {
@@ -243,12 +277,22 @@ impl Oracle for RightCredential {
             }
             What::Gateway { gateway, seen: Seen::Accepted { connection } } => {
                 self.accepted.insert((*gateway, *connection), record.at);
+                (self.newest, self.offered) = (Some((*gateway, *connection)), None);
             }
-            What::Gateway { gateway, seen: Seen::Connect { connection, token, device_token } } => {
-                return self.connect(*gateway, *connection, (token.clone(), device_token.clone()), record.at);
+            What::Gateway {
+                gateway,
+                seen: Seen::Connect { connection, token, device_token, bootstrap_token },
+            } => {
+                let (token, device) = (token.clone(), device_token.clone());
+                let presented = Presented { token, device, bootstrap: bootstrap_token.clone() };
+                return self.connect(*gateway, *connection, presented, record.at);
             }
-            What::Gateway { gateway, seen: Seen::Hello { issued, .. } } => {
+            What::Status(StatusKind::Ready) => self.kept.extend(self.offered.take()),
+            What::Gateway { gateway, seen: Seen::Hello { connection, issued, .. } } => {
                 if let Some(token) = issued {
+                    if self.newest == Some((*gateway, *connection)) {
+                        self.offered = Some(*gateway);
+                    }
                     self.dead.remove(&(*gateway, Arc::clone(token)));
                     self.issued.entry(*gateway).or_default().insert(Arc::clone(token));
                 }
@@ -269,7 +313,7 @@ mod tests {
     use super::*;
 
     fn configured(token: &str) -> What {
-        What::Configured { gateway: 0, token: Arc::from(token), changed: true }
+        What::Configured { gateway: 0, token: Arc::from(token), bootstrap: false, changed: true }
     }
 
     fn at_gateway(gateway: u8, seen: Seen) -> What {
@@ -282,11 +326,12 @@ mod tests {
 
     fn connect(connection: u32, token: &str, device: Option<&str>) -> What {
         let device_token = device.map(Arc::from);
-        at_gateway(0, Seen::Connect { connection, token: Some(Arc::from(token)), device_token })
+        let token = Some(Arc::from(token));
+        at_gateway(0, Seen::Connect { connection, token, device_token, bootstrap_token: None })
     }
 
     fn hello(gateway: u8, connection: u32, issued: &str) -> What {
-        at_gateway(gateway, Seen::Hello { connection, issued: Some(Arc::from(issued)) })
+        at_gateway(gateway, Seen::Hello { connection, issued: Some(Arc::from(issued)), handed_over: None })
     }
 
     fn refused(connection: u32, code: &'static str) -> What {
@@ -345,5 +390,36 @@ mod tests {
         let retired = [&wrong[..2], &[configured("other"), configured("token-0")], &wrong[2..], &again[..]];
         assert_eq!(broken(&retired.concat()), None);
         assert_eq!(broken(&[&begin("startup", 0)[..], &again[..]].concat()), None);
+    }
+
+    #[test]
+    fn a_bootstrap_token_is_presented_alone_and_only_until_there_is_a_device_token() {
+        let bootstrap = |connection, beside: Option<&str>| {
+            let (bootstrap_token, token) = (Some(Arc::from("code")), beside.map(Arc::from));
+            at_gateway(0, Seen::Connect { connection, token, device_token: None, bootstrap_token })
+        };
+        let set_up = |handed_over: Option<&str>| {
+            let (issued, handed_over) = (Some(Arc::from("mine")), handed_over.map(Arc::from));
+            at_gateway(0, Seen::Hello { connection: 1, issued, handed_over })
+        };
+        let applied = |token: &str, bootstrap| What::Configured {
+            gateway: 0,
+            token: Arc::from(token),
+            bootstrap,
+            changed: true,
+        };
+        let begin = |named| [applied("code", named), accepted(1), bootstrap(1, None)];
+        assert_eq!(broken(&begin(true)), None);
+        assert_eq!(broken(&begin(false)), Some(2));
+        assert_eq!(broken(&[applied("code", true), accepted(1), bootstrap(1, Some("code"))]), Some(2));
+        let ready = What::Status(StatusKind::Ready);
+        let next = |between: &[What], connect: What| {
+            broken(&[&begin(true)[..], &[set_up(Some("other's"))], between, &[accepted(2), connect]].concat())
+        };
+        assert_eq!(next(&[], bootstrap(2, None)), None);
+        let ready = std::slice::from_ref(&ready);
+        assert_eq!(next(ready, bootstrap(2, None)), Some(6));
+        assert_eq!(next(ready, connect(2, "mine", Some("mine"))), None);
+        assert_eq!(next(ready, connect(2, "other's", Some("other's"))), Some(6));
     }
 }

@@ -284,7 +284,8 @@ mod tests {
     fn what_was_never_answered_is_trouble_and_what_was_given_up_early_is_not() {
         let stage = Plan::new(1).params.stage_ms;
         let history = |waited| {
-            let connect = Seen::Connect { connection: 1, token: None, device_token: None };
+            let connect =
+                Seen::Connect { connection: 1, token: None, device_token: None, bootstrap_token: None };
             [
                 (0, What::Wanted),
                 (0, What::Status(StatusKind::Handshaking)),

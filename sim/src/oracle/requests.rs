@@ -1,5 +1,8 @@
 //! `settles_once`: every request ends once, in time, and with the truth about its delivery.
 
+mod bound;
+mod runs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -7,6 +10,9 @@ use onesocket::core::Instant;
 
 use super::suspension::Suspension;
 use super::{Invariant, Oracle};
+use bound::Bound;
+use runs::Runs;
+
 use crate::observe::may_have_arrived;
 use crate::trace::{FailureKind, Outcome, Record, Seen, What};
 
@@ -20,31 +26,36 @@ pub(super) struct SettlesOnce {
     arrived: BTreeSet<u32>,
     /// Ended as not sent: must never arrive.
     not_sent: BTreeSet<u32>,
+    bound: Bound,
+    runs: Runs,
 }
 
 struct Open {
     made: Instant,
-    deadline: Instant,
+    /// None waits for ever.
+    deadline: Option<Instant>,
 }
 
 impl SettlesOnce {
-    fn made(&mut self, request: u32, made: Instant, timeout: Duration) {
-        let deadline = made + timeout;
-        self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+    fn made(&mut self, request: u32, made: Instant, timeout: Option<Duration>) {
+        let deadline = timeout.map(|timeout| made + timeout);
+        self.earliest = self.earliest.into_iter().chain(deadline).min();
         self.open.insert(request, Open { made, deadline });
     }
 
     /// Looks for a request that should have ended by now.
     fn overdue(&mut self, now: Instant) -> Result<(), String> {
-        if !self.earliest.is_some_and(|earliest| self.suspension.is_overdue(earliest, now)) {
+        let is_overdue = |deadline: Instant| self.suspension.is_overdue(deadline, now);
+        if !self.earliest.is_some_and(is_overdue) {
             return Ok(());
         }
-        for (request, Open { deadline, .. }) in &self.open {
-            if self.suspension.is_overdue(*deadline, now) {
-                return Err(format!("request {request} is still open after its deadline at {deadline}"));
-            }
+        let overdue = |open: &Open| open.deadline.filter(|deadline| is_overdue(*deadline));
+        if let Some((request, deadline)) =
+            self.open.iter().find_map(|(request, open)| Some((request, overdue(open)?)))
+        {
+            return Err(format!("request {request} is still open after its deadline at {deadline}"));
         }
-        self.earliest = self.open.values().map(|open| open.deadline).min();
+        self.earliest = self.open.values().filter_map(|open| open.deadline).min();
         Ok(())
     }
 
@@ -52,9 +63,10 @@ impl SettlesOnce {
         let Some(Open { deadline, .. }) = self.open.remove(&request) else {
             return Err(format!("request {request} ends twice, or was never made"));
         };
-        if self.suspension.is_overdue(deadline, at) {
+        if let Some(deadline) = deadline.filter(|deadline| self.suspension.is_overdue(*deadline, at)) {
             return Err(format!("request {request} ends after its deadline at {deadline}"));
         }
+        self.bound.settled(request, outcome, at)?;
         match outcome {
             Outcome::Answered { own: false } => Err(format!("request {request} gets the answer to another")),
             Outcome::Answered { own: true } | Outcome::Failed { kind: FailureKind::Rejected, .. } => {
@@ -95,9 +107,11 @@ impl Oracle for SettlesOnce {
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.suspension.observe(record);
         self.overdue(record.at)?;
+        self.bound.observe(record)?;
+        self.runs.observe(record)?;
         match &record.what {
             What::RequestMade { request, timeout_ms, .. } => {
-                self.made(*request, record.at, Duration::from_millis(*timeout_ms));
+                self.made(*request, record.at, timeout_ms.map(Duration::from_millis));
             }
             What::RequestSettled { request, outcome } => return self.settled(*request, *outcome, record.at),
             What::RequestDropped { request } => {

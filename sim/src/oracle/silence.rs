@@ -218,7 +218,14 @@ mod tests {
 
     #[test]
     fn what_was_sent_fails_with_its_connection() {
-        let made = What::RequestMade { consumer: 0, request: 7, timeout_ms: 60_000 };
+        let made = What::RequestMade {
+            consumer: 0,
+            request: 7,
+            timeout_ms: Some(60_000),
+            bound_to: None,
+            key: None,
+            to_the_end: false,
+        };
         let arrived = What::Gateway { gateway: 0, seen: Seen::Request { connection: 1, request: 7 } };
         let settled = What::RequestSettled { request: 7, outcome: Outcome::Answered { own: true } };
         let start = [(0, DIALED), (10, READY), (20, made), (30, arrived), (3_000, released(2_000))];

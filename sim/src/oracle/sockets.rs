@@ -49,6 +49,8 @@ pub(super) struct SharedAttempt {
     down: BTreeSet<u8>,
     changed: Option<Instant>,
     /// Whether the token store may fail.
+    /// Whether the config has nothing to present but a bootstrap token or what came of it.
+    needs_store: bool,
     store_fails: bool,
     /// The token was refused, and what comes next may be the retry with a stored one.
     token_refused: bool,
@@ -70,6 +72,7 @@ impl SharedAttempt {
             lasting: BTreeMap::new(),
             down: BTreeSet::new(),
             changed: None,
+            needs_store: false,
             store_fails: plan.params.store_fails_percent > 0,
             token_refused: false,
         }
@@ -81,8 +84,8 @@ impl SharedAttempt {
             || self.lasting.get(&gateway).is_some_and(|count| *count > 0)
             || self.troubled.get(&gateway).is_some_and(|trouble| *trouble >= at)
             || self.changed.is_some_and(|changed| changed >= at)
-            // The retry with a stored token is nothing without the token.
-            || (self.store_fails && self.token_refused)
+            // The retry with a stored token is nothing without the token, and who was set up with a code has no other.
+            || (self.store_fails && (self.token_refused || self.needs_store))
             // An attempt may run out of time in any of its stages without a fault, if it is slow.
             || !ready && now.since(at).as_millis() >= u128::from(self.stage_ms);
         if excused { Ok(()) } else { Err(format!("socket {socket} ends although nothing was wrong with it")) }
@@ -129,9 +132,12 @@ impl Oracle for SharedAttempt {
             }
             What::Released { socket, .. } => return self.released(*socket, record.at),
             What::Gateway { seen: Seen::Hello { .. }, .. } => self.token_refused = false,
-            What::Configured { changed: true, .. }
-            | What::Unconfigured { changed: true }
-            | What::ShutdownCalled => {
+            What::Configured { changed: true, bootstrap, .. } => {
+                self.changed = Some(record.at);
+                self.token_refused = false;
+                self.needs_store = *bootstrap;
+            }
+            What::Unconfigured { changed: true } | What::ShutdownCalled => {
                 self.changed = Some(record.at);
                 self.token_refused = false;
             }

@@ -112,7 +112,7 @@ impl Kind {
                 Self::Sockets
             }
             Seen::Connect { .. } | Seen::Hello { .. } | Seen::Refused { .. } => Self::Handshake,
-            Seen::Request { .. } => Self::Requests,
+            Seen::Request { .. } | Seen::RunStarted { .. } => Self::Requests,
             Seen::EventSent { .. } | Seen::EventLost { .. } => Self::Events,
             Seen::Booted | Seen::Down => Self::Gateways,
             Seen::Misbehaved { .. } => Self::Faults,
@@ -290,7 +290,7 @@ impl Teller {
                 self.close(ended.as_ref().map(|request| request.span), index);
                 (self.requests.column(ended.as_ref()), Glyph::Ring)
             }
-            What::Subscribed { consumer, subscription } => {
+            What::Subscribed { consumer, subscription, .. } => {
                 self.subscribers.insert(*subscription, *consumer);
                 (Column::Consumer(*consumer), Glyph::Dot)
             }
@@ -436,6 +436,7 @@ impl Teller {
                 if matches!(seen, Seen::Dropped { .. }) { Glyph::Cross } else { Glyph::Ring }
             }
             Seen::Misbehaved { .. } => Glyph::Cross,
+            Seen::RunStarted { .. } => Glyph::Dot,
             Seen::Booted => {
                 let down = self.down.remove(&gateway);
                 self.close(down, index);

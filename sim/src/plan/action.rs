@@ -1,12 +1,12 @@
 //! What can happen in a run.
 
-use std::time::Duration;
+mod parts;
 
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use crate::consumer::Manner;
-use crate::gateway::{Misbehave, Order, RestartMode};
+use crate::consumer::{Lag, Manner};
+use crate::gateway::Misbehave;
 use crate::pipe::Direction;
 
 /// What can happen in a run. Gateways are numbered from 0.
@@ -23,6 +23,35 @@ pub enum Action {
         method: String,
         /// The deadline.
         timeout_ms: u64,
+    },
+    /// A consumer calls a method over the connection whose snapshot it read last and over no other. A consumer that
+    /// has read none calls nothing.
+    BoundRequest {
+        /// Which consumer.
+        consumer: u8,
+        /// The gateway model's name of the method.
+        method: String,
+        /// The deadline.
+        timeout_ms: u64,
+    },
+    /// A consumer calls a method and waits for as long as it takes.
+    UnboundedRequest {
+        /// Which consumer.
+        consumer: u8,
+        /// The gateway model's name of the method.
+        method: String,
+    },
+    /// A consumer has an agent do a piece of work, which is done once however often it is asked for.
+    RunAgent {
+        /// Which consumer.
+        consumer: u8,
+        /// Which piece of work.
+        key: u32,
+        /// The deadline.
+        timeout_ms: u64,
+        /// Whether the end of the work is waited for. While the work goes on only the first who asked is told of it.
+        #[serde(default)]
+        to_the_end: bool,
     },
     /// A consumer calls a method and drops the future of the call.
     AbandonRequest {
@@ -52,6 +81,16 @@ pub enum Action {
         /// Which consumer.
         consumer: u8,
     },
+    /// A consumer subscribes, and says what happens when it reads too slowly.
+    SubscribeWith {
+        /// Which consumer.
+        consumer: u8,
+        /// What happens then.
+        lag: Lag,
+        /// How many items may wait, from 4 to the parameter `subscription_items`; as many as that if it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        items: Option<u64>,
+    },
     /// A consumer drops its oldest subscription.
     Unsubscribe {
         /// Which consumer.
@@ -62,6 +101,13 @@ pub enum Action {
         /// Which gateway.
         gateway: u8,
         /// Which token.
+        token: String,
+    },
+    /// The app applies a config that has a setup code instead of a token.
+    ConfigureBootstrap {
+        /// Which gateway.
+        gateway: u8,
+        /// Which code: one of [`Plan::BOOTSTRAP_TOKENS`](super::Plan::BOOTSTRAP_TOKENS), or a wrong one.
         token: String,
     },
     /// The app applies a config and drops the future of doing so; the config counts all the same.
@@ -326,12 +372,17 @@ impl Action {
             Self::Suspend { .. } => Fault::Suspend,
             Self::Connect {}
             | Self::Request { .. }
+            | Self::BoundRequest { .. }
+            | Self::UnboundedRequest { .. }
+            | Self::RunAgent { .. }
             | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
             | Self::Behave { .. }
             | Self::Subscribe { .. }
+            | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::ConfigureBootstrap { .. }
             | Self::AbandonConfigure { .. }
             | Self::Unconfigure {}
             | Self::Wake {}
@@ -350,12 +401,17 @@ impl Action {
         match self {
             Self::Connect {}
             | Self::Request { .. }
+            | Self::BoundRequest { .. }
+            | Self::UnboundedRequest { .. }
+            | Self::RunAgent { .. }
             | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
             | Self::Behave { .. }
             | Self::Subscribe { .. }
+            | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Configure { .. }
+            | Self::ConfigureBootstrap { .. }
             | Self::AbandonConfigure { .. }
             | Self::Unconfigure {}
             | Self::Wake {}
@@ -397,6 +453,7 @@ impl Action {
     pub fn gateway(&self) -> Option<u8> {
         match self {
             Self::Configure { gateway, .. }
+            | Self::ConfigureBootstrap { gateway, .. }
             | Self::AbandonConfigure { gateway, .. }
             | Self::Emit { gateway, .. }
             | Self::Restart { gateway, .. }
@@ -427,9 +484,13 @@ impl Action {
             Self::Behave { manner, .. } => manner.gateway(),
             Self::Connect {}
             | Self::Request { .. }
+            | Self::BoundRequest { .. }
+            | Self::UnboundedRequest { .. }
+            | Self::RunAgent { .. }
             | Self::AbandonRequest { .. }
             | Self::DropRequest { .. }
             | Self::Subscribe { .. }
+            | Self::SubscribeWith { .. }
             | Self::Unsubscribe { .. }
             | Self::Unconfigure {}
             | Self::Wake {}
@@ -437,127 +498,6 @@ impl Action {
             | Self::Shutdown {}
             | Self::AbandonShutdown { .. }
             | Self::Suspend { .. } => None,
-        }
-    }
-
-    /// How long it goes on, if it is something that goes on and then ends.
-    #[must_use]
-    pub fn lasts_ms(&self) -> Option<u64> {
-        match self {
-            Self::Restart { down_ms, .. } => Some(*down_ms),
-            Self::Partition { for_ms, .. }
-            | Self::Lose { for_ms, .. }
-            | Self::Blip { for_ms, .. }
-            | Self::Stall { for_ms, .. }
-            | Self::Delay { for_ms, .. }
-            | Self::RefuseDials { for_ms, .. }
-            | Self::IgnoreDials { for_ms, .. }
-            | Self::IgnoreUpgrades { for_ms, .. }
-            | Self::IgnoreCloses { for_ms, .. }
-            | Self::LateCloses { for_ms, .. }
-            | Self::Bytes { for_ms, .. }
-            | Self::Suspend { for_ms } => Some(*for_ms),
-            Self::Misbehave {
-                how:
-                    Misbehave::StarveTicks { lasting }
-                    | Misbehave::StarvePings { lasting }
-                    | Misbehave::RefuseUpgrades { lasting },
-                ..
-            } => Some(u64::try_from(lasting.as_millis()).unwrap_or(u64::MAX)),
-            Self::Misbehave { .. }
-            | Self::Connect {}
-            | Self::Request { .. }
-            | Self::AbandonRequest { .. }
-            | Self::DropRequest { .. }
-            | Self::Behave { .. }
-            | Self::Subscribe { .. }
-            | Self::Unsubscribe { .. }
-            | Self::Configure { .. }
-            | Self::AbandonConfigure { .. }
-            | Self::Unconfigure {}
-            | Self::Wake {}
-            | Self::Resume {}
-            | Self::Shutdown {}
-            | Self::AbandonShutdown { .. }
-            | Self::Emit { .. }
-            | Self::Stop { .. }
-            | Self::Start { .. }
-            | Self::ChangeToken { .. }
-            | Self::Close { .. }
-            | Self::Terminate { .. }
-            | Self::DropEvent { .. }
-            | Self::ApprovePairing { .. }
-            | Self::RejectPairing { .. }
-            | Self::RotateTokens { .. }
-            | Self::RevokeDevices { .. }
-            | Self::HalfOpen { .. }
-            | Self::Reset { .. } => None,
-        }
-    }
-
-    /// The order to a gateway that carries it out, if a gateway does.
-    #[must_use]
-    pub fn order(&self) -> Option<(u8, Order)> {
-        let order = match self {
-            Self::Emit { event, .. } => Order::Emit { event: event.clone(), payload: "{}".into() },
-            Self::Restart { down_ms, crash, .. } => {
-                let mode = if *crash { RestartMode::Crash } else { RestartMode::Graceful };
-                Order::Restart { mode, down: Duration::from_millis(*down_ms) }
-            }
-            Self::Stop { .. } => Order::Stop,
-            Self::Start { .. } => Order::Start,
-            Self::ChangeToken { token, .. } => Order::ChangeToken { token: token.clone() },
-            Self::Close { code, reason, .. } => Order::Kick { code: *code, reason: reason.clone() },
-            Self::Terminate { .. } => Order::Terminate,
-            Self::DropEvent { .. } => Order::DropNextEvent,
-            Self::ApprovePairing { .. } => Order::ApprovePairing,
-            Self::RejectPairing { .. } => Order::RejectPairing,
-            Self::RotateTokens { .. } => Order::RotateDeviceTokens,
-            Self::RevokeDevices { .. } => Order::RevokeDevices,
-            Self::Misbehave { how, .. } => Order::Misbehave(how.clone()),
-            Self::Connect {}
-            | Self::Request { .. }
-            | Self::AbandonRequest { .. }
-            | Self::DropRequest { .. }
-            | Self::Behave { .. }
-            | Self::Subscribe { .. }
-            | Self::Unsubscribe { .. }
-            | Self::Configure { .. }
-            | Self::AbandonConfigure { .. }
-            | Self::Unconfigure {}
-            | Self::Wake {}
-            | Self::Resume {}
-            | Self::Shutdown {}
-            | Self::AbandonShutdown { .. }
-            | Self::Partition { .. }
-            | Self::Lose { .. }
-            | Self::HalfOpen { .. }
-            | Self::Blip { .. }
-            | Self::Stall { .. }
-            | Self::Delay { .. }
-            | Self::Reset { .. }
-            | Self::RefuseDials { .. }
-            | Self::IgnoreDials { .. }
-            | Self::IgnoreUpgrades { .. }
-            | Self::IgnoreCloses { .. }
-            | Self::LateCloses { .. }
-            | Self::Bytes { .. }
-            | Self::Suspend { .. } => return None,
-        };
-        self.gateway().map(|gateway| (gateway, order))
-    }
-}
-
-impl Action {
-    pub(super) fn check(&self) -> Result<(), &'static str> {
-        match self {
-            Self::AbandonConfigure { polls: 0, .. } | Self::AbandonShutdown { polls: 0 } => {
-                Err("what is never polled does nothing: polls must be at least 1")
-            }
-            Self::Behave { manner: Manner::Slow { every_ms: 0 }, .. } => {
-                Err("a slow consumer takes its time: every_ms must be at least 1")
-            }
-            _ => Ok(()),
         }
     }
 }

@@ -250,12 +250,26 @@ impl Plan {
                 last = at_ms;
             }
             step.action.check().map_err(|why| error(why.to_owned()))?;
+            self.check_terms(step).map_err(error)?;
             self.check_time(step).map_err(error)?;
             if step.action.gateway().is_some_and(|gateway| gateway >= GATEWAYS) {
                 return Err(error(format!("there are only {GATEWAYS} gateways, numbered from 0")));
             }
         }
         Ok(())
+    }
+
+    fn check_terms(&self, step: &Step) -> Result<(), String> {
+        let most = self.params.subscription_items;
+        match &step.action {
+            Action::SubscribeWith { items: Some(items), .. } if !(4..=most).contains(items) => {
+                Err(format!("items must be from 4 to the parameter subscription_items, which is {most}"))
+            }
+            Action::ConfigureBootstrap { .. } if !self.params.device => {
+                Err("only a device can be set up: the plan needs the parameter device".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_time(&self, step: &Step) -> Result<(), String> {
@@ -278,6 +292,9 @@ impl Plan {
 
     /// The token that every gateway starts with, and the first config names.
     pub const FIRST_TOKEN: &str = "token-0";
+
+    /// The setup codes of every gateway. Each gateway takes each of them once.
+    pub const BOOTSTRAP_TOKENS: [&str; 3] = ["bootstrap-0", "bootstrap-1", "bootstrap-2"];
 
     /// When the last fault is over, at the latest.
     #[must_use]
@@ -353,6 +370,16 @@ mod tests {
                 "unknown field `x`",
             ),
             ("at_ms = 1\ndo = \"misbehave\"\ngateway = 0\nhow = \"lie\"", "unknown variant `lie`"),
+            ("at_ms = 1\ndo = \"subscribe-with\"\nconsumer = 0\nlag = \"wait\"", "unknown variant `wait`"),
+            (
+                "at_ms = 1\ndo = \"configure-bootstrap\"\ngateway = 0\ntoken = \"bootstrap-0\"",
+                "only a device can be set up: the plan needs the parameter device",
+            ),
+            ("at_ms = 1\ndo = \"run-agent\"\nconsumer = 0\ntimeout_ms = 1", "missing field `key`"),
+            (
+                "at_ms = 1\ndo = \"subscribe-with\"\nconsumer = 0\nlag = \"close\"\nitems = 3",
+                "items must be from 4 to the parameter subscription_items, which is 1024",
+            ),
         ];
         for (step, part) in cases {
             let told = error(&format!("{head}{step}\n"));

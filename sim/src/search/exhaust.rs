@@ -353,6 +353,7 @@ fn course(records: &[Record], buffer: &mut Vec<u8>) -> u64 {
                 Seen::Closed { .. } => (7, 0),
                 Seen::Request { .. } => (8, 0),
                 Seen::Accepted { .. }
+                | Seen::RunStarted { .. }
                 | Seen::EventSent { .. }
                 | Seen::EventLost { .. }
                 | Seen::Dropped { .. }
@@ -401,6 +402,7 @@ fn failure(kind: FailureKind) -> u8 {
         FailureKind::ShutDown => 4,
         FailureKind::Limit => 5,
         FailureKind::Other => 6,
+        FailureKind::OtherConnection => 7,
     }
 }
 

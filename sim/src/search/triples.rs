@@ -319,6 +319,7 @@ impl Gateway {
             Seen::Connect { .. }
             | Seen::Refused { .. }
             | Seen::Request { .. }
+            | Seen::RunStarted { .. }
             | Seen::EventSent { .. }
             | Seen::EventLost { .. }
             | Seen::Misbehaved { .. } => {}
@@ -462,7 +463,7 @@ mod tests {
             seen(Seen::Accepted { connection: 1 }),
             What::Status(StatusKind::Handshaking),
             What::Healed { fault: Fault::Blip, gateway: 0 },
-            seen(Seen::Hello { connection: 1, issued: None }),
+            seen(Seen::Hello { connection: 1, issued: None, handed_over: None }),
             What::Status(StatusKind::Ready),
             What::Fault { fault: Fault::Close, gateway: 0 },
             seen(Seen::Closed { connection: 1, code: 1012 }),

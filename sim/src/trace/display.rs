@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Item, Lane, Outcome, Record, Seen, What};
+use crate::consumer::Lag;
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,8 +20,20 @@ impl fmt::Display for Record {
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RequestMade { consumer, request, timeout_ms } => {
-                write!(f, "consumer {consumer} makes request {request} (deadline {timeout_ms} ms)")
+            Self::RequestMade { consumer, request, timeout_ms, bound_to, key, to_the_end } => {
+                write!(f, "consumer {consumer} makes request {request}")?;
+                match timeout_ms {
+                    Some(timeout_ms) => write!(f, " (deadline {timeout_ms} ms)")?,
+                    None => f.write_str(" (no deadline)")?,
+                }
+                if let Some(epoch) = bound_to {
+                    write!(f, " bound to epoch {epoch}")?;
+                }
+                match key {
+                    Some(key) if *to_the_end => write!(f, " for the end of work {key}"),
+                    Some(key) => write!(f, " for work {key}"),
+                    None => Ok(()),
+                }
             }
             Self::RequestSettled { request, outcome: Outcome::Answered { own: true } } => {
                 write!(f, "request {request} is answered")
@@ -32,8 +45,13 @@ impl fmt::Display for What {
                 write!(f, "request {request} fails: {kind:?}, {delivery:?}")
             }
             Self::RequestDropped { request } => write!(f, "request {request} is dropped by its caller"),
-            Self::Subscribed { consumer, subscription } => {
-                write!(f, "consumer {consumer} opens subscription {subscription}")
+            Self::Subscribed { consumer, subscription, lag } => {
+                let terms = match lag {
+                    Lag::DropOldest => "",
+                    Lag::Resnapshot => ", which begins anew when it lags",
+                    Lag::Close => ", which ends when it lags",
+                };
+                write!(f, "consumer {consumer} opens subscription {subscription}{terms}")
             }
             Self::Unsubscribed { subscription } => write!(f, "subscription {subscription} is dropped"),
             Self::Panicked { subscription } => write!(f, "the reader of subscription {subscription} panics"),
@@ -45,10 +63,10 @@ impl fmt::Display for What {
             }
             Self::Pushed { subscription, item } => write!(f, "subscription {subscription} gets {item}"),
             Self::Status(status) => write!(f, "is {status:?}"),
-            Self::Configured { gateway, token, changed: true } => {
+            Self::Configured { gateway, token, changed: true, .. } => {
                 write!(f, "the config changes to gateway {gateway} with {token}")
             }
-            Self::Configured { gateway, token, changed: false } => {
+            Self::Configured { gateway, token, changed: false, .. } => {
                 write!(f, "the same config is applied: gateway {gateway} with {token}")
             }
             Self::Unconfigured { changed: true } => f.write_str("the config is taken away"),
@@ -80,21 +98,31 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted { connection } => write!(f, "accepts connection {connection}"),
-            Self::Connect { connection, token, device_token } => {
+            Self::Connect { connection, token, device_token, bootstrap_token } => {
                 write!(f, "connection {connection} presents {}", token.as_deref().unwrap_or("no token"))?;
-                match device_token {
-                    Some(device_token) => write!(f, " and device token {device_token}"),
+                if let Some(device_token) = device_token {
+                    write!(f, " and device token {device_token}")?;
+                }
+                match bootstrap_token {
+                    Some(bootstrap_token) => write!(f, " and bootstrap token {bootstrap_token}"),
                     None => Ok(()),
                 }
             }
-            Self::Hello { connection, issued: None } => write!(f, "says hello to connection {connection}"),
-            Self::Hello { connection, issued: Some(token) } => {
-                write!(f, "says hello to connection {connection} and issues device token {token}")
+            Self::Hello { connection, issued, handed_over } => {
+                write!(f, "says hello to connection {connection}")?;
+                if let Some(token) = issued {
+                    write!(f, " and issues device token {token}")?;
+                }
+                match handed_over {
+                    Some(token) => write!(f, ", and {token} for its other role"),
+                    None => Ok(()),
+                }
             }
             Self::Refused { connection, code } => write!(f, "refuses connection {connection}: {code}"),
             Self::Request { connection, request } => {
                 write!(f, "receives request {request} on connection {connection}")
             }
+            Self::RunStarted { run } => write!(f, "begins the run {run}"),
             Self::EventSent { connection, seq } => write!(f, "sends event {seq} on connection {connection}"),
             Self::EventLost { connection, seq } => write!(f, "loses event {seq} of connection {connection}"),
             Self::Closed { connection, code } => write!(f, "closes connection {connection} with {code}"),

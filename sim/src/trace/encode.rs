@@ -9,8 +9,10 @@ pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
     let mut code = Encoder(out);
     code.number(at.as_micros());
     match what {
-        What::RequestMade { consumer, request, timeout_ms } => {
-            code.tag(0).number(u64::from(*consumer)).number(u64::from(*request)).number(*timeout_ms);
+        What::RequestMade { consumer, request, timeout_ms, bound_to, key, to_the_end } => {
+            code.tag(0).number(u64::from(*consumer)).number(u64::from(*request));
+            code.number(timeout_ms.unwrap_or(u64::MAX)).number(bound_to.unwrap_or(u64::MAX));
+            code.number(key.map_or(u64::MAX, u64::from)).tag(u8::from(*to_the_end));
         }
         What::RequestSettled { request, outcome } => {
             code.tag(1).number(u64::from(*request));
@@ -22,8 +24,8 @@ pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
         What::RequestDropped { request } => {
             code.tag(2).number(u64::from(*request));
         }
-        What::Subscribed { consumer, subscription } => {
-            code.tag(3).number(u64::from(*consumer)).number(u64::from(*subscription));
+        What::Subscribed { consumer, subscription, lag } => {
+            code.tag(3).number(u64::from(*consumer)).number(u64::from(*subscription)).tag(*lag as u8);
         }
         What::Unsubscribed { subscription } => {
             code.tag(4).number(u64::from(*subscription));
@@ -35,8 +37,8 @@ pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
         What::Status(status) => {
             code.tag(6).tag(*status as u8);
         }
-        What::Configured { gateway, token, changed } => {
-            code.tag(7).tag(*gateway).text(token).tag(u8::from(*changed));
+        What::Configured { gateway, token, bootstrap, changed } => {
+            code.tag(7).tag(*gateway).text(token).tag(u8::from(*bootstrap)).tag(u8::from(*changed));
         }
         What::Unconfigured { changed } => {
             code.tag(22).tag(u8::from(*changed));
@@ -104,18 +106,22 @@ fn encode_item(item: Item, code: &mut Encoder<'_>) {
 fn encode_seen(seen: &Seen, code: &mut Encoder<'_>) {
     match seen {
         Seen::Accepted { connection } => code.tag(0).number(u64::from(*connection)),
-        Seen::Connect { connection, token, device_token } => code
+        Seen::Connect { connection, token, device_token, bootstrap_token } => code
             .tag(1)
             .number(u64::from(*connection))
             .text(token.as_deref().unwrap_or_default())
-            .text(device_token.as_deref().unwrap_or_default()),
-        Seen::Hello { connection, issued } => {
-            code.tag(2).number(u64::from(*connection)).text(issued.as_deref().unwrap_or_default())
-        }
+            .text(device_token.as_deref().unwrap_or_default())
+            .text(bootstrap_token.as_deref().unwrap_or_default()),
+        Seen::Hello { connection, issued, handed_over } => code
+            .tag(2)
+            .number(u64::from(*connection))
+            .text(issued.as_deref().unwrap_or_default())
+            .text(handed_over.as_deref().unwrap_or_default()),
         Seen::Refused { connection, code: why } => code.tag(3).number(u64::from(*connection)).text(why),
         Seen::Request { connection, request } => {
             code.tag(4).number(u64::from(*connection)).number(u64::from(*request))
         }
+        Seen::RunStarted { run } => code.tag(13).text(run),
         Seen::EventSent { connection, seq } => code.tag(5).number(u64::from(*connection)).number(*seq),
         Seen::EventLost { connection, seq } => code.tag(6).number(u64::from(*connection)).number(*seq),
         Seen::Closed { connection, code: number } => {

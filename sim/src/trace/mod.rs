@@ -14,6 +14,7 @@ use std::time::Duration;
 use onesocket::core::{Delivery, Instant};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::consumer::Lag;
 pub use crate::gateway::Mischief;
 use crate::plan::Fault;
 
@@ -38,8 +39,14 @@ pub enum What {
         consumer: u8,
         /// The harness's number for it.
         request: u32,
-        /// Its deadline.
-        timeout_ms: u64,
+        /// Its deadline; `None` waits for ever.
+        timeout_ms: Option<u64>,
+        /// The connection it may go over, if there is just one.
+        bound_to: Option<u64>,
+        /// The work it asks for, if that is to be done once however often it is asked for.
+        key: Option<u32>,
+        /// Whether it waits for the end of that work.
+        to_the_end: bool,
     },
     /// A request ended.
     RequestSettled {
@@ -59,6 +66,8 @@ pub enum What {
         consumer: u8,
         /// The harness's number for it.
         subscription: u32,
+        /// What happens if it is read too slowly.
+        lag: Lag,
     },
     /// A consumer dropped a subscription.
     Unsubscribed {
@@ -92,6 +101,8 @@ pub enum What {
         gateway: u8,
         /// The token it names.
         token: Arc<str>,
+        /// Whether that is a bootstrap token, and there is no other.
+        bootstrap: bool,
         /// Whether it differs from the one in force.
         changed: bool,
     },
@@ -179,6 +190,8 @@ pub enum Seen {
         token: Option<Arc<str>>,
         /// The device token it presented.
         device_token: Option<Arc<str>>,
+        /// The bootstrap token it presented.
+        bootstrap_token: Option<Arc<str>>,
     },
     /// Hello was sent.
     Hello {
@@ -186,6 +199,8 @@ pub enum Seen {
         connection: u32,
         /// The device token in it.
         issued: Option<Arc<str>>,
+        /// The device token in it that is for another role.
+        handed_over: Option<Arc<str>>,
     },
     /// A connect was refused.
     Refused {
@@ -200,6 +215,11 @@ pub enum Seen {
         connection: u32,
         /// The harness's number of the request.
         request: u32,
+    },
+    /// A piece of work began.
+    RunStarted {
+        /// The key it was asked for by.
+        run: Arc<str>,
     },
     /// An event was sent.
     EventSent {
@@ -250,7 +270,7 @@ pub enum Seen {
 pub enum Outcome {
     /// The gateway answered yes; `own` says whether the answer belongs to this request.
     Answered {
-        /// Whether the payload repeats what this request sent.
+        /// Whether the payload repeats what this request sent, and is the answer that was waited for.
         own: bool,
     },
     /// It failed.
@@ -275,6 +295,8 @@ pub enum FailureKind {
     Paused,
     /// The client was shut down.
     ShutDown,
+    /// It was bound to a connection that is not there any more, or not yet.
+    OtherConnection,
     /// A limit of the client.
     Limit,
     /// Anything else.

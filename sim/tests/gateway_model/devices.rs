@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::rig::{Rig, TOKEN, client};
+use crate::schema::Schema;
 
 /// A device's key.
 pub(crate) struct Key(SigningKey);
@@ -255,6 +256,54 @@ fn a_wrong_token_with_a_device_suggests_its_device_token() {
     assert_eq!(code(&answer), "AUTH_TOKEN_MISSING");
     let (_, answer) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), json!({"bootstrapToken": "x"}));
     assert_eq!(code(&answer), "AUTH_BOOTSTRAP_TOKEN_INVALID");
+}
+
+// Protocol 3.9, 6.3e.
+#[test]
+fn a_setup_code_pairs_a_device_in_both_roles_once() {
+    let pairing = Pairing {
+        bootstrap_tokens: vec!["code".to_owned()],
+        auto_approve_local: false,
+        ..Pairing::default()
+    };
+    let mut rig = Rig::new(GatewayConfig { pairing, ..GatewayConfig::default() });
+    let (phone, other) = (Key::new(1), Key::new(2));
+    let code_alone = || json!({"bootstrapToken": "code"});
+    let reads = || client("openclaw-ios", "ui", &["operator.read"]);
+    let (_, hello) = phone.connect(&mut rig, Peer::LOCAL, reads(), code_alone());
+    let auth = &hello["payload"]["auth"];
+    Schema::load().assert("HelloOk", &hello["payload"]);
+    let (own, handed_over) = (&auth["deviceToken"], &auth["deviceTokens"][0]);
+    assert!(own.is_string() && own != &handed_over["deviceToken"], "{auth}");
+    assert_eq!((&handed_over["role"], &handed_over["scopes"]), (&json!("node"), &json!([])));
+    assert_eq!(auth["deviceTokens"].as_array().map(Vec::len), Some(1));
+
+    // It is spent, for everybody.
+    for key in [&phone, &other] {
+        let (_, answer) = key.connect(&mut rig, Peer::LOCAL, reads(), code_alone());
+        assert_eq!(self::code(&answer), "AUTH_BOOTSTRAP_TOKEN_INVALID");
+    }
+    // Both tokens are good, each in its role and no other, and hand nothing over.
+    let mut node = client("openclaw-ios", "node", &[]);
+    node["role"] = json!("node");
+    let both = |token: &Value| json!({"token": token, "deviceToken": token});
+    let (_, hello) = phone.connect(&mut rig, Peer::LOCAL, reads(), both(own));
+    assert_eq!(hello["payload"]["auth"]["deviceToken"], *own);
+    assert_eq!(hello["payload"]["auth"]["deviceTokens"], Value::Null);
+    let (_, answer) = phone.connect(&mut rig, Peer::LOCAL, node.clone(), both(own));
+    assert_eq!(self::code(&answer), "AUTH_DEVICE_TOKEN_MISMATCH");
+    let (_, hello) = phone.connect(&mut rig, Peer::LOCAL, node, both(&handed_over["deviceToken"]));
+    assert_eq!(hello["payload"]["auth"]["role"], "node");
+}
+
+#[test]
+fn a_setup_code_pairs_for_no_more_than_it_stands_for() {
+    let pairing = Pairing { bootstrap_tokens: vec!["code".to_owned()], ..Pairing::default() };
+    let mut rig = Rig::new(GatewayConfig { pairing, ..GatewayConfig::default() });
+    let admin = client("openclaw-ios", "ui", &["operator.admin"]);
+    let (_, answer) = Key::new(1).connect(&mut rig, Peer::LOCAL, admin, json!({"bootstrapToken": "code"}));
+    assert_eq!(code(&answer), "PAIRING_REQUIRED");
+    assert_eq!(answer["error"]["details"]["reason"], "scope-upgrade");
 }
 
 // Protocol 7.5, 7.6, 7.8.

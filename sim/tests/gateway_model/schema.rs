@@ -35,7 +35,7 @@ impl Schema {
         self.0.get(name).unwrap_or_else(|| panic!("no definition {name}"))
     }
 
-    fn assert(&self, name: &str, value: &Value) {
+    pub(crate) fn assert(&self, name: &str, value: &Value) {
         let errors: Vec<String> = self
             .definition(name)
             .iter_errors(value)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use onesocket::core::Instant;
+use onesocket_sim::consumer::Lag;
 use onesocket_sim::generate;
 use onesocket_sim::picture::{self, Run};
 use onesocket_sim::plan::{Action, Plan, Step, When};
@@ -102,8 +103,8 @@ pub(crate) fn broken() -> Drawn {
     let token: Arc<str> = HOSTILE.into();
     let connection = 1;
     let told = [
-        (50, What::Configured { gateway: 0, token: Arc::clone(&token), changed: true }),
-        (60, What::Subscribed { consumer: 0, subscription: 1 }),
+        (50, What::Configured { gateway: 0, token: Arc::clone(&token), bootstrap: false, changed: true }),
+        (60, What::Subscribed { consumer: 0, subscription: 1, lag: Lag::DropOldest }),
         (60, What::Status(StatusKind::Connecting)),
         (60, What::Dialed { socket: 1, gateway: 0 }),
         (61, What::Gateway { gateway: 0, seen: Seen::Accepted { connection } }),
@@ -112,10 +113,15 @@ pub(crate) fn broken() -> Drawn {
             63,
             What::Gateway {
                 gateway: 0,
-                seen: Seen::Connect { connection, token: Some(token), device_token: None },
+                seen: Seen::Connect {
+                    connection,
+                    token: Some(token),
+                    device_token: None,
+                    bootstrap_token: None,
+                },
             },
         ),
-        (64, What::Gateway { gateway: 0, seen: Seen::Hello { connection, issued: None } }),
+        (64, What::Gateway { gateway: 0, seen: Seen::Hello { connection, issued: None, handed_over: None } }),
         (65, What::Status(StatusKind::Ready)),
         (65, What::Pushed { subscription: 1, item: Item::Snapshot { epoch: 1 } }),
         (70, What::Gateway { gateway: 0, seen: Seen::EventSent { connection, seq: 1 } }),
