@@ -1,7 +1,8 @@
 //! From the client's own words to the words of the trace.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use memchr::memmem::Finder;
 use onesocket::core::{Delivery, Push, RequestError, RequestErrorKind, Response, Status};
 
 use crate::gateway::Note;
@@ -49,13 +50,20 @@ const PROBE: &str = "\"probe\":";
 /// The parameters of request `request`, by which gateways and answers are told apart.
 #[must_use]
 pub fn probe_params(request: u32) -> String {
-    format!("{{{PROBE}{request}}}")
+    let mut params = String::with_capacity(PROBE.len() + "{4294967295}".len());
+    params.push('{');
+    params.push_str(PROBE);
+    params.push_str(&request.to_string());
+    params.push('}');
+    params
 }
 
 /// The request whose parameters are in `text`.
 #[must_use]
 pub fn probe_of(text: &str) -> Option<u32> {
-    let digits = &text[text.find(PROBE)? + PROBE.len()..];
+    // Every frame is searched, some of them are long, and the searcher of the standard library is made anew each time.
+    static MARKER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PROBE));
+    let digits = &text[MARKER.find(text.as_bytes())? + PROBE.len()..];
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     digits[..end].parse().ok()
 }

@@ -36,8 +36,9 @@ use crate::subject::Subject;
 use crate::tasks::Tasks;
 use crate::tracked::{Sockets, Tracked};
 
-/// Shorter ticks cost more and find no more; much longer ones quantise every latency.
-const TICK: Duration = Duration::from_millis(5);
+/// What a run costs is its number of ticks, idle ones included. Shorter ticks find no more; much longer ones quantise
+/// every latency, and would use up what the oracles allow a tick.
+const TICK: Duration = Duration::from_millis(8);
 /// The name of the client's host.
 const CLIENT: &str = "client";
 

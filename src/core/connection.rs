@@ -53,8 +53,8 @@ pub struct Connection {
     pub(super) backoff: Backoff,
     pub(super) startup_retries: u32,
     pub(super) rng: Xoshiro256PlusPlus,
-    /// Tells this connection's request ids from those of any other in the process.
-    pub(super) id_prefix: u32,
+    /// What all request ids of this connection begin with: it tells them from those of any other in the process.
+    pub(super) id_prefix: String,
     pub(super) next_epoch: u64,
     pub(super) last_dial: Option<Instant>,
     pub(super) wanted: bool,
@@ -113,7 +113,7 @@ impl Connection {
     pub fn new(config: Option<Arc<Config>>, options: Options, seed: u64) -> Result<Self, ConfigError> {
         options.validate()?;
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let id_prefix = rand_core::Rng::next_u32(&mut rng);
+        let id_prefix = format!("{:08x}-", rand_core::Rng::next_u32(&mut rng));
         Ok(Self {
             backoff: Backoff::new(options.backoff.clone()),
             options,

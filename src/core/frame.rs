@@ -184,7 +184,12 @@ fn error_shape(raw: &RawValue) -> Option<ErrorShape<'_>> {
 fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
+    let json = raw.get();
+    // It is JSON: what is between quotes and has no backslash is the text itself.
+    match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(text) if !text.contains('\\') => Some(Cow::Borrowed(text)),
+        Some(_) | None => serde_json::from_str::<Text<'_>>(json).ok().map(|text| text.0),
+    }
 }
 
 fn text_of_owned(raw: &RawValue) -> Option<String> {
@@ -211,8 +216,15 @@ pub fn encode_request(id: &str, method: &str, params: Option<&str>) -> String {
     text
 }
 
+/// Ids and methods hardly ever hold anything that must be escaped.
 fn push_json_string(out: &mut String, value: &str) {
-    out.push_str(&serde_json::Value::from(value).to_string());
+    if value.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.push('"');
+        out.push_str(value);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::Value::from(value).to_string());
+    }
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Connection {
             && let Some((id, method, params)) = self.requests.send_next()
         {
             let text =
-                encode_request(&wire_id(self.id_prefix, id), &method, params.as_ref().map(|text| &*text.0));
+                encode_request(&wire_id(&self.id_prefix, id), &method, params.as_ref().map(|text| &*text.0));
             if text.len() > session.max_payload {
                 let kind = RequestErrorKind::TooLarge { bytes: text.len(), limit: session.max_payload };
                 self.fail(id, kind, Delivery::NotSent, effects);
@@ -107,14 +107,14 @@ impl Connection {
     }
 
     pub(super) fn reply_to(&self, wire: &str) -> Option<(RequestId, Reply)> {
-        let id = request_id(self.id_prefix, wire)?;
+        let id = request_id(&self.id_prefix, wire)?;
         self.requests.reply(id).map(|reply| (id, reply))
     }
 
     /// The id of this epoch's `connect`: in a name space of its own, so that no answer to a
     /// request can be taken for hello.
     pub(super) fn connect_id(&self, epoch: Epoch) -> String {
-        format!("{:08x}-connect-{epoch}", self.id_prefix)
+        format!("{}connect-{epoch}", self.id_prefix)
     }
 
     fn is_ready_on(&self, epoch: Epoch) -> bool {
@@ -122,13 +122,38 @@ impl Connection {
     }
 }
 
-fn wire_id(prefix: u32, id: RequestId) -> String {
-    format!("{prefix:08x}-{}", id.0)
+fn wire_id(prefix: &str, id: RequestId) -> String {
+    let digits = id.0.to_string();
+    let mut wire = String::with_capacity(prefix.len() + digits.len());
+    wire.push_str(prefix);
+    wire.push_str(&digits);
+    wire
 }
 
 /// Undoes [`wire_id`]; ids of any other form, also other spellings of the same, belong to nobody.
-fn request_id(prefix: u32, wire: &str) -> Option<RequestId> {
-    let (_, tail) = wire.split_once('-')?;
-    let id = RequestId(tail.parse().ok()?);
-    (wire_id(prefix, id) == wire).then_some(id)
+fn request_id(prefix: &str, wire: &str) -> Option<RequestId> {
+    let digits = wire.strip_prefix(prefix)?;
+    let is_padded = digits.len() > 1 && digits.starts_with('0');
+    if is_padded || digits.starts_with('+') {
+        return None;
+    }
+    digits.parse().ok().map(RequestId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settles_once_an_id_has_one_spelling() {
+        let prefix = "0000a7f3-";
+        for number in [0, 7, 10, u64::MAX] {
+            let wire = wire_id(prefix, RequestId(number));
+            assert_eq!(request_id(prefix, &wire), Some(RequestId(number)));
+        }
+        for other in ["7", "a7f3-7", "0000A7F3-7", "0000a7f3-", "0000a7f3-+7", "0000a7f3-07", "0000a7f3-7 "] {
+            assert_eq!(request_id(prefix, other), None, "{other}");
+        }
+        assert_eq!(request_id(prefix, "0000a7f3-18446744073709551616"), None, "no number of a request");
+    }
 }

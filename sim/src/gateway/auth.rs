@@ -91,7 +91,8 @@ impl GatewayModel {
         let shared = self.check_shared(turn, &bucket, &connect);
         if let Some(proof) = &connect.device {
             let unix_ms = self.unix_ms(turn.now);
-            device::verify(proof, &connect, &door.nonce, unix_ms, self.config.pairing.verify_signatures)?;
+            let signatures = self.config.pairing.verify_signatures;
+            device::verify(proof, &connect, &door.nonce, unix_ms, signatures, &mut self.last_key)?;
         } else {
             self.check_missing_device(turn, door, &bucket, &connect, shared)?;
         }

@@ -1,7 +1,5 @@
 //! The proof that a client holds its device's key (protocol 7.1 to 7.4).
 
-use std::fmt::Write;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -15,6 +13,20 @@ use super::session::Refusal;
 /// How far `signedAt` may be from the gateway's clock.
 const SKEW_MS: u64 = 120_000;
 
+/// The key that was decoded last: a device that comes back has the one it had.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LastKey(Option<VerifyingKey>);
+
+impl LastKey {
+    /// The key in these bytes, if they are one.
+    fn decode(&mut self, bytes: &[u8; 32]) -> Option<VerifyingKey> {
+        if self.0.is_none_or(|key| key.as_bytes() != bytes) {
+            self.0 = Some(VerifyingKey::from_bytes(bytes).ok()?);
+        }
+        self.0
+    }
+}
+
 /// Checks a proof in the gateway's order. Without `signatures`, everything but the signature itself is checked.
 pub(super) fn verify(
     device: &Device,
@@ -22,6 +34,7 @@ pub(super) fn verify(
     nonce: &str,
     unix_ms: u64,
     signatures: bool,
+    last_key: &mut LastKey,
 ) -> Checked<()> {
     // A key that cannot be decoded has no id, so it reports the mismatch too.
     let key = decode(&device.public_key).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
@@ -39,7 +52,7 @@ pub(super) fn verify(
     if presented != nonce {
         return refuse("device nonce mismatch", "DEVICE_AUTH_NONCE_MISMATCH", "device-nonce-mismatch");
     }
-    let Ok(key) = VerifyingKey::from_bytes(&key) else {
+    let Some(key) = last_key.decode(&key) else {
         return refuse("device public key invalid", "DEVICE_AUTH_PUBLIC_KEY_INVALID", "device-public-key");
     };
     if signatures && !is_signed(device, connect, &key) {
@@ -88,12 +101,9 @@ fn payload(version: &str, device: &Device, connect: &Connect) -> String {
 
 /// The device id of a key: its SHA-256 in lowercase hex.
 fn device_id(key: &[u8; 32]) -> String {
-    let mut id = String::with_capacity(64);
-    for byte in Sha256::digest(key) {
-        // Writing to a string cannot fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
+    let digits =
+        |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
+    Sha256::digest(key).into_iter().flat_map(digits).collect()
 }
 
 /// Base64url as the gateway's runtime reads it: padding and the standard alphabet are accepted too.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::broadcast::Health;
 use super::config::{Auth, GatewayConfig};
+use super::device::LastKey;
 use super::effect::{Admission, ConnectionId, Effect, Input, Message, Mischief, Note, Peer, TerminateCause};
 use super::lockout::Lockout;
 use super::misbehave::Misdeeds;
@@ -41,6 +42,8 @@ pub struct GatewayModel {
     pub(super) pairing: Store,
     pub(super) lockout: Lockout,
     pub(super) mischief: Misdeeds,
+    /// A cache: without it everything would be the same, and slower.
+    pub(super) last_key: LastKey,
 }
 
 /// One call of [`GatewayModel::step`]: the time, and where effects go.
@@ -78,6 +81,7 @@ impl GatewayModel {
             pairing: Store::default(),
             lockout: Lockout::default(),
             mischief: Misdeeds::default(),
+            last_key: LastKey::default(),
             config,
         };
         model.schedule_refresh(Duration::ZERO, boot_refresh_delay);

@@ -3,6 +3,8 @@
 //! The texts reach clients inside `error.message` (protocol 2.3, 2.4), so their wording and order follow the recordings:
 //! missing properties first, then unexpected ones, then the properties' own findings in the order of the value.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 /// What a JSON value must look like.
@@ -56,27 +58,43 @@ pub(super) const fn closed(properties: &'static [Property]) -> Shape {
     Shape::Object { properties, closed: true }
 }
 
+/// Where in the value a finding is. It is written out only if there is one.
+enum Path<'a> {
+    Root,
+    Member(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root => Ok(()),
+            Path::Member(parent, name) => write!(f, "{parent}/{name}"),
+            Path::Item(parent, index) => write!(f, "{parent}/{index}"),
+        }
+    }
+}
+
 impl Shape {
     /// Everything that is wrong with `value`, joined as the gateway joins it; `None` when nothing is.
     pub(super) fn complaint(&self, value: &Value) -> Option<String> {
         let mut complaints = Vec::new();
-        self.check("", value, &mut complaints);
+        self.check(&Path::Root, value, &mut complaints);
         (!complaints.is_empty()).then(|| complaints.join("; "))
     }
 
-    fn check(&self, path: &str, value: &Value, complaints: &mut Vec<String>) {
+    fn check(&self, path: &Path<'_>, value: &Value, complaints: &mut Vec<String>) {
         match self {
             Shape::Any => {}
             Shape::Text { min, max } => match value.as_str() {
                 None => complain(path, "must be string", complaints),
                 // The gateway counts UTF-16 units; so do its limits.
                 Some(text) => {
-                    let length = text.encode_utf16().count();
-                    if length < *min {
+                    if is_shorter(text, *min) {
                         let text = format!("must not have fewer than {min} characters");
                         complain(path, &text, complaints);
                     }
-                    if length > *max {
+                    if !is_shorter(text, max.saturating_add(1)) {
                         complain(path, &format!("must not have more than {max} characters"), complaints);
                     }
                 }
@@ -105,7 +123,7 @@ impl Shape {
                 None => complain(path, "must be array", complaints),
                 Some(items) => {
                     for (index, value) in items.iter().enumerate() {
-                        item.check(&format!("{path}/{index}"), value, complaints);
+                        item.check(&Path::Item(path, index), value, complaints);
                     }
                 }
             },
@@ -113,7 +131,7 @@ impl Shape {
                 None => complain(path, "must be object", complaints),
                 Some(entries) => {
                     for (key, value) in entries {
-                        shape.check(&format!("{path}/{key}"), value, complaints);
+                        shape.check(&Path::Member(path, key), value, complaints);
                     }
                 }
             },
@@ -128,7 +146,7 @@ impl Shape {
 fn check_object(
     properties: &[Property],
     closed: bool,
-    path: &str,
+    path: &Path<'_>,
     object: &Map<String, Value>,
     complaints: &mut Vec<String>,
 ) {
@@ -139,22 +157,27 @@ fn check_object(
     }
     let unexpected = |key: &&String| closed && !properties.iter().any(|property| property.name == *key);
     if let Some(key) = object.keys().find(unexpected) {
-        let path = if path.is_empty() { "root" } else { path };
-        complaints.push(format!("at {path}: unexpected property '{key}'"));
+        let place = if let Path::Root = path { "root".to_owned() } else { path.to_string() };
+        complaints.push(format!("at {place}: unexpected property '{key}'"));
     }
     for property in properties {
         if let Some(value) = object.get(property.name) {
-            property.shape.check(&format!("{path}/{}", property.name), value, complaints);
+            property.shape.check(&Path::Member(path, property.name), value, complaints);
         }
     }
 }
 
-fn complain(path: &str, text: &str, complaints: &mut Vec<String>) {
-    if path.is_empty() {
-        complaints.push(text.to_owned());
-    } else {
-        complaints.push(format!("at {path}: {text}"));
-    }
+fn complain(path: &Path<'_>, text: &str, complaints: &mut Vec<String>) {
+    complaints.push(match path {
+        Path::Root => text.to_owned(),
+        Path::Member(..) | Path::Item(..) => format!("at {path}: {text}"),
+    });
+}
+
+/// Whether `text` has fewer characters than `units`, as the gateway counts them: in UTF-16 units.
+fn is_shorter(text: &str, units: usize) -> bool {
+    // Every unit takes a byte at least, and most limits are far away.
+    text.len() < units || (units > 0 && text.encode_utf16().nth(units - 1).is_none())
 }
 
 /// A JavaScript integer: `4.0` is one.

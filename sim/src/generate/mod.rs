@@ -28,7 +28,8 @@ pub fn plan(seed: u64) -> Plan {
     let mut generator = Generator {
         active_ms: params.end_ms,
         params,
-        steps: Vec::new(),
+        // Most plans have fewer.
+        steps: Vec::with_capacity(128),
         tokens: vec![vec![(0, Plan::FIRST_TOKEN.to_owned())]; usize::from(GATEWAYS)],
     };
     generator.faults(seed);
@@ -43,7 +44,7 @@ pub fn plan(seed: u64) -> Plan {
     generator.pairings(&mut Stream::new(seed, "pairings"));
     generator.last_word(&mut Stream::new(seed, "last word"));
     // Stable: what follows a milestone goes to the end.
-    generator.steps.sort_by_key(|step| step.when.at_ms().unwrap_or(u64::MAX));
+    generator.steps.sort_by_cached_key(|step| step.when.at_ms().unwrap_or(u64::MAX));
     Plan { params: generator.params, steps: generator.steps, ..Plan::new(seed) }
 }
 

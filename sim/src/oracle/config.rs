@@ -64,8 +64,9 @@ impl OneReconnectPerChange {
 
     fn overdue(&self, now: Instant) -> Option<u32> {
         let (changed, _) = self.history.last()?;
-        let old = self.held.iter().find(|(_, dialed)| **dialed < *changed)?;
-        self.suspension.is_overdue(*changed + self.close_bound, now).then_some(*old.0)
+        // Sockets are numbered as they are dialed: the first is the oldest.
+        let (oldest, _) = self.held.first_key_value().filter(|(_, dialed)| **dialed < *changed)?;
+        self.suspension.is_overdue(*changed + self.close_bound, now).then_some(*oldest)
     }
 }
 

@@ -20,6 +20,8 @@ use crate::trace::{FailureKind, Outcome, Record, Seen, What};
 #[derive(Default)]
 pub(super) struct SettlesOnce {
     open: BTreeMap<u32, Open>,
+    /// No open request has an earlier deadline: until then none of them can be overdue.
+    earliest: Option<Instant>,
     suspension: Suspension,
     arrived: BTreeSet<u32>,
     /// Ended as not sent: must never arrive.
@@ -35,6 +37,28 @@ struct Open {
 }
 
 impl SettlesOnce {
+    fn made(&mut self, request: u32, made: Instant, timeout: Option<Duration>) {
+        let deadline = timeout.map(|timeout| made + timeout);
+        self.earliest = self.earliest.into_iter().chain(deadline).min();
+        self.open.insert(request, Open { made, deadline });
+    }
+
+    /// Looks for a request that should have ended by now.
+    fn overdue(&mut self, now: Instant) -> Result<(), String> {
+        let is_overdue = |deadline: Instant| self.suspension.is_overdue(deadline, now);
+        if !self.earliest.is_some_and(is_overdue) {
+            return Ok(());
+        }
+        let overdue = |open: &Open| open.deadline.filter(|deadline| is_overdue(*deadline));
+        if let Some((request, deadline)) =
+            self.open.iter().find_map(|(request, open)| Some((request, overdue(open)?)))
+        {
+            return Err(format!("request {request} is still open after its deadline at {deadline}"));
+        }
+        self.earliest = self.open.values().filter_map(|open| open.deadline).min();
+        Ok(())
+    }
+
     fn settled(&mut self, request: u32, outcome: Outcome, at: Instant) -> Result<(), String> {
         let Some(Open { deadline, .. }) = self.open.remove(&request) else {
             return Err(format!("request {request} ends twice, or was never made"));
@@ -82,18 +106,12 @@ impl Oracle for SettlesOnce {
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.suspension.observe(record);
-        let overdue = |open: &Open| open.deadline.filter(|at| self.suspension.is_overdue(*at, record.at));
-        if let Some((request, deadline)) =
-            self.open.iter().find_map(|(request, open)| Some((request, overdue(open)?)))
-        {
-            return Err(format!("request {request} is still open after its deadline at {deadline}"));
-        }
+        self.overdue(record.at)?;
         self.bound.observe(record)?;
         self.runs.observe(record)?;
         match &record.what {
             What::RequestMade { request, timeout_ms, .. } => {
-                let deadline = timeout_ms.map(|timeout_ms| record.at + Duration::from_millis(timeout_ms));
-                self.open.insert(*request, Open { made: record.at, deadline });
+                self.made(*request, record.at, timeout_ms.map(Duration::from_millis));
             }
             What::RequestSettled { request, outcome } => return self.settled(*request, *outcome, record.at),
             What::RequestDropped { request } => {

@@ -121,8 +121,9 @@ impl Oracle for DeadIsDetected {
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.suspension.observe(record);
         let now = record.at;
-        if let Some((request, since)) =
-            self.orphans.iter().find(|(_, since)| self.suspension.is_overdue(**since, now))
+        if !self.orphans.is_empty()
+            && let Some((request, since)) =
+                self.orphans.iter().find(|(_, since)| self.suspension.is_overdue(**since, now))
         {
             return Err(format!("request {request} is open although its connection is gone since {since}"));
         }

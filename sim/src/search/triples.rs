@@ -152,11 +152,13 @@ pub struct Triples {
     runs: u64,
     counts: Vec<u64>,
     first: Vec<u64>,
+    /// How many of the counts are not 0: this is asked for after every run.
+    different: usize,
 }
 
 impl Default for Triples {
     fn default() -> Self {
-        Self { runs: 0, counts: vec![0; ROWS * COLUMNS], first: vec![u64::MAX; ROWS * COLUMNS] }
+        Self { runs: 0, different: 0, counts: vec![0; ROWS * COLUMNS], first: vec![u64::MAX; ROWS * COLUMNS] }
     }
 }
 
@@ -165,6 +167,7 @@ impl Triples {
     pub fn add(&mut self, run: u64, reached: &Reached) {
         self.runs += 1;
         for number in reached.numbers() {
+            self.different += usize::from(self.counts[number] == 0);
             self.counts[number] += 1;
             self.first[number] = self.first[number].min(run);
         }
@@ -174,6 +177,7 @@ impl Triples {
     pub fn merge(&mut self, other: &Self) {
         self.runs += other.runs;
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            self.different += usize::from(*mine == 0 && *theirs > 0);
             *mine += theirs;
         }
         for (mine, theirs) in self.first.iter_mut().zip(&other.first) {
@@ -184,7 +188,7 @@ impl Triples {
     /// How many different ones were reached.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.counts.iter().filter(|count| **count > 0).count()
+        self.different
     }
 
     /// Whether none was reached.

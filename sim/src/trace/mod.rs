@@ -362,13 +362,25 @@ pub enum StatusKind {
 }
 
 /// The records of a run and their digest.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Trace {
     records: Vec<Record>,
     digest: u64,
     now: Instant,
     /// Reused for encoding.
     buffer: Vec<u8>,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        // Most runs have fewer records than this.
+        Self {
+            records: Vec::with_capacity(512),
+            digest: 0,
+            now: Instant::ZERO,
+            buffer: Vec::with_capacity(128),
+        }
+    }
 }
 
 impl Trace {
