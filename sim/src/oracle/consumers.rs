@@ -8,7 +8,7 @@ use onesocket::core::Instant;
 
 use super::{Invariant, Oracle};
 use crate::consumer::Lag;
-use crate::plan::{Fault, Plan};
+use crate::plan::{Action, Fault, Plan};
 use crate::trace::{Item, Record, Seen, StatusKind, What};
 
 /// Longer than any tick of a clock or a network: what happens within it has no certain order.
@@ -24,6 +24,10 @@ const BLUR: Duration = Duration::from_millis(20);
 ///   the client is shut down.
 pub(super) struct IsolatedConsumers {
     travel: Duration,
+    /// The longest that a message takes on its way after everything takes longer: it is never overtaken.
+    delay: Duration,
+    /// When the last message that takes longer has arrived.
+    caught_up: Instant,
     /// Who does not read at once in the subscriptions it opens from now on.
     slow_consumers: BTreeSet<u8>,
     subscriptions: BTreeMap<u32, Reading>,
@@ -96,6 +100,8 @@ impl IsolatedConsumers {
         Self {
             // Bytes may come in pieces, and a frame may wait for the ticks of a network.
             travel: latency * 4 + BLUR * 5,
+            delay: delay(plan),
+            caught_up: Instant::ZERO,
             slow_consumers: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
             healthy: None,
@@ -232,7 +238,8 @@ impl IsolatedConsumers {
             }
             Seen::EventSent { connection, seq } => {
                 // A hello that is late or spoiled makes no connection; the client says when there is one.
-                if self.ready && self.lasting == 0 && self.healthy == Some((gateway, *connection)) {
+                let is_free = self.lasting == 0 && at >= self.caught_up;
+                if self.ready && is_free && self.healthy == Some((gateway, *connection)) {
                     self.under_way.push_back((at, *seq));
                 }
             }
@@ -250,6 +257,12 @@ impl IsolatedConsumers {
             | Seen::EventLost { .. } => {}
         }
     }
+}
+
+/// All delays of a plan at once.
+fn delay(plan: &Plan) -> Duration {
+    let by_ms = |action: &Action| if let Action::Delay { by_ms, .. } = action { *by_ms } else { 0 };
+    Duration::from_millis(plan.steps.iter().map(|step| by_ms(&step.action)).sum())
 }
 
 /// Whether what is sent before and after the fault arrives all the same.
@@ -297,7 +310,12 @@ impl Oracle for IsolatedConsumers {
                     self.trouble();
                 }
             }
-            What::Healed { .. } => self.lasting -= 1,
+            What::Healed { fault, .. } => {
+                self.lasting -= 1;
+                if *fault == Fault::Delay {
+                    self.caught_up = record.at + self.delay;
+                }
+            }
             What::Gateway { gateway, seen } => self.gateway(*gateway, seen, record.at),
             _ => {}
         }
@@ -357,6 +375,22 @@ mod tests {
         assert_eq!(broken(&[sent(1_000, 1), fault(Fault::Partition), later.clone()]), None);
         let left = (900, What::Unsubscribed { subscription: PROMPT });
         assert_eq!(broken(&[left, sent(1_000, 1), later]), None);
+    }
+
+    #[test]
+    fn what_follows_delayed_messages_waits_for_them() {
+        let delay = Action::Delay { gateway: 0, by_ms: 1_000, for_ms: 50 };
+        let plan = Plan::new(1).at(0, delay);
+        let history = |sent_at| {
+            let fault = [
+                (0, What::Fault { fault: Fault::Delay, gateway: 0 }),
+                (50, What::Healed { fault: Fault::Delay, gateway: 0 }),
+            ];
+            [&fault[..], &begin(Lag::DropOldest), &[sent(sent_at, 1), (3_000, What::Woken)]].concat()
+        };
+        let broken = |sent_at| first_broken(&mut IsolatedConsumers::new(&plan), history(sent_at));
+        assert_eq!(broken(1_000), None);
+        assert_eq!(broken(1_100), Some(9));
     }
 
     #[test]

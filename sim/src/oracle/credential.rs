@@ -54,6 +54,8 @@ pub(super) struct RightCredential {
     /// The gateways whose token the client got and has no reason to forget.
     kept: BTreeSet<u8>,
     retry: Retry,
+    /// The refusal that the retry stands for: as long as nobody answers the retry, it stands for nothing.
+    retried: Option<(u8, Presented)>,
     /// When a retry that was due ceased to be: what was under way then may still arrive.
     lapsed: Option<Instant>,
 }
@@ -94,6 +96,7 @@ impl RightCredential {
             offered: None,
             kept: BTreeSet::new(),
             retry: Retry::Unneeded,
+            retried: None,
             lapsed: None,
         }
     }
@@ -158,8 +161,14 @@ impl RightCredential {
                 return Err(format!("device token {device}, which was refused before"));
             }
             let beside = token.as_ref().is_some_and(|token| token != device);
-            if beside && !self.take_retry(since) {
-                return Err("a device token beside a shared one that was not refused just before".to_owned());
+            if beside {
+                if !self.take_retry(since) {
+                    return Err(
+                        "a device token beside a shared one that was not refused just before".to_owned()
+                    );
+                }
+                let alone = (gateway, Presented { device: None, ..presented.clone() });
+                self.retried = self.refused.take(&alone);
             }
         }
         if self.refused.contains(&(gateway, presented.clone())) {
@@ -214,6 +223,9 @@ impl RightCredential {
             if sent > heard {
                 continue;
             }
+            if refusal.presented.device.is_some() {
+                self.refused.extend(self.retried.take());
+            }
             if refusal.is_of_device {
                 self.dead.extend(refusal.presented.device.clone().map(|token| (gateway, token)));
             }
@@ -221,9 +233,15 @@ impl RightCredential {
         }
     }
 
+    /// What was refused may be right by now.
+    fn pardon(&mut self) {
+        self.refused.clear();
+        self.retried = None;
+    }
+
     /// Something new begins, with a budget of its own.
     fn forgive(&mut self, at: Instant) {
-        self.refused.clear();
+        self.pardon();
         self.unheard.clear();
         if std::mem::replace(&mut self.retry, Retry::Unneeded) == Retry::Due {
             self.lapsed = Some(at);
@@ -253,13 +271,12 @@ impl Oracle for RightCredential {
                 self.configs.push((record.at, None));
                 self.forgive(record.at);
             }
-            // Somebody acted: what was refused may be right by now.
-            What::Resumed => self.refused.clear(),
+            What::Resumed => self.pardon(),
             // A refusal may be lost, and the credential is presented once more.
             What::Fault { fault, .. } => {
                 self.struck = Some(record.at);
                 self.lasting += u32::from(fault.lasts());
-                self.refused.clear();
+                self.pardon();
                 self.unheard.clear();
                 self.dead.clear();
             }
@@ -270,7 +287,7 @@ impl Oracle for RightCredential {
             }
             // A gateway that deviates may say anything, also that the stored token should be tried.
             What::Gateway { seen: Seen::Misbehaved { .. }, .. } => {
-                self.refused.clear();
+                self.pardon();
                 self.unheard.clear();
                 self.dead.clear();
                 self.retry = Retry::Due;
@@ -373,6 +390,28 @@ mod tests {
         let again =
             [refused(3, "AUTH_DEVICE_TOKEN_MISMATCH"), accepted(4), connect(4, "token-0", Some("issued"))];
         assert_eq!(broken(&[&begin(0)[..], &again[..]].concat()), Some(10));
+    }
+
+    #[test]
+    fn a_retry_that_nobody_answers_leaves_the_shared_token_to_be_tried_again() {
+        let hung_up = |silent| What::Released { socket: 1, silent: Duration::from_millis(silent) };
+        let retried = |answer: &[What]| {
+            let begin = [
+                accepted(1),
+                hello(0, 1, "issued"),
+                accepted(2),
+                connect(2, "token-0", None),
+                refused(2, "AUTH_TOKEN_MISMATCH"),
+                hung_up(0),
+                accepted(3),
+                connect(3, "token-0", Some("issued")),
+            ];
+            let end = [accepted(4), connect(4, "token-0", None)];
+            broken(&[&begin[..], answer, &end[..]].concat())
+        };
+        assert_eq!(retried(&[hung_up(100)]), None);
+        assert_eq!(retried(&[refused(3, "AUTH_TOKEN_MISMATCH"), hung_up(0)]), Some(11));
+        assert_eq!(retried(&[refused(3, "AUTH_DEVICE_TOKEN_MISMATCH"), hung_up(0)]), Some(11));
     }
 
     #[test]
