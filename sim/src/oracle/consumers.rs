@@ -31,6 +31,8 @@ pub(super) struct IsolatedConsumers {
     /// Who does not read at once in the subscriptions it opens from now on.
     slow_consumers: BTreeSet<u8>,
     subscriptions: BTreeMap<u32, Reading>,
+    /// The connection that was accepted since the latest dial: what is said on another one is said to nobody.
+    newest: Option<(u8, u32)>,
     /// The connection that said hello last, while nothing is known against it.
     healthy: Option<(u8, u32)>,
     /// The numbers and times of its events that may be on their way, oldest first.
@@ -104,6 +106,7 @@ impl IsolatedConsumers {
             caught_up: Instant::ZERO,
             slow_consumers: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
+            newest: None,
             healthy: None,
             under_way: VecDeque::new(),
             lasting: 0,
@@ -229,7 +232,8 @@ impl IsolatedConsumers {
 
     fn gateway(&mut self, gateway: u8, seen: &Seen, at: Instant) {
         match seen {
-            Seen::Hello { connection, .. } => {
+            Seen::Accepted { connection } => self.newest = Some((gateway, *connection)),
+            Seen::Hello { connection, .. } if self.newest == Some((gateway, *connection)) => {
                 self.trouble();
                 self.healthy = Some((gateway, *connection));
                 for reading in self.subscriptions.values_mut() {
@@ -249,7 +253,7 @@ impl IsolatedConsumers {
                 }
             }
             Seen::Booted | Seen::Down | Seen::Misbehaved { .. } => self.trouble(),
-            Seen::Accepted { .. }
+            Seen::Hello { .. }
             | Seen::Connect { .. }
             | Seen::Refused { .. }
             | Seen::Request { .. }
@@ -302,6 +306,7 @@ impl Oracle for IsolatedConsumers {
                 self.ready = false;
                 self.trouble();
             }
+            What::Dialed { .. } => self.newest = None,
             What::Released { .. } => self.trouble(),
             What::Fault { fault, .. } => {
                 self.lasting += u32::from(fault.lasts());
@@ -333,10 +338,11 @@ mod tests {
 
     /// Two subscribers of a connection, the second of them slow.
     fn begin(lag: Lag) -> Vec<(u64, What)> {
-        let hello = Seen::Hello { connection: 1, issued: None, handed_over: None };
         vec![
+            (0, What::Dialed { socket: 1, gateway: 0 }),
             (0, What::Subscribed { consumer: 0, subscription: PROMPT, lag: Lag::DropOldest }),
-            (100, What::Gateway { gateway: 0, seen: hello }),
+            (90, at_gateway(Seen::Accepted { connection: 1 })),
+            (100, at_gateway(Seen::Hello { connection: 1, issued: None, handed_over: None })),
             (110, What::Status(StatusKind::Ready)),
             (110, What::Pushed { subscription: PROMPT, item: Item::Snapshot { epoch: 1 } }),
             (200, What::Behaves { consumer: 1, prompt: false }),
@@ -344,8 +350,12 @@ mod tests {
         ]
     }
 
+    fn at_gateway(seen: Seen) -> What {
+        What::Gateway { gateway: 0, seen }
+    }
+
     fn sent(at_ms: u64, seq: u64) -> (u64, What) {
-        (at_ms, What::Gateway { gateway: 0, seen: Seen::EventSent { connection: 1, seq } })
+        (at_ms, at_gateway(Seen::EventSent { connection: 1, seq }))
     }
 
     fn got(at_ms: u64, subscription: u32, seq: u64) -> (u64, What) {
@@ -370,11 +380,14 @@ mod tests {
     fn who_reads_at_once_gets_every_event_in_time() {
         let later = (2_000, What::Woken);
         assert_eq!(broken(&[sent(1_000, 1), got(1_002, PROMPT, 1), later.clone()]), None);
-        assert_eq!(broken(&[sent(1_000, 1), later.clone()]), Some(7));
+        assert_eq!(broken(&[sent(1_000, 1), later.clone()]), Some(9));
         let fault = |fault| (1_001, What::Fault { fault, gateway: 0 });
         assert_eq!(broken(&[sent(1_000, 1), fault(Fault::Partition), later.clone()]), None);
         let left = (900, What::Unsubscribed { subscription: PROMPT });
-        assert_eq!(broken(&[left, sent(1_000, 1), later]), None);
+        assert_eq!(broken(&[left, sent(1_000, 1), later.clone()]), None);
+        let old = Seen::Hello { connection: 7, issued: None, handed_over: None };
+        let to_nobody = Seen::EventSent { connection: 7, seq: 1 };
+        assert_eq!(broken(&[(990, at_gateway(old)), (1_000, at_gateway(to_nobody)), later]), None);
     }
 
     #[test]
@@ -390,7 +403,7 @@ mod tests {
         };
         let broken = |sent_at| first_broken(&mut IsolatedConsumers::new(&plan), history(sent_at));
         assert_eq!(broken(1_000), None);
-        assert_eq!(broken(1_100), Some(9));
+        assert_eq!(broken(1_100), Some(11));
     }
 
     #[test]
@@ -407,8 +420,8 @@ mod tests {
             ]
         };
         assert_eq!(broken(&[&events[..], &told(2)].concat()), None);
-        assert_eq!(broken(&[&events[..], &told(1)].concat()), Some(14));
-        assert_eq!(broken(&[item(1_600, PROMPT, Item::Closed)]), Some(6));
+        assert_eq!(broken(&[&events[..], &told(1)].concat()), Some(16));
+        assert_eq!(broken(&[item(1_600, PROMPT, Item::Closed)]), Some(8));
         let uncertain = [got(205, PROMPT, 0)];
         assert_eq!(broken(&[&uncertain[..], &events, &told(1)].concat()), None);
     }
@@ -429,8 +442,8 @@ mod tests {
         };
         let anew = |missed| broken_with(Lag::Resnapshot, &[&events[..], &told(missed)].concat());
         assert_eq!(anew(2), None);
-        assert_eq!(anew(1), Some(15));
-        assert_eq!(anew(3), Some(15));
+        assert_eq!(anew(1), Some(17));
+        assert_eq!(anew(3), Some(17));
     }
 
     #[test]
@@ -443,9 +456,9 @@ mod tests {
         let end = |at_ms, of| item(at_ms, of, Item::Closed);
         let stop = (1_600, What::ShutdownCalled);
         assert_eq!(with(&[end(1_500, SLOW), stop.clone(), end(1_700, PROMPT)]), None);
-        assert_eq!(with(&[got(1_500, SLOW, 2)]), Some(9));
+        assert_eq!(with(&[got(1_500, SLOW, 2)]), Some(11));
         let endless = item(1_350, SLOW, Item::Lagged { missed: 7 });
         let begin = [got(1_000, PROMPT, 1), endless, end(1_500, SLOW), stop, end(1_700, PROMPT)];
-        assert_eq!(broken_with(Lag::Close, &begin), Some(10));
+        assert_eq!(broken_with(Lag::Close, &begin), Some(12));
     }
 }
