@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use onesocket_sim::explore::{
     Exploration, Explored, Found, Progress, explore as run_exploration, run_judged,
 };
-use onesocket_sim::marks::Mark;
+use onesocket_sim::marks::{Coverage, Mark};
 use onesocket_sim::oracle::Violation;
 use onesocket_sim::picture;
 use onesocket_sim::plan::{Fault, Plan};
@@ -188,27 +188,11 @@ fn hours(seconds: f64) -> String {
 
 /// Faults × states, and marks, over all tiers that ran.
 fn report_coverage(all: &[Explored], json_on_stdout: bool) {
-    let mut coverage = onesocket_sim::marks::Coverage::default();
+    let mut coverage = Coverage::default();
     for explored in all {
         coverage.merge(&explored.coverage);
     }
-    let states = [
-        StatusKind::Idle,
-        StatusKind::Connecting,
-        StatusKind::Handshaking,
-        StatusKind::Ready,
-        StatusKind::Backoff,
-        StatusKind::Paused,
-        StatusKind::Closing,
-        StatusKind::Stopped,
-    ];
-    let head: Vec<String> = states.iter().map(|state| format!("{:>11}", format!("{state:?}"))).collect();
-    say(json_on_stdout, &format!("\nfault while the client is {}", head.concat()));
-    for fault in Fault::ALL.iter().copied() {
-        let count = |state: &StatusKind| coverage.faults.get(&(fault, *state)).copied().unwrap_or(0);
-        let row: Vec<String> = states.iter().map(|state| format!("{:>11}", count(state))).collect();
-        say(json_on_stdout, &format!("{:<25} {}", fault.name(), row.concat()));
-    }
+    report_faults(&coverage, json_on_stdout);
     let missed: Vec<Cow<'static, str>> = coverage.missed().map(Mark::name).collect();
     let mut hit: Vec<(u64, Cow<'static, str>)> =
         coverage.marks.iter().map(|(mark, count)| (*count, mark.name())).collect();
@@ -224,6 +208,32 @@ fn report_coverage(all: &[Explored], json_on_stdout: bool) {
     }
     for explored in all {
         say(json_on_stdout, &told_triples(explored));
+    }
+}
+
+/// How often each fault began in each state of the client.
+fn report_faults(coverage: &Coverage, json_on_stdout: bool) {
+    let states = [
+        StatusKind::Idle,
+        StatusKind::NotConfigured,
+        StatusKind::Connecting,
+        StatusKind::Handshaking,
+        StatusKind::Ready,
+        StatusKind::Backoff,
+        StatusKind::Paused,
+        StatusKind::Closing,
+        StatusKind::Stopped,
+    ];
+    let names = states.map(|state| format!("{state:?}"));
+    let line = |first: &str, cells: [String; 9]| {
+        let cells = cells.iter().zip(&names).map(|(cell, name)| format!(" {cell:>0$}", name.len().max(8)));
+        say(json_on_stdout, &format!("{first:<20}{}", cells.collect::<String>()));
+    };
+    say(json_on_stdout, "\nHow often each fault began while the client was");
+    line("", names.clone());
+    for fault in Fault::ALL.iter().copied() {
+        let count = |state| coverage.faults.get(&(fault, state)).copied().unwrap_or(0).to_string();
+        line(fault.name(), states.map(count));
     }
 }
 
