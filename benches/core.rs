@@ -6,6 +6,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use onesocket::core::frame::decode;
@@ -103,7 +104,15 @@ fn step(connection: &mut Connection, input: Input) -> Vec<Effect> {
 fn request(id: u64) -> Input {
     let (id, method) = (RequestId(id), Arc::from("health"));
     let reply = Reply::First;
-    Input::Command(Command::Request { id, method, params: None, timeout: None, reply, only_on: None })
+    Input::Command(Command::Request {
+        id,
+        method,
+        params: None,
+        timeout: None,
+        waited: Duration::ZERO,
+        reply,
+        only_on: None,
+    })
 }
 
 fn received(text: &str) -> Input {

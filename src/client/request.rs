@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::core::{Delivery, Epoch, Payload, Reply, RequestError, RequestErrorKind, RequestId, Response};
 use crate::driver::order::{Order, Waiter};
@@ -114,6 +115,7 @@ impl RequestBuilder {
             method: Arc::clone(&self.method),
             params,
             timeout: self.timeout,
+            asked: Instant::now(),
             reply: self.reply,
             only_on: self.only_on,
             waiter,

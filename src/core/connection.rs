@@ -201,9 +201,9 @@ impl Connection {
     fn command(&mut self, command: Command, effects: &mut Vec<Effect>) {
         match command {
             Command::Connect => self.want(effects),
-            Command::Request { id, method, params, timeout, reply, only_on } => {
+            Command::Request { id, method, params, timeout, waited, reply, only_on } => {
                 let params = params.map(WireText);
-                self.request(id, Pending { method, params, timeout, reply, only_on }, effects);
+                self.request(id, waited, Pending { method, params, timeout, reply, only_on }, effects);
             }
             Command::Cancel { id } => {
                 self.requests.take(id);

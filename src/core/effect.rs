@@ -106,6 +106,8 @@ pub enum Command {
         params: Option<Arc<str>>,
         /// The time for queueing, writing and the reply together; `None` waits for ever.
         timeout: Option<Duration>,
+        /// How much of that time is over already, as when the process was suspended between the call and this.
+        waited: Duration,
         /// Which answer ends it.
         reply: Reply,
         /// The only connection it may go over, if there is just one: it fails as not sent when that
@@ -141,12 +143,13 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect => f.write_str("Connect"),
-            Self::Request { id, method, params, timeout, reply, only_on } => f
+            Self::Request { id, method, params, timeout, waited, reply, only_on } => f
                 .debug_struct("Request")
                 .field("id", id)
                 .field("method", method)
                 .field("params", &params.clone().map(WireText))
                 .field("timeout", timeout)
+                .field("waited", waited)
                 .field("reply", reply)
                 .field("only_on", only_on)
                 .finish(),

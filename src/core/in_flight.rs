@@ -66,12 +66,12 @@ impl InFlight {
         self.entries.len() - self.queued.len()
     }
 
-    /// Adds a request to the queue.
+    /// Adds a request to the queue that has `waited` for it already.
     ///
     /// # Panics
     /// If the id is in use: callers never reuse ids.
-    pub(super) fn queue(&mut self, now: Instant, id: RequestId, pending: Pending) {
-        let deadline = pending.timeout.map(|timeout| now + timeout);
+    pub(super) fn queue(&mut self, now: Instant, waited: Duration, id: RequestId, pending: Pending) {
+        let deadline = pending.timeout.map(|timeout| now + timeout.saturating_sub(waited));
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, id));
         }

@@ -1,6 +1,7 @@
 //! Requests: what is let in, what is sent when, and how the end of a connection ends them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connection::{AfterClose, Connection, Phase};
 use super::effect::{Effect, Epoch, Reply, RequestId, WireText};
@@ -9,21 +10,30 @@ use super::frame::encode_request;
 use super::in_flight::{Pending, Progress};
 
 impl Connection {
-    pub(super) fn request(&mut self, id: RequestId, pending: Pending, effects: &mut Vec<Effect>) {
-        if let Some(kind) = self.refusal(&pending) {
+    pub(super) fn request(
+        &mut self,
+        id: RequestId,
+        waited: Duration,
+        pending: Pending,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(kind) = self.refusal(waited, &pending) {
             let error = RequestError { method: pending.method, kind, delivery: Delivery::NotSent };
             effects.push(Effect::Complete { id, outcome: Err(error) });
             return;
         }
-        self.requests.queue(self.now, id, pending);
+        self.requests.queue(self.now, waited, id, pending);
         self.want(effects);
         self.send_queued(effects);
     }
 
     /// Why a request is not let in, if it is not.
-    fn refusal(&self, pending: &Pending) -> Option<RequestErrorKind> {
+    fn refusal(&self, waited: Duration, pending: &Pending) -> Option<RequestErrorKind> {
         let bytes = pending.bytes();
         let elsewhere = pending.only_on.filter(|epoch| !self.is_ready_on(*epoch));
+        // A deadline that is over before it can be kept saves the gateway the work; one of no time at all is a wish to
+        // send and not to wait.
+        let late = pending.timeout.filter(|timeout| !waited.is_zero() && waited >= *timeout);
         let (most, most_bytes) = (self.options.max_queued, self.options.max_queued_bytes);
         match (&self.phase, elsewhere) {
             (Phase::Stopped | Phase::Closing { then: AfterClose::Stop, .. }, _) => {
@@ -31,6 +41,7 @@ impl Connection {
             }
             (_, Some(bound_to)) => Some(RequestErrorKind::OtherConnection { bound_to }),
             (Phase::Paused(reason), None) => Some(RequestErrorKind::Paused(Arc::clone(reason))),
+            _ if late.is_some() => late.map(|after| RequestErrorKind::TimedOut { after }),
             _ if self.config.is_none() => Some(RequestErrorKind::NotConfigured),
             _ if bytes > most_bytes => Some(RequestErrorKind::TooLarge { bytes, limit: most_bytes }),
             _ if self.requests.queued() >= most => Some(RequestErrorKind::Overloaded { limit: most }),

@@ -179,10 +179,11 @@ impl<N: Network> Driver<N> {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Request { id, method, params, timeout, reply, only_on, waiter } => {
+            Order::Request { id, method, params, timeout, asked, reply, only_on, waiter } => {
                 self.waiters.insert(id, waiter);
                 let sent = self.frames_sent;
-                let command = Command::Request { id, method, params, timeout, reply, only_on };
+                let waited = asked.elapsed();
+                let command = Command::Request { id, method, params, timeout, waited, reply, only_on };
                 self.step(Input::Command(command));
                 let now = self.now();
                 if self.frames_sent > sent

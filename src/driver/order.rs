@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant as TokioInstant;
 
 use crate::client::Ticket;
 use crate::core::mailbox::Mailbox;
@@ -27,6 +28,8 @@ pub(crate) enum Order {
         method: Arc<str>,
         params: Option<Arc<str>>,
         timeout: Option<Duration>,
+        /// When the caller asked: its time runs from here, not from when the driver gets to it.
+        asked: TokioInstant,
         reply: Reply,
         only_on: Option<Epoch>,
         waiter: Waiter,

@@ -48,6 +48,7 @@ impl Bench {
             method: Arc::from("m"),
             params: None,
             timeout,
+            waited: Duration::ZERO,
             reply: Reply::First,
             only_on: None,
         }));

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use insta::assert_snapshot;
 use onesocket::core::{
@@ -196,6 +197,7 @@ fn right_credential_no_parameters_in_debug() {
         method: Arc::from("config.set"),
         params: Some(Arc::from(format!(r#"{{"key":"{TOKEN}"}}"#))),
         timeout: None,
+        waited: Duration::ZERO,
         reply: onesocket::core::Reply::First,
         only_on: None,
     };

@@ -201,6 +201,7 @@ impl Judge {
             method: Arc::from("echo"),
             params: Some(Arc::from(format!(r#"{{"n":{number},"pad":"{SECRET}{padding}"}}"#))),
             timeout: (!b.is_multiple_of(3)).then(|| Duration::from_millis(u64::from(b))),
+            waited: Duration::ZERO,
             reply: if is_final { Reply::Final } else { Reply::First },
             only_on: only_on.map(Epoch),
         });

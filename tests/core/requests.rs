@@ -1,5 +1,7 @@
 //! `settles_once`: every request ends exactly once, and says truly whether it can have been seen.
 
+use std::time::Duration;
+
 use insta::assert_snapshot;
 use onesocket::core::{Command, Connection, Effect, Epoch, Input, Instant, Reply, RequestId, WireText};
 
@@ -137,6 +139,7 @@ fn settles_once_another_spelling_of_an_id_is_foreign() {
             method: "m".into(),
             params: None,
             timeout: None,
+            waited: Duration::ZERO,
             reply: Reply::First,
             only_on: None,
         };
@@ -596,4 +599,30 @@ fn settles_once_queued_requests_survive_a_retry_and_end_with_a_pause() {
       fail #2 (NotSent): the connection is paused: the gateway refused the credentials (INVALID_REQUEST: bad token): configure others, or resume once the gateway takes these
     end: next deadline none, 0 pending
     "#);
+}
+
+/// The deadline of a request runs from the call, also where the driver got to it late, as after a sleep.
+#[test]
+fn settles_once_the_time_before_the_core_heard_of_a_request_counts() {
+    let script = script()
+        .connect()
+        .ready(1)
+        .given()
+        .request_after(60, 1, 100)
+        .request_after(100, 2, 100)
+        .request_after(0, 3, 0)
+        .until(50);
+    assert_snapshot!(check(script), @r"
+    0.000s request #1, made 60 ms ago for 100 ms
+      transmit on 1: #1
+    0.000s request #2, made 100 ms ago for 100 ms
+      fail #2 (NotSent): no answer within 100ms
+    0.000s request #3, made 0 ms ago for 0 ms
+      transmit on 1: #3
+    0.000s due
+      fail #3 (Unknown): no answer within 0ns
+    0.040s due
+      fail #1 (Unknown): no answer within 100ms
+    end: next deadline 60.000s, 0 pending
+    ");
 }

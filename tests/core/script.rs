@@ -157,6 +157,15 @@ impl Script {
         self.command(label, request(id, Some(30_000), Reply::First, "", Some(Epoch(epoch))))
     }
 
+    /// A request that its caller made a while ago.
+    pub(crate) fn request_after(self, waited_ms: u64, id: u64, timeout_ms: u64) -> Self {
+        let mut command = request(id, Some(timeout_ms), Reply::First, "", None);
+        if let Command::Request { waited, .. } = &mut command {
+            *waited = Duration::from_millis(waited_ms);
+        }
+        self.command(format!("request #{id}, made {waited_ms} ms ago for {timeout_ms} ms"), command)
+    }
+
     pub(crate) fn request_for(self, id: u64, timeout_ms: Option<u64>) -> Self {
         self.request_with(id, timeout_ms, Reply::First, "")
     }
@@ -273,6 +282,7 @@ fn request(id: u64, timeout_ms: Option<u64>, reply: Reply, padding: &str, only_o
         method: Arc::from("echo"),
         params: Some(Arc::from(format!(r#"{{"n":{id},"pad":"{padding}"}}"#))),
         timeout: timeout_ms.map(Duration::from_millis),
+        waited: Duration::ZERO,
         reply,
         only_on,
     }

@@ -1,5 +1,9 @@
 //! Requests that are repeated, bound to a connection, or made because another one failed.
 
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
 use onesocket::core::{Delivery, Payload, RequestErrorKind};
 use onesocket::{Client, IdempotencyKey};
 use onesocket_sim::gateway::{Order, RestartMode};
@@ -143,4 +147,25 @@ async fn one_reconnect_per_change_a_request_from_inside_a_superseded_one_goes_to
     client.configure(Some(config(2))).await.unwrap();
     task.await.unwrap().expect("the new gateway answers");
     assert_eq!((rig.count(1).ever, rig.count(2).ever), (1, 1));
+}
+
+/// The time of a request runs from its first poll, also where the driver has its turn late, as after a sleep of the
+/// whole process.
+#[tokio::test(start_paused = true)]
+async fn settles_once_time_that_the_driver_does_not_get_counts() {
+    let rig = Rig::new(&[1]);
+    let client = client(&rig);
+    client.ready().await.unwrap();
+    let mut request = client.request("test.echo", json!(1)).timeout(ms(100)).into_future();
+    assert!(poll_fn(|cx| Poll::Ready(Pin::new(&mut request).poll(cx))).await.is_pending());
+    // The clock moves before any other task has its turn.
+    tokio::time::advance(ms(150)).await;
+    let before = tokio::time::Instant::now();
+    let error = request.await.expect_err("its time is over");
+    assert_eq!(
+        (error.kind, error.delivery),
+        (RequestErrorKind::TimedOut { after: ms(100) }, Delivery::NotSent)
+    );
+    assert!(before.elapsed() < ms(5));
+    client.request("test.echo", json!(2)).timeout(ms(100)).await.unwrap();
 }

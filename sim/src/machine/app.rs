@@ -166,6 +166,7 @@ impl Machine<'_> {
             method: Arc::from(call.method.as_str()),
             params: Some(Arc::from(keyed_params(&call))),
             timeout: call.timeout,
+            waited: Duration::ZERO,
             reply: if call.to_the_end { Reply::Final } else { Reply::First },
             only_on: call.only_on.map(Epoch),
         };

@@ -14,6 +14,7 @@ use bound::Bound;
 use runs::Runs;
 
 use crate::observe::may_have_arrived;
+use crate::plan::Fault;
 use crate::trace::{FailureKind, Outcome, Record, Seen, What};
 
 /// Looks at every request from its making to the end of the run.
@@ -34,13 +35,28 @@ struct Open {
     made: Instant,
     /// None waits for ever.
     deadline: Option<Instant>,
+    /// The process fell asleep at the moment at which it was made: its time begins when that wakes.
+    asleep: bool,
 }
 
 impl SettlesOnce {
     fn made(&mut self, request: u32, made: Instant, timeout: Option<Duration>) {
         let deadline = timeout.map(|timeout| made + timeout);
         self.earliest = self.earliest.into_iter().chain(deadline).min();
-        self.open.insert(request, Open { made, deadline });
+        self.open.insert(request, Open { made, deadline, asleep: false });
+    }
+
+    fn fell_asleep(&mut self, at: Instant) {
+        for open in self.open.values_mut().filter(|open| open.made == at) {
+            open.asleep = true;
+        }
+    }
+
+    fn woke(&mut self, at: Instant) {
+        for open in self.open.values_mut().filter(|open| open.asleep) {
+            open.asleep = false;
+            open.deadline = open.deadline.map(|deadline| deadline + at.since(open.made));
+        }
     }
 
     /// Looks for a request that should have ended by now.
@@ -113,6 +129,8 @@ impl Oracle for SettlesOnce {
             What::RequestMade { request, timeout_ms, .. } => {
                 self.made(*request, record.at, timeout_ms.map(Duration::from_millis));
             }
+            What::Fault { fault: Fault::Suspend, .. } => self.fell_asleep(record.at),
+            What::Healed { fault: Fault::Suspend, .. } if self.suspension.is_awake() => self.woke(record.at),
             What::RequestSettled { request, outcome } => return self.settled(*request, *outcome, record.at),
             What::RequestDropped { request } => {
                 self.open.remove(request);
@@ -131,5 +149,33 @@ impl Oracle for SettlesOnce {
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::first_broken;
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_request_begins_when_its_process_wakes() {
+        let made = What::RequestMade {
+            consumer: 0,
+            request: 1,
+            timeout_ms: Some(100),
+            bound_to: None,
+            key: None,
+            to_the_end: false,
+        };
+        let suspend = |at_ms| (at_ms, What::Fault { fault: Fault::Suspend, gateway: 0 });
+        let wake = (2_000, What::Healed { fault: Fault::Suspend, gateway: 0 });
+        let broken = |asleep_ms, now_ms| {
+            let history = [(1_000, made.clone()), suspend(asleep_ms), wake.clone(), (now_ms, What::Woken)];
+            first_broken(&mut SettlesOnce::default(), history)
+        };
+        assert_eq!(broken(1_000, 2_100), None);
+        assert_eq!(broken(1_000, 2_121), Some(3));
+        assert_eq!(broken(1_001, 2_010), None);
+        assert_eq!(broken(1_001, 2_100), Some(3));
     }
 }

@@ -29,6 +29,10 @@ impl Suspension {
         }
     }
 
+    pub(super) fn is_awake(&self) -> bool {
+        self.depth == 0
+    }
+
     /// Since when the process had all of its time, for something that began at `at`.
     pub(super) fn awake_since(&self, at: Instant) -> Instant {
         at.max(self.woke)
@@ -37,7 +41,7 @@ impl Suspension {
     /// Whether something that has to happen by `deadline` is missing at `now`: a process that slept through its
     /// deadline is due when it wakes, and no later than any other.
     pub(super) fn is_overdue(&self, deadline: Instant, now: Instant) -> bool {
-        self.depth == 0 && now > deadline.max(self.woke) + LATE
+        self.is_awake() && now > deadline.max(self.woke) + LATE
     }
 }
 
