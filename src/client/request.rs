@@ -49,8 +49,8 @@ impl RequestBuilder {
         }
     }
 
-    /// The time for queueing, writing and the reply together. `None` waits for ever; the watchdog
-    /// still ends the wait when the connection dies.
+    /// The time for queueing, writing and the reply together, from the first poll on. `None` waits for ever; the
+    /// watchdog still ends the wait when the connection dies.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeout = timeout.into();
         self

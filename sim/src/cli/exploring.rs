@@ -213,27 +213,15 @@ fn report_coverage(all: &[Explored], json_on_stdout: bool) {
 
 /// How often each fault began in each state of the client.
 fn report_faults(coverage: &Coverage, json_on_stdout: bool) {
-    let states = [
-        StatusKind::Idle,
-        StatusKind::NotConfigured,
-        StatusKind::Connecting,
-        StatusKind::Handshaking,
-        StatusKind::Ready,
-        StatusKind::Backoff,
-        StatusKind::Paused,
-        StatusKind::Closing,
-        StatusKind::Stopped,
-    ];
-    let names = states.map(|state| format!("{state:?}"));
-    let line = |first: &str, cells: [String; 9]| {
-        let cells = cells.iter().zip(&names).map(|(cell, name)| format!(" {cell:>0$}", name.len().max(8)));
+    let line = |first: &str, cell: &dyn Fn(StatusKind) -> String| {
+        let width = |state: StatusKind| state.name().len().max(8);
+        let cells = StatusKind::ALL.iter().map(|state| format!(" {:>1$}", cell(*state), width(*state)));
         say(json_on_stdout, &format!("{first:<20}{}", cells.collect::<String>()));
     };
     say(json_on_stdout, "\nHow often each fault began while the client was");
-    line("", names.clone());
+    line("", &|state| state.name().to_owned());
     for fault in Fault::ALL.iter().copied() {
-        let count = |state| coverage.faults.get(&(fault, state)).copied().unwrap_or(0).to_string();
-        line(fault.name(), states.map(count));
+        line(fault.name(), &|state| coverage.faults.get(&(fault, state)).copied().unwrap_or(0).to_string());
     }
 }
 

@@ -12,19 +12,6 @@ use crate::trace::StatusKind;
 
 use super::{document, grouped};
 
-/// The states of a client, in the order it goes through them.
-const STATES: [StatusKind; 9] = [
-    StatusKind::NotConfigured,
-    StatusKind::Idle,
-    StatusKind::Connecting,
-    StatusKind::Handshaking,
-    StatusKind::Ready,
-    StatusKind::Backoff,
-    StatusKind::Paused,
-    StatusKind::Closing,
-    StatusKind::Stopped,
-];
-
 /// The page of what was explored, tier by tier, complete in itself.
 #[must_use]
 pub fn of_explorations(all: &[Explored]) -> String {
@@ -120,8 +107,9 @@ fn heat_map(coverage: &Coverage) -> Markup {
     let most = coverage.faults.values().copied().max().unwrap_or(0);
     let totals = coverage.fault_totals();
     let declared: BTreeSet<Mark> = Mark::all().into_iter().collect();
-    let states: Vec<StatusKind> = STATES
-        .into_iter()
+    let states: Vec<StatusKind> = StatusKind::ALL
+        .iter()
+        .copied()
         .filter(|state| {
             *state != StatusKind::NotConfigured || Fault::ALL.iter().any(|fault| count(*fault, *state) > 0)
         })

@@ -9,19 +9,6 @@ use std::fmt;
 use crate::plan::{Fault, GATEWAYS};
 use crate::trace::{Record, Seen, StatusKind, What};
 
-/// The states of a client, in the order of their numbers.
-const STATES: [StatusKind; 9] = [
-    StatusKind::Idle,
-    StatusKind::NotConfigured,
-    StatusKind::Connecting,
-    StatusKind::Handshaking,
-    StatusKind::Ready,
-    StatusKind::Backoff,
-    StatusKind::Paused,
-    StatusKind::Closing,
-    StatusKind::Stopped,
-];
-
 /// How a gateway stands, as far as a trace tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
@@ -68,7 +55,7 @@ type Faults = u128;
 const CALM: usize = Fault::ALL.len();
 /// The faults, and none.
 const COLUMNS: usize = CALM + 1;
-const ROWS: usize = STATES.len() * Standing::ALL.len();
+const ROWS: usize = StatusKind::ALL.len() * Standing::ALL.len();
 const _: () = assert!(COLUMNS <= Faults::BITS as usize, "a set of faults has a bit for each");
 
 fn row(client: StatusKind, gateway: Standing) -> usize {
@@ -77,7 +64,7 @@ fn row(client: StatusKind, gateway: Standing) -> usize {
 
 fn triple(row: usize, column: usize) -> Triple {
     Triple {
-        client: STATES[row / Standing::ALL.len()],
+        client: StatusKind::ALL[row / Standing::ALL.len()],
         gateway: Standing::ALL[row % Standing::ALL.len()],
         fault: Fault::ALL.get(column).copied(),
     }
@@ -444,7 +431,7 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_the_enums() {
-        for (number, state) in STATES.into_iter().enumerate() {
+        for (number, state) in StatusKind::ALL.iter().copied().enumerate() {
             assert_eq!(state as usize, number);
         }
         for (number, standing) in Standing::ALL.into_iter().enumerate() {

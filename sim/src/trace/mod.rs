@@ -16,6 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::consumer::Lag;
 pub use crate::gateway::Mischief;
+use crate::named::named;
 use crate::plan::Fault;
 
 use encode::encode;
@@ -338,27 +339,29 @@ pub enum Item {
     Closed,
 }
 
-/// The status of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StatusKind {
-    /// Nobody wants a connection.
-    Idle,
-    /// There is nothing to connect to.
-    NotConfigured,
-    /// Dialing.
-    Connecting,
-    /// Between the upgrade and hello.
-    Handshaking,
-    /// Connected.
-    Ready,
-    /// Waiting for the next dial.
-    Backoff,
-    /// Waiting for somebody to act.
-    Paused,
-    /// Closing the old socket.
-    Closing,
-    /// Shut down.
-    Stopped,
+named! {
+    /// The status of a client.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum StatusKind {
+        /// Nobody wants a connection.
+        Idle = "Idle",
+        /// There is nothing to connect to.
+        NotConfigured = "NotConfigured",
+        /// Dialing.
+        Connecting = "Connecting",
+        /// Between the upgrade and hello.
+        Handshaking = "Handshaking",
+        /// Connected.
+        Ready = "Ready",
+        /// Waiting for the next dial.
+        Backoff = "Backoff",
+        /// Waiting for somebody to act.
+        Paused = "Paused",
+        /// Closing the old socket.
+        Closing = "Closing",
+        /// Shut down.
+        Stopped = "Stopped",
+    }
 }
 
 /// The records of a run and their digest.
