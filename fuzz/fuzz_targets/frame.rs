@@ -166,7 +166,15 @@ static PHASES: LazyLock<Vec<Phase>> = LazyLock::new(|| {
 
 fn request(id: u64, reply: Reply) -> Input {
     let (id, method) = (RequestId(id), Arc::from("m"));
-    Input::Command(Command::Request { id, method, params: None, timeout: None, waited: Duration::ZERO, reply, only_on: None })
+    Input::Command(Command::Request {
+        id,
+        method,
+        params: None,
+        timeout: None,
+        waited: Duration::ZERO,
+        reply,
+        only_on: None,
+    })
 }
 
 impl Phase {
