@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use onesocket::core::Config;
-use onesocket_sim::gateway::{GatewayConfig, GatewayModel, Peer};
-use onesocket_sim::host::Host;
+use onesocket_gateway::host::Host;
+use onesocket_gateway::{GatewayConfig, GatewayModel, Peer};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 

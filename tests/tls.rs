@@ -10,8 +10,8 @@ use onesocket::core::{
 use onesocket::net::TlsNetwork;
 use onesocket::network::Network;
 use onesocket::{Client, Hub};
-use onesocket_sim::gateway::{GatewayConfig, GatewayModel, Peer};
-use onesocket_sim::host::Host;
+use onesocket_gateway::host::Host;
+use onesocket_gateway::{GatewayConfig, GatewayModel, Peer};
 use onesocket_sim::pipe::{Link, PipeStream, Profile};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -30,7 +30,7 @@ fn recording(name: &str) -> std::path::PathBuf {
 }
 
 fn transcripts() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("sim/tests/transcripts")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sim/gateway/tests/transcripts")
 }
 
 /// The event in a recorded frame, if it is one.

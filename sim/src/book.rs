@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use onesocket::core::Instant;
 use tokio::sync::Notify;
 
-use crate::gateway::{ConnectionId, Message, Note};
-use crate::host::Observer;
 use crate::observe::{probe_of, seen};
 use crate::plan::Plan;
 use crate::run::{Finished, Recorder};
 use crate::trace::{Seen, What};
+use onesocket_gateway::host::Observer;
+use onesocket_gateway::{ConnectionId, Message, Note};
 
 /// A recorder with a clock. Clones are the same book.
 #[derive(Clone)]

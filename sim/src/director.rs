@@ -9,13 +9,13 @@ use crate::agenda::{Agenda, Cue};
 use crate::app::{App, first_target};
 use crate::book::Book;
 use crate::consumer::Ask;
-use crate::host::{Host, Manners};
 use crate::nap::Nap;
 use crate::path::Path;
 use crate::plan::{Action, Actor, GATEWAYS, Plan, When};
 use crate::subject::{Setup, Subject};
 use crate::tasks::Tasks;
 use crate::trace::What;
+use onesocket_gateway::host::{Host, SocketPolicy};
 
 /// What a tier can do to the path between the client and a gateway. What it cannot do, it leaves undone:
 /// [`Fault::applies_to`](crate::plan::Fault::applies_to) says what that is.
@@ -244,7 +244,7 @@ impl<C: Subject, L: Links> Director<C, L> {
 
     fn set_path(&mut self, gateway: u8) {
         let path = &self.paths[usize::from(gateway)];
-        self.hosts[usize::from(gateway)].set_manners(Manners {
+        self.hosts[usize::from(gateway)].set_socket_policy(SocketPolicy {
             ignores_upgrades: path.ignores_upgrades(),
             close_answer: path.close_answer(),
         });

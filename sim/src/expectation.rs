@@ -10,10 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::marks::{Coverage, Mark};
-use crate::named::named;
 use crate::plan::Plan;
 use crate::run::Finished;
 use crate::trace::{FailureKind, Item, Outcome, Record, Seen, StatusKind, What};
+use onesocket_gateway::named;
 
 /// Something that a run has seen or not: a [`Mark`], as `reconnected`, or a [`Count`] compared with a number, as
 /// `dials = 2`, `hellos >= 3` or `gaps <= 0`.

@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 use memchr::memmem::Finder;
 use onesocket::core::{Delivery, Push, RequestError, RequestErrorKind, Response, Status};
 
-use crate::gateway::Note;
 use crate::subject::Call;
 use crate::trace::{FailureKind, Item, Outcome, Seen, StatusKind};
+use onesocket_gateway::Note;
 
 impl From<&Status> for StatusKind {
     fn from(status: &Status) -> Self {

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use onesocket_gateway::host::CloseAnswer;
+
 use crate::pipe::{Dials, Direction};
 use crate::plan::Action;
 
@@ -31,18 +33,6 @@ pub(crate) struct Pieces {
     pub(crate) chop: u32,
     pub(crate) coalesce: bool,
     pub(crate) per_ms: u32,
-}
-
-/// How a gateway answers a client's close frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CloseAnswer {
-    /// At once.
-    #[default]
-    Prompt,
-    /// After this long.
-    Late(Duration),
-    /// Never.
-    Never,
 }
 
 impl Path {

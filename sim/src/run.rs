@@ -6,8 +6,6 @@ use onesocket::core::{ClientInfo, Config, DeviceIdentity, Endpoint, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::config::{Auth, Latency};
-use crate::gateway::{GatewayConfig, GatewayModel};
 use crate::logs::{self, Line};
 use crate::milestones::Milestones;
 use crate::oracle::{Invariant, Judge, Violation};
@@ -15,6 +13,8 @@ use crate::pace::{self, Pace};
 use crate::plan::Plan;
 use crate::random::Stream;
 use crate::trace::{Record, Trace, What};
+use onesocket_gateway::config::{Auth, Latency};
+use onesocket_gateway::{GatewayConfig, GatewayModel};
 
 /// The three ways to run a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -15,8 +15,6 @@ use onesocket::network::Network;
 
 use crate::book::Book;
 use crate::director::{Links, Stage, play};
-use crate::gateway::{Admission, Peer};
-use crate::host::Host;
 use crate::path::Path;
 use crate::pipe::{Direction, Link, PipeStream, Profile};
 use crate::plan::{GATEWAYS, Plan};
@@ -25,6 +23,8 @@ use crate::run::{Finished, gateway, gateway_of};
 use crate::subject::Subject;
 use crate::tasks::Tasks;
 use crate::tracked::{Sockets, Tracked};
+use onesocket_gateway::host::Host;
+use onesocket_gateway::{Admission, Peer};
 
 /// Runs `plan` on this tier.
 #[must_use]

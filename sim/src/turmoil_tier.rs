@@ -25,8 +25,6 @@ use turmoil::net::{TcpListener, TcpStream};
 
 use crate::book::Book;
 use crate::director::{Links, Stage, play};
-use crate::gateway::Peer;
-use crate::host::Host;
 use crate::path::Path;
 use crate::pipe::{Dials, Direction};
 use crate::plan::{GATEWAYS, Plan};
@@ -35,6 +33,8 @@ use crate::run::{Finished, gateway, gateway_of, gateway_port};
 use crate::subject::Subject;
 use crate::tasks::Tasks;
 use crate::tracked::{Sockets, Tracked};
+use onesocket_gateway::Peer;
+use onesocket_gateway::host::Host;
 
 /// What a run costs is its number of ticks, idle ones included. Shorter ticks find no more; much longer ones quantise
 /// every latency, and would use up what the oracles allow a tick.

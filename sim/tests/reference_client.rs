@@ -10,10 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use onesocket_sim::gateway::{
-    GatewayConfig, HandshakeFault, Misbehave, Note, Order, Presented, TerminateCause,
-};
-use onesocket_sim::host::Observer;
+use onesocket_gateway::host::Observer;
+use onesocket_gateway::{GatewayConfig, HandshakeFault, Misbehave, Note, Order, Presented, TerminateCause};
 use onesocket_sim::standin::{Journal, Setup, StandIn};
 use serde_json::{Value, json};
 

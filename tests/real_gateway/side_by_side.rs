@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use onesocket_sim::gateway::config::{Auth, Latency, Runs};
-use onesocket_sim::gateway::{GatewayConfig, Order, RestartMode};
+use onesocket_gateway::config::{Auth, Latency, Runs};
+use onesocket_gateway::{GatewayConfig, Order, RestartMode};
 use onesocket_sim::standin::{Journal, Setup, StandIn, Steering};
 use serde::Deserialize;
 

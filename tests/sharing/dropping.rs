@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use onesocket::core::{LagPolicy, Options, Push, Status};
 use onesocket::{Client, SubscribeOptions, Subscription};
-use onesocket_sim::gateway::Order;
+use onesocket_gateway::Order;
 use serde_json::json;
 use tokio::time::timeout;
 

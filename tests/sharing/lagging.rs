@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use onesocket::core::{LagPolicy, Options, Push};
 use onesocket::{Client, SubscribeError, SubscribeOptions, Subscription};
-use onesocket_sim::gateway::{Misbehave, Order};
+use onesocket_gateway::{Misbehave, Order};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use onesocket::core::{Delivery, Payload, RequestErrorKind};
 use onesocket::{Client, IdempotencyKey};
-use onesocket_sim::gateway::{Order, RestartMode};
+use onesocket_gateway::{Order, RestartMode};
 use onesocket_sim::pipe::Profile;
 use serde_json::{Value, json};
 use tokio::time::sleep;

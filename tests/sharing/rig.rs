@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use onesocket::core::{Config, Endpoint};
 use onesocket::network::Network;
-use onesocket_sim::gateway::{Admission, GatewayConfig, GatewayModel, Peer};
-use onesocket_sim::host::Host;
+use onesocket_gateway::host::Host;
+use onesocket_gateway::{Admission, GatewayConfig, GatewayModel, Peer};
 use onesocket_sim::pipe::{Link, PipeStream, Profile};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

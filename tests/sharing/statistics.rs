@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use onesocket::core::{Options, Push};
 use onesocket::{Client, Statistics};
-use onesocket_sim::gateway::{Misbehave, Order, RestartMode};
+use onesocket_gateway::{Misbehave, Order, RestartMode};
 use onesocket_sim::pipe::Profile;
 use serde_json::json;
 use tokio::time::{sleep, timeout};

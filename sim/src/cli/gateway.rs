@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use onesocket_sim::gateway::GatewayConfig;
-use onesocket_sim::gateway::config::{Auth, Latency};
+use onesocket_gateway::GatewayConfig;
+use onesocket_gateway::config::{Auth, Latency};
 use onesocket_sim::plan::Plan;
 use onesocket_sim::standin::words::{Command, help};
 use onesocket_sim::standin::{Journal, Setup, StandIn, Steering, play};

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::Generator;
-use crate::gateway::{HandshakeFault, Misbehave, Rejection};
 use crate::pipe::Direction;
 use crate::plan::{Action, Fault};
 use crate::random::Stream;
+use onesocket_gateway::{HandshakeFault, Misbehave, Rejection};
 
 /// Codes that gateways close with.
 const CLOSES: [(u16, &str); 5] = [

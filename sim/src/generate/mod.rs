@@ -9,9 +9,9 @@
 mod faults;
 
 use crate::consumer::{Deed, Lag, Manner};
-use crate::gateway::Misbehave;
 use crate::plan::{Action, Actor, Fault, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step};
 use crate::random::Stream;
+use onesocket_gateway::Misbehave;
 
 /// Consumers of a run.
 const CONSUMERS: u64 = 3;

@@ -5,11 +5,11 @@ use onesocket::core::{Epoch, WireText};
 use super::link::{ToClient, ToGateway};
 use super::queue::Due;
 use super::{Machine, epoch_of, socket_of};
-use crate::gateway::{self, ConnectionId, Peer};
 use crate::observe::{probe_of, seen};
-use crate::path::CloseAnswer;
 use crate::pipe::{Dials, Direction};
 use crate::trace::{Seen, What};
+use onesocket_gateway::host::CloseAnswer;
+use onesocket_gateway::{self as gateway, ConnectionId, Peer};
 
 impl Machine<'_> {
     pub(super) fn arrive_at_gateway(&mut self, epoch: Epoch) {

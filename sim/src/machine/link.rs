@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use onesocket::core::{ConnectionError, DialError, Epoch, Input, Instant, WireText};
 
-use crate::path::{CloseAnswer, Path};
+use crate::path::Path;
 use crate::pipe::{Dials, Direction};
 use crate::plan::{Action, GATEWAYS, Plan};
 use crate::random::Stream;
+use onesocket_gateway::host::CloseAnswer;
 
 /// What travels to a gateway.
 #[derive(Debug)]

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use onesocket::core::{Close, Command, Connection, Effect, Epoch, Input, Instant};
 
-use crate::gateway::{self, ConnectionId, GatewayModel};
 use crate::pipe::Direction;
 use crate::plan::{GATEWAYS, Plan, When};
 use crate::random::Stream;
 use crate::run::{Finished, Recorder, client_seed, gateway, gateway_of};
 use crate::token_store::Tokens;
 use crate::trace::What;
+use onesocket_gateway::{self as gateway, ConnectionId, GatewayModel};
 
 use app::App;
 use link::{Network, ToClient, ToGateway};

@@ -8,10 +8,10 @@ use super::Machine;
 use super::link::{ToClient, ToGateway};
 use super::queue::Due;
 use crate::consumer::Ask;
-use crate::gateway;
 use crate::pipe::Direction;
 use crate::plan::{Action, Actor};
 use crate::trace::What;
+use onesocket_gateway as gateway;
 
 impl Machine<'_> {
     pub(super) fn act(&mut self, index: usize, action: &Action) {

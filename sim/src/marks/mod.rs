@@ -10,10 +10,10 @@ mod walk;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::gateway::Mischief;
-use crate::named::named;
 use crate::plan::Fault;
 use crate::trace::{Record, StatusKind};
+use onesocket_gateway::Mischief;
+use onesocket_gateway::named;
 
 use walk::Walk;
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Fault;
 use crate::consumer::{Lag, Manner};
-use crate::gateway::Misbehave;
 use crate::pipe::Direction;
+use onesocket_gateway::Misbehave;
 
 /// What can happen in a run. Gateways are numbered from 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

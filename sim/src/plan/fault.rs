@@ -1,8 +1,8 @@
 //! The classes of faults, by the names that reports use.
 
-use crate::gateway::{HandshakeFault, Misbehave};
-use crate::named::named;
 use crate::run::Tier;
+use onesocket_gateway::named;
+use onesocket_gateway::{HandshakeFault, Misbehave};
 
 named! {
     /// The classes of faults.

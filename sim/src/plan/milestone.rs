@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::GATEWAYS;
-use crate::named::named;
+use onesocket_gateway::named;
 
 named! {
     /// What can be counted, as it is seen in a trace.

@@ -318,7 +318,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::gateway::{HandshakeFault, Misbehave, Rejection};
+    use onesocket_gateway::{HandshakeFault, Misbehave, Rejection};
 
     fn error(text: &str) -> String {
         Plan::parse(text).expect_err("it is no plan").to_string()

@@ -15,11 +15,11 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::explore::run_judged;
-use crate::gateway::{HandshakeFault, Misbehave};
 use crate::oracle::Violation;
 use crate::plan::{Action, Milestone, MilestoneKind, Plan, Step};
 use crate::run::{Finished, Tier};
 use crate::trace::{FailureKind, Item, Outcome, Record, Seen, What};
+use onesocket_gateway::{HandshakeFault, Misbehave};
 
 /// The most faults of one plan: a million runs are made in minutes, a hundred millions are not.
 pub const FAULTS_MAX: usize = 3;

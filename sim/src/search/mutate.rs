@@ -6,9 +6,9 @@
 
 use toml::Value;
 
-use crate::gateway::Misbehave;
 use crate::plan::{Action, Actor, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step, When};
 use crate::random::Stream;
+use onesocket_gateway::Misbehave;
 
 /// The last time at which a step of the body happens.
 const ACTIVE_MAX_MS: u64 = 32_000;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::gateway::Note;
-use crate::host::Observer;
+use onesocket_gateway::Note;
+use onesocket_gateway::host::Observer;
 
 use super::lines;
 

@@ -1,6 +1,6 @@
 //! Notes in words.
 
-use crate::gateway::{Note, Presented};
+use onesocket_gateway::{Note, Presented};
 
 /// The most characters of something a client chose.
 const QUOTED_MAX: usize = 60;

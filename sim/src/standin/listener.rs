@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::gateway::Peer;
+use onesocket_gateway::Peer;
 
 use super::wire::Wire;
 use super::{Journal, Steering};

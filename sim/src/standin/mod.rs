@@ -27,8 +27,8 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
-use crate::gateway::{Admission, GatewayConfig, GatewayModel, Order};
-use crate::host::{Host, Observer};
+use onesocket_gateway::host::{Host, Observer};
+use onesocket_gateway::{Admission, GatewayConfig, GatewayModel, Order};
 
 pub use journal::Journal;
 pub use player::{order_of_step, play};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::gateway::{Misbehave, Order, RestartMode};
+use onesocket_gateway::{Misbehave, Order, RestartMode};
 
 use super::Steering;
 

@@ -15,9 +15,9 @@ use onesocket::core::{Delivery, Instant};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::consumer::Lag;
-pub use crate::gateway::Mischief;
-use crate::named::named;
 use crate::plan::Fault;
+pub use onesocket_gateway::Mischief;
+use onesocket_gateway::named;
 
 use encode::encode;
 pub use lane::Lane;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::SinkExt;
-use onesocket_sim::gateway::{GatewayConfig, Note, TerminateCause};
+use onesocket_gateway::{GatewayConfig, Note, TerminateCause};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::json;

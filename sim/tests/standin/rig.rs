@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use onesocket_sim::gateway::{ConnectionId, GatewayConfig, Message, Note};
-use onesocket_sim::host::Observer;
+use onesocket_gateway::host::Observer;
+use onesocket_gateway::{ConnectionId, GatewayConfig, Message, Note};
 use onesocket_sim::standin::{Journal, Setup, StandIn, Steering};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use onesocket_sim::gateway::{GatewayConfig, Note};
+use onesocket_gateway::{GatewayConfig, Note};
 use onesocket_sim::plan::Plan;
 use onesocket_sim::standin::words::{Command, WordError};
 use onesocket_sim::standin::{Journal, play};

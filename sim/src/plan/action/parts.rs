@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Action;
 use crate::consumer::{Ask, Manner, Terms};
-use crate::gateway::{Misbehave, Order, RestartMode};
+use onesocket_gateway::{Misbehave, Order, RestartMode};
 
 impl Action {
     /// How long it goes on, if it is something that goes on and then ends.

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::handshake::machine::TryParse;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, create_response, write_response};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::gateway::{Admission, Probe, ProbeAnswer};
+use crate::model::{Admission, Probe, ProbeAnswer};
 
 use super::Host;
 use super::conversation::Metered;

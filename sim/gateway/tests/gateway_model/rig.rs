@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use onesocket_sim::gateway::config::{Auth, GatewayConfig};
-use onesocket_sim::gateway::{ConnectionId, Effect, GatewayModel, Input, Message, Order, Peer};
+use onesocket_gateway::config::{Auth, GatewayConfig};
+use onesocket_gateway::{ConnectionId, Effect, GatewayModel, Input, Message, Order, Peer};
 use serde_json::{Value, json};
 
-use crate::schema::Inspector;
+use crate::validator::Inspector;
 
 /// The token of the default configuration.
 pub(crate) const TOKEN: &str = "test-token";

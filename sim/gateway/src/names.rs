@@ -2,6 +2,7 @@
 
 /// Declares an enum and the names of its variants together, so that no list of them can be incomplete: `ALL`, `name` and
 /// `from_name` follow.
+#[macro_export]
 macro_rules! named {
     (
         $(#[$about:meta])*
@@ -34,5 +35,3 @@ macro_rules! named {
         }
     };
 }
-
-pub(crate) use named;

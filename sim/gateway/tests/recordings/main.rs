@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use onesocket_sim::gateway::config::{Auth, FixedMethod, GatewayConfig, RateLimit, Runs, Scripted};
-use onesocket_sim::gateway::{
+use onesocket_gateway::config::{Auth, FixedMethod, GatewayConfig, RateLimit, Runs, Scripted};
+use onesocket_gateway::{
     Admission, ConnectionId, Effect, GatewayModel, Input, Message, Order, Peer, Probe, RestartMode,
 };
 use serde_json::Value;

@@ -15,6 +15,7 @@
 
 mod conversation;
 mod desk;
+mod socket_policy;
 mod upgrade;
 
 use std::future::Future;
@@ -27,10 +28,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::gateway::{
+use crate::model::{
     Admission, ConnectionId, GatewayModel, Input, Message, Note, Order, Peer, Probe, ProbeAnswer,
 };
-pub use crate::path::CloseAnswer;
+pub use socket_policy::{CloseAnswer, SocketPolicy};
 
 use conversation::Conversation;
 use desk::{Desk, Desks};
@@ -73,17 +74,8 @@ pub struct Host {
     shared: Arc<Shared>,
 }
 
-/// How a gateway treats sockets, apart from what its model decides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Manners {
-    /// Upgrade requests are read and never answered.
-    pub ignores_upgrades: bool,
-    /// How a close frame of a client is answered.
-    pub close_answer: CloseAnswer,
-}
-
 struct Shared {
-    manners: Mutex<Manners>,
+    socket_policy: Mutex<SocketPolicy>,
     desks: Mutex<Desks>,
     /// Says the time since the host began.
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
@@ -118,7 +110,7 @@ impl Host {
         let preauth_bytes_max = limits.preauth_bytes.saturating_mul(2 * (limits.preauth_queue + 2));
         let preauth_allowance = u64::try_from(preauth_bytes_max).unwrap_or(u64::MAX);
         let shared = Shared {
-            manners: Mutex::default(),
+            socket_policy: Mutex::default(),
             desks: Mutex::new(Desks::new(model, Box::new(observer))),
             clock: Box::new(clock),
             deadline_moved: Notify::new(),
@@ -135,12 +127,12 @@ impl Host {
     }
 
     /// Sockets are treated like this from now on.
-    pub fn set_manners(&self, manners: Manners) {
-        *self.shared.manners.lock().unwrap_or_else(PoisonError::into_inner) = manners;
+    pub fn set_socket_policy(&self, socket_policy: SocketPolicy) {
+        *self.shared.socket_policy.lock().unwrap_or_else(PoisonError::into_inner) = socket_policy;
     }
 
-    fn manners(&self) -> Manners {
-        *self.shared.manners.lock().unwrap_or_else(PoisonError::into_inner)
+    fn socket_policy(&self) -> SocketPolicy {
+        *self.shared.socket_policy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a dial and its upgrade are admitted now.
@@ -207,7 +199,7 @@ impl Host {
     {
         let host = self.clone();
         async move {
-            if host.manners().ignores_upgrades {
+            if host.socket_policy().ignores_upgrades {
                 return upgrade::ignore(stream).await;
             }
             let request = upgrade::answer(

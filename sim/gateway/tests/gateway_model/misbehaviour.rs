@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use onesocket_sim::gateway::config::GatewayConfig;
-use onesocket_sim::gateway::{
-    Admission, ConnectionId, HandshakeFault, Misbehave, Order, Rejection, RestartMode,
-};
+use onesocket_gateway::config::GatewayConfig;
+use onesocket_gateway::{Admission, ConnectionId, HandshakeFault, Misbehave, Order, Rejection, RestartMode};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, TOKEN};

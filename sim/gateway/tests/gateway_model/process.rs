@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use onesocket_sim::gateway::{Admission, ConnectionId, Order, RestartMode};
+use onesocket_gateway::{Admission, ConnectionId, Order, RestartMode};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, TOKEN};

@@ -5,13 +5,13 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer, SigningKey};
-use onesocket_sim::gateway::config::{GatewayConfig, Pairing};
-use onesocket_sim::gateway::{ConnectionId, Effect, Misbehave, Order, Peer};
+use onesocket_gateway::config::{GatewayConfig, Pairing};
+use onesocket_gateway::{ConnectionId, Effect, Misbehave, Order, Peer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::rig::{Rig, TOKEN, client};
-use crate::schema::Schema;
+use crate::validator::Schema;
 
 /// A device's key.
 pub(crate) struct Key(SigningKey);
@@ -497,7 +497,7 @@ fn pairing_survives_a_crash() {
     let key = Key::new(1);
     let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), json!({"token": TOKEN}));
     let down = Duration::from_secs(1);
-    rig.order(Order::Restart { mode: onesocket_sim::gateway::RestartMode::Crash, down });
+    rig.order(Order::Restart { mode: onesocket_gateway::RestartMode::Crash, down });
     rig.advance(down);
     let token = json!({"deviceToken": hello["payload"]["auth"]["deviceToken"]});
     let (_, again) = key.connect(&mut rig, Peer::REMOTE, ui(&[]), token);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use onesocket_sim::gateway::config::{FixedMethod, GatewayConfig, Latencies, Latency, Runs};
-use onesocket_sim::gateway::{ConnectionId, Effect, Input, Note, TerminateCause};
+use onesocket_gateway::config::{FixedMethod, GatewayConfig, Latencies, Latency, Runs};
+use onesocket_gateway::{ConnectionId, Effect, Input, Note, TerminateCause};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, TOKEN};

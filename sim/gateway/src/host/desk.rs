@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 
-use crate::gateway::{Admission, ConnectionId, Effect, GatewayModel, Input, Peer};
+use crate::model::{Admission, ConnectionId, Effect, GatewayModel, Input, Peer};
 
 use super::Observer;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use onesocket_sim::gateway::config::{Auth, GatewayConfig, RateLimit};
-use onesocket_sim::gateway::{Effect, Note, Order, Peer};
+use onesocket_gateway::config::{Auth, GatewayConfig, RateLimit};
+use onesocket_gateway::{Effect, Note, Order, Peer};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, TOKEN, backend, client};
@@ -232,8 +232,8 @@ fn an_equal_token_changes_nothing() {
 #[test]
 fn a_token_changed_while_a_connect_is_decided_does_not_slip_in() {
     let mut rig = Rig::new(GatewayConfig {
-        latency: onesocket_sim::gateway::config::Latencies {
-            connect: onesocket_sim::gateway::config::Latency::fixed_ms(50),
+        latency: onesocket_gateway::config::Latencies {
+            connect: onesocket_gateway::config::Latency::fixed_ms(50),
             ..Default::default()
         },
         ..GatewayConfig::default()

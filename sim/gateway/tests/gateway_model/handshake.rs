@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use onesocket_sim::gateway::config::{GatewayConfig, Latency, Limits, Timing};
-use onesocket_sim::gateway::{Admission, Effect, Input, Message, Note, Order, Peer, RestartMode};
+use onesocket_gateway::config::{GatewayConfig, Latency, Limits, Timing};
+use onesocket_gateway::{Admission, Effect, Input, Message, Note, Order, Peer, RestartMode};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, TOKEN, backend, client};
@@ -181,9 +181,9 @@ fn binary_messages_are_read_like_text() {
 // Protocol 2.3: the second connect is an ordinary bad request.
 #[test]
 fn frames_pipelined_behind_the_connect_are_answered_after_it() {
-    let latency = onesocket_sim::gateway::config::Latencies {
+    let latency = onesocket_gateway::config::Latencies {
         connect: Latency::fixed_ms(5),
-        ..onesocket_sim::gateway::config::Latencies::default()
+        ..onesocket_gateway::config::Latencies::default()
     };
     for config in [GatewayConfig::default(), GatewayConfig { latency, ..GatewayConfig::default() }] {
         let mut rig = Rig::new(config);

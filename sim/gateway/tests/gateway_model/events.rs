@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use onesocket_sim::gateway::{ConnectionId, Effect, Input, Note, Order};
+use onesocket_gateway::{ConnectionId, Effect, Input, Note, Order};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, TOKEN, client};

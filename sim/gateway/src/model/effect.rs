@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::order::Order;
-use crate::named::named;
+use crate::named;
 
 /// Identifies one accepted socket; never reused within a model.
 ///

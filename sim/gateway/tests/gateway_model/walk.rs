@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use onesocket_sim::gateway::config::{GatewayConfig, Latencies, Latency};
-use onesocket_sim::gateway::{
+use onesocket_gateway::config::{GatewayConfig, Latencies, Latency};
+use onesocket_gateway::{
     Admission, ConnectionId, Effect, GatewayModel, HandshakeFault, Input, Message, Misbehave, Mischief, Note,
     Order, Peer, Rejection, RestartMode,
 };
@@ -13,7 +13,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::json;
 
 use crate::rig::{TOKEN, backend};
-use crate::schema::Inspector;
+use crate::validator::Inspector;
 
 /// What the walk knows about the sockets, from effects alone.
 #[derive(Default)]

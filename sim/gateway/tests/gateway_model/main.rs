@@ -9,4 +9,6 @@ mod process;
 mod requests;
 mod rig;
 mod schema;
+#[path = "../schema/validator.rs"]
+mod validator;
 mod walk;

@@ -14,7 +14,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 
-use crate::gateway::Message;
+use crate::model::Message;
 
 use super::{CloseAnswer, Seat};
 
@@ -214,7 +214,7 @@ where
                 Some(Ok(WsMessage::Close(_))) => {
                     self.mute = true;
                     self.needs_flush = true;
-                    self.silence = Silence::begun_by(self.seat.host.manners().close_answer);
+                    self.silence = Silence::begun_by(self.seat.host.socket_policy().close_answer);
                     if self.silence.is_some() {
                         return Ok(true);
                     }
