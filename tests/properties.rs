@@ -3,11 +3,11 @@
 //! The generator of `onesocket-sim` makes likely plans; these are any plans at all, on the `machine`
 //! tier.
 
-use onesocket_sim::consumer::Lag;
-use onesocket_sim::explore::run_judged;
-use onesocket_sim::oracle::Invariant;
+use onesocket_sim::judge::oracle::Invariant;
+use onesocket_sim::plan::Tier;
+use onesocket_sim::plan::consumer::Lag;
 use onesocket_sim::plan::{Action, Params, Plan, Step};
-use onesocket_sim::run::Tier;
+use onesocket_sim::search::explore::run_judged;
 use proptest::prelude::*;
 
 /// When the faults of these plans are over, at the latest.

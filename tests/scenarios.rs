@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use onesocket_sim::expectation::shortfalls;
-use onesocket_sim::explore::run_judged;
-use onesocket_sim::plan::Plan;
-use onesocket_sim::run::Tier;
+use onesocket_sim::plan::Tier;
+use onesocket_sim::scenario::expectation::shortfalls;
+use onesocket_sim::scenario::file::Scenario;
+use onesocket_sim::search::explore::run_judged;
 
 /// Records that a failing scenario shows.
 const RECORDS_SHOWN: usize = 30;
@@ -54,28 +54,28 @@ fn is_plan(path: &Path) -> bool {
 fn trials_of(path: &Path, tells_its_situation: bool) -> Vec<Trial> {
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     let text = fs::read_to_string(path).map_err(|why| why.to_string());
-    let plan = match text.and_then(|text| Plan::parse(&text).map_err(|why| why.to_string())) {
-        Ok(plan) => plan,
+    let scenario = match text.and_then(|text| Scenario::parse(&text).map_err(|why| why.to_string())) {
+        Ok(scenario) => scenario,
         Err(why) => return vec![Trial::test(name, move || Err(why.into()))],
     };
-    let is_silent = tells_its_situation && (plan.about.is_empty() || plan.expect.is_empty());
+    let is_silent = tells_its_situation && (scenario.about.is_empty() || scenario.expect.is_empty());
     let trial = |tier: Tier| {
-        let plan = plan.clone();
+        let scenario = scenario.clone();
         Trial::test(format!("{name}::{}", tier.name()), move || {
             if is_silent {
                 return Err("it must say what its situation is (about) and how that is seen (expect)".into());
             }
-            check(tier, &plan)
+            check(tier, &scenario)
         })
     };
-    Tier::ALL.into_iter().filter(|tier| plan.is_for(*tier)).map(trial).collect()
+    Tier::ALL.into_iter().filter(|tier| scenario.is_for(*tier)).map(trial).collect()
 }
 
-fn check(tier: Tier, plan: &Plan) -> Result<(), Failed> {
-    let finished = run_judged(tier, plan);
+fn check(tier: Tier, scenario: &Scenario) -> Result<(), Failed> {
+    let finished = run_judged(tier, &scenario.plan);
     let mut wrong: Vec<String> = finished.violation.iter().map(ToString::to_string).collect();
     if wrong.is_empty() {
-        wrong = shortfalls(plan, &finished);
+        wrong = shortfalls(scenario, &finished);
     }
     if wrong.is_empty() {
         return Ok(());

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use onesocket_sim::explore::run_judged;
 use onesocket_sim::plan::Plan;
-use onesocket_sim::run::Tier;
+use onesocket_sim::plan::Tier;
+use onesocket_sim::search::explore::run_judged;
 
 fn told(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(format!("{name}.toml"));

@@ -7,8 +7,8 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use onesocket_sim::generate;
-use onesocket_sim::run::Tier;
+use onesocket_sim::plan::Tier;
+use onesocket_sim::search::generate;
 
 fn tiers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("run");

@@ -1,8 +1,8 @@
 //! A scenario of an app's own, with this crate as a dev-dependency.
 
+use onesocket_sim::plan::Tier;
 use onesocket_sim::plan::{Action, Plan};
-use onesocket_sim::run::Tier;
-use onesocket_sim::scenario::{check, check_app};
+use onesocket_sim::scenario::check::{check, check_app};
 
 pub(crate) fn main() {
     // The gateway dies while a request is in flight, and comes back with another token, which the app learns late.

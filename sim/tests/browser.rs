@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use onesocket_sim::explore::{Exploration, Found, Progress, explore};
-use onesocket_sim::picture;
-use onesocket_sim::run::Tier;
+use onesocket_sim::plan::Tier;
+use onesocket_sim::report::picture;
+use onesocket_sim::search::explore::{Exploration, Found, Progress, explore};
 use onesocket_sim::trace::What;
 use pictures::{Drawn, broken, long, short};
 use serde_json::{Value, json};

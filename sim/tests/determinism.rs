@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use onesocket_sim::generate;
-use onesocket_sim::run::Tier;
+use onesocket_sim::plan::Tier;
+use onesocket_sim::search::generate;
 
 fn digest(tier: Tier, seed: u64) -> String {
     format!("{:016x}", tier.run(&generate::plan(seed)).digest)

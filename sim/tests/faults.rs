@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use onesocket::core::Instant;
-use onesocket_sim::explore::run_judged;
-use onesocket_sim::generate;
+use onesocket_sim::judge::recorder::Finished;
+use onesocket_sim::plan::Tier;
 use onesocket_sim::plan::{Fault, Plan};
-use onesocket_sim::run::{Finished, Tier};
+use onesocket_sim::search::explore::run_judged;
+use onesocket_sim::search::generate;
 use onesocket_sim::trace::{FailureKind, Outcome, Record, Seen, StatusKind, What};
 
 fn plan(steps: &str) -> Plan {

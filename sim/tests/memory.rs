@@ -6,8 +6,8 @@
 
 use std::alloc::System;
 
-use onesocket_sim::generate;
-use onesocket_sim::run::Tier;
+use onesocket_sim::plan::Tier;
+use onesocket_sim::search::generate;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

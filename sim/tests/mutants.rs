@@ -8,9 +8,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use onesocket_sim::mutants::{self, Outcome};
-use onesocket_sim::oracle::Invariant;
+use onesocket_sim::judge::oracle::Invariant;
 use onesocket_sim::plan::Plan;
+use onesocket_sim::search::mutants::{self, Outcome};
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is a member of the workspace")

@@ -5,18 +5,18 @@ mod client;
 
 use client::{NaiveClient, habits};
 use onesocket::Client;
-use onesocket_sim::explore::judged;
-use onesocket_sim::logs::Keep;
+use onesocket_sim::judge::logs::Keep;
+use onesocket_sim::judge::recorder::Finished;
 use onesocket_sim::plan::Plan;
-use onesocket_sim::run::Finished;
-use onesocket_sim::{stream, turmoil_tier};
+use onesocket_sim::search::explore::judged;
+use onesocket_sim::tiers::{stream, turmoil};
 
 #[test]
 fn every_habit_of_the_naive_client_breaks_its_invariant_and_onesocket_has_none() {
     type Run = fn(&Plan) -> Finished;
     let tiers: [(&str, Run, Run); 2] = [
         ("stream", stream::run_with::<NaiveClient>, stream::run_with::<Client>),
-        ("turmoil", turmoil_tier::run_with::<NaiveClient>, turmoil_tier::run_with::<Client>),
+        ("turmoil", turmoil::run_with::<NaiveClient>, turmoil::run_with::<Client>),
     ];
     for (tier, naive, onesocket) in tiers {
         for (invariants, habit, plan) in habits() {

@@ -2,12 +2,12 @@
 
 mod pictures;
 
-use onesocket_sim::explore::{Exploration, Found, Progress, explore};
-use onesocket_sim::marks::{Mark, Situation};
-use onesocket_sim::oracle::Invariant;
-use onesocket_sim::picture;
+use onesocket_sim::judge::marks::{Mark, Situation};
+use onesocket_sim::judge::oracle::Invariant;
 use onesocket_sim::plan::Fault;
-use onesocket_sim::run::Tier;
+use onesocket_sim::plan::Tier;
+use onesocket_sim::report::picture;
+use onesocket_sim::search::explore::{Exploration, Found, Progress, explore};
 use pictures::{Drawn, HOSTILE, broken, long, short};
 
 /// What markup makes of a text.

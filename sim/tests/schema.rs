@@ -5,7 +5,8 @@ mod validator;
 
 use onesocket_gateway::Effect;
 use onesocket_sim::plan::{Action, Fault};
-use onesocket_sim::{generate, machine};
+use onesocket_sim::search::generate;
+use onesocket_sim::tiers::machine;
 
 use validator::Inspector;
 

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use onesocket_sim::generate;
 use onesocket_sim::plan::{Action, Params, Plan, Step};
-use onesocket_sim::shrink::{self, End, Limits, Shrunk};
+use onesocket_sim::search::generate;
+use onesocket_sim::search::shrink::{self, End, Limits, Shrunk};
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { runs: 100_000, time: Duration::from_secs(600) };

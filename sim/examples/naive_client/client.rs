@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use onesocket::network::Network;
-use onesocket_sim::oracle::Invariant;
+use onesocket_sim::judge::oracle::Invariant;
 use onesocket_sim::plan::{Action, Plan};
 use onesocket_sim::subject::{Call, NoItems, Setup, StatusTeller, Subject, Target};
 use onesocket_sim::trace::{Outcome, StatusKind};

@@ -8,12 +8,12 @@ use std::env;
 
 use client::{NaiveClient, habits};
 use onesocket::Client;
-use onesocket_sim::explore::judged;
-use onesocket_sim::generate;
-use onesocket_sim::logs::Keep;
+use onesocket_sim::judge::logs::Keep;
+use onesocket_sim::judge::recorder::{Finished, timeline};
 use onesocket_sim::plan::Plan;
-use onesocket_sim::run::{Finished, timeline};
-use onesocket_sim::stream;
+use onesocket_sim::search::explore::judged;
+use onesocket_sim::search::generate;
+use onesocket_sim::tiers::stream;
 
 /// Seeds that are tried.
 const SEEDS: u64 = 40;

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use onesocket_sim::run::Tier;
+use onesocket_sim::plan::Tier;
 use onesocket_sim::search::exhaust::{self as search, Exhausted, FAULTS, MILESTONES, PLACEMENTS, Progress};
 use serde::Serialize;
 

@@ -8,14 +8,14 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use onesocket_sim::explore::{
+use onesocket_sim::judge::marks::{Coverage, Mark};
+use onesocket_sim::judge::oracle::Violation;
+use onesocket_sim::plan::Tier;
+use onesocket_sim::plan::{Fault, Plan};
+use onesocket_sim::report::picture;
+use onesocket_sim::search::explore::{
     Exploration, Explored, Found, Progress, explore as run_exploration, run_judged,
 };
-use onesocket_sim::marks::{Coverage, Mark};
-use onesocket_sim::oracle::Violation;
-use onesocket_sim::picture;
-use onesocket_sim::plan::{Fault, Plan};
-use onesocket_sim::run::Tier;
 use onesocket_sim::search::guided::{self, Guided};
 use onesocket_sim::trace::StatusKind;
 

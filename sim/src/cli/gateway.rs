@@ -24,7 +24,7 @@ const LINES_MAX: usize = 10_000;
 
 /// Serves the gateway model on real TCP until it is interrupted.
 pub(super) fn gateway(arguments: &Gateway) -> Result<Verdict, CliError> {
-    let plan = arguments.plan.as_deref().map(load).transpose()?;
+    let plan = arguments.plan.as_deref().map(load).transpose()?.map(|scenario| scenario.plan);
     let listen = address(&arguments.listen)?;
     let control = (!arguments.no_control).then(|| address(&arguments.control)).transpose()?;
     let setup = Setup { config: config(arguments, plan.as_ref()), seed: fresh_seed(), listen, control };

@@ -15,9 +15,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use onesocket_sim::mutants::MutantError;
 use onesocket_sim::plan::PlanError;
-use onesocket_sim::run::Tier;
+use onesocket_sim::plan::Tier;
+use onesocket_sim::search::mutants::MutantError;
 use onesocket_sim::standin::StandInError;
 use thiserror::Error;
 

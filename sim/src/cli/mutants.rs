@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use onesocket_sim::mutants::{self, Outcome};
+use onesocket_sim::search::mutants::{self, Outcome};
 
 use super::output::{is_stdout, say, write};
 use super::{CliError, Mutants, Verdict};

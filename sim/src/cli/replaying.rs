@@ -4,14 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use onesocket_sim::compare::{self, Difference, Line, Strictness};
-use onesocket_sim::expectation::shortfalls;
-use onesocket_sim::explore::{judged, run_judged};
-use onesocket_sim::generate;
-use onesocket_sim::logs::Keep;
-use onesocket_sim::picture;
+use onesocket_sim::judge::logs::Keep;
+use onesocket_sim::judge::recorder::{Finished, timeline};
 use onesocket_sim::plan::Plan;
-use onesocket_sim::run::{Finished, timeline};
+use onesocket_sim::report::compare::{self, Difference, Line, Strictness};
+use onesocket_sim::report::picture;
+use onesocket_sim::scenario::expectation::shortfalls;
+use onesocket_sim::scenario::file::Scenario;
+use onesocket_sim::search::explore::{judged, run_judged};
+use onesocket_sim::search::generate;
 use serde::Serialize;
 
 use super::output::{is_stdout, say, write};
@@ -19,15 +20,16 @@ use super::{CliError, Replay, Verdict};
 
 /// Runs one plan and prints what happens.
 pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
-    let plan = load(&arguments.plan)?;
+    let scenario = load(&arguments.plan)?;
+    let plan = &scenario.plan;
     let on_stdout = |path: &Option<PathBuf>| is_stdout(path.as_deref());
     let data_on_stdout = [&arguments.json, &arguments.records, &arguments.html].into_iter().any(on_stdout);
     let talk = |line: &str| say(data_on_stdout, line);
     if arguments.print_plan {
-        talk(&plan.to_text());
+        talk(&scenario.to_text());
         return Ok(Verdict::Clean);
     }
-    let finished = judged(Keep::Everything, || arguments.tier.run(&plan));
+    let finished = judged(Keep::Everything, || arguments.tier.run(plan));
     if let Some(path) = &arguments.json {
         write(path, &to_json(arguments, &finished))?;
     }
@@ -35,8 +37,7 @@ pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
         write(path, &compare::to_text(&compare::lines(&finished.records)))?;
     }
     if let Some(path) = &arguments.html {
-        let run =
-            picture::Run { name: &arguments.plan, tier: arguments.tier, plan: &plan, finished: &finished };
+        let run = picture::Run { name: &arguments.plan, tier: arguments.tier, plan, finished: &finished };
         write(path, &picture::of_run(run))?;
     }
     for line in timeline(&finished) {
@@ -48,13 +49,13 @@ pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
         talk(&violation.to_string());
         is_clean = false;
     }
-    if finished.violation.is_none() && plan.is_for(arguments.tier) {
-        for shortfall in shortfalls(&plan, &finished) {
+    if finished.violation.is_none() && scenario.is_for(arguments.tier) {
+        for shortfall in shortfalls(&scenario, &finished) {
             talk(&shortfall);
             is_clean = false;
         }
     }
-    is_clean &= compared(arguments, &plan, &finished, &talk)?;
+    is_clean &= compared(arguments, plan, &finished, &talk)?;
     if is_clean {
         return Ok(Verdict::Clean);
     }
@@ -63,13 +64,13 @@ pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
 }
 
 /// A seed, or the path of a plan.
-pub(super) fn load(argument: &str) -> Result<Plan, CliError> {
+pub(super) fn load(argument: &str) -> Result<Scenario, CliError> {
     if let Ok(seed) = argument.parse() {
-        return Ok(generate::plan(seed));
+        return Ok(Scenario::of(generate::plan(seed)));
     }
     let text =
         fs::read_to_string(argument).map_err(|why| CliError::NoPlan { plan: argument.to_owned(), why })?;
-    Plan::parse(&text).map_err(|why| CliError::Plan { path: argument.to_owned(), why })
+    Scenario::parse(&text).map_err(|why| CliError::Plan { path: argument.to_owned(), why })
 }
 
 /// Compares the run with all that it is to be compared with, and says whether it is like all of them.

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use onesocket_sim::oracle::Violation;
+use onesocket_sim::judge::oracle::Violation;
 use onesocket_sim::plan::Plan;
-use onesocket_sim::run::Tier;
-use onesocket_sim::shrink::{self, End, Limits, Shrunk, Symptom};
+use onesocket_sim::plan::Tier;
+use onesocket_sim::scenario::regression;
+use onesocket_sim::search::shrink::{self, End, Limits, Shrunk, Symptom};
 use serde::Serialize;
 
 use super::output::{is_stdout, say, shown, write};
@@ -16,7 +17,7 @@ use super::{CliError, Shrink, Verdict, interrupt, replaying};
 
 /// Makes a plan that breaks something small, and stores it.
 pub(super) fn shrink(arguments: &Shrink) -> Result<Verdict, CliError> {
-    let plan = replaying::load(&arguments.plan)?;
+    let plan = replaying::load(&arguments.plan)?.plan;
     interrupt::listen();
     let json_on_stdout = is_stdout(arguments.json.as_deref());
     let talk = |line: &str| say(json_on_stdout, line);
@@ -116,11 +117,11 @@ fn store(
             let folder = root.join("scenarios/regressions");
             let failed = |why| CliError::Output { path: folder.display().to_string(), why };
             fs::create_dir_all(&folder).map_err(failed)?;
-            shrink::next_path(&folder, &shrink::slug(symptom, &shrunk.plan)).map_err(failed)?
+            regression::next_path(&folder, &regression::slug(symptom, &shrunk.plan)).map_err(failed)?
         }
     };
     // The file is read elsewhere, too: it names itself as seen from the root of the workspace.
-    let text = shrink::stored(shrunk, violation, tier, path.strip_prefix(root).unwrap_or(&path));
+    let text = regression::stored(shrunk, violation, tier, path.strip_prefix(root).unwrap_or(&path));
     write(&path, text.trim_end())?;
     Ok(path)
 }

@@ -5,8 +5,8 @@ mod parts;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use crate::consumer::{Lag, Manner};
 use crate::pipe::Direction;
+use crate::plan::consumer::{Lag, Manner};
 use onesocket_gateway::Misbehave;
 
 /// What can happen in a run. Gateways are numbered from 0.

@@ -1,6 +1,6 @@
 //! The classes of faults, by the names that reports use.
 
-use crate::run::Tier;
+use crate::plan::Tier;
 use onesocket_gateway::named;
 use onesocket_gateway::{HandshakeFault, Misbehave};
 

@@ -25,10 +25,13 @@
 //! ```
 
 mod action;
+pub mod consumer;
+pub mod environment;
 mod fault;
 mod milestone;
 mod params;
-mod text;
+pub(crate) mod text;
+mod tier;
 
 use std::collections::BTreeSet;
 
@@ -39,9 +42,7 @@ pub use action::{Action, Actor};
 pub use fault::Fault;
 pub use milestone::{Milestone, MilestoneError, MilestoneKind};
 pub use params::Params;
-
-use crate::expectation::Expectation;
-use crate::run::Tier;
+pub use tier::Tier;
 
 /// The version of the plan format. A plan of another version is refused, never guessed at.
 pub const VERSION: u32 = 1;
@@ -56,18 +57,6 @@ pub struct Plan {
     pub version: u32,
     /// What the run still draws from while it goes on: latencies, jitter, ids, tie order.
     pub seed: u64,
-    /// The situation, in a sentence, if the plan was written or kept for one.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub about: String,
-    /// The tiers it is for; all of them if none is named.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tiers: Vec<Tier>,
-    /// What a run must have seen, or it never was in its situation.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub expect: Vec<Expectation>,
-    /// What a run must not have seen.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub forbid: Vec<Expectation>,
     /// What stays the same during the run.
     pub params: Params,
     /// What happens: steps with a time of their own in its order, and anywhere between them those that follow a
@@ -169,20 +158,11 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// A plan in which nothing happens yet: default parameters, 60 seconds, every tier, no expectation, and
+    /// A plan in which nothing happens yet: default parameters, 60 seconds, and
     /// `seed` for what a run draws.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self {
-            version: VERSION,
-            seed,
-            about: String::new(),
-            tiers: Vec::new(),
-            expect: Vec::new(),
-            forbid: Vec::new(),
-            params: Params::default(),
-            steps: Vec::new(),
-        }
+        Self { version: VERSION, seed, params: Params::default(), steps: Vec::new() }
     }
 
     /// The plan with one more step. Steps may be added in any order; of those at the same time, what is added first
@@ -209,18 +189,12 @@ impl Plan {
         self
     }
 
-    /// Whether it is for this tier.
-    #[must_use]
-    pub fn is_for(&self, tier: Tier) -> bool {
-        self.tiers.is_empty() || self.tiers.contains(&tier)
-    }
-
     /// Reads a plan and checks it.
     ///
     /// # Errors
     /// [`PlanError`] says in one line what is wrong.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
-        let plan = text::read(text)?;
+        let plan: Self = text::read(text)?;
         plan.check()?;
         Ok(plan)
     }

@@ -4,14 +4,13 @@
 
 use std::fmt::Write;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Milestone, Params, Plan, PlanError, Step, VERSION, When};
-use crate::expectation::Expectation;
-use crate::run::Tier;
 
-/// Reads a plan without checking whether it makes sense.
-pub(super) fn read(text: &str) -> Result<Plan, PlanError> {
+/// Reads a plan, or what has a plan in it, without checking whether it makes sense.
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, PlanError> {
     #[derive(Deserialize)]
     struct Head {
         version: Option<u32>,
@@ -37,28 +36,12 @@ const FIRST: [&str; 4] = ["at_ms", "after", "plus_ms", "do"];
 struct Head<'a> {
     version: u32,
     seed: u64,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    about: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    tiers: &'a [Tier],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    expect: &'a [Expectation],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    forbid: &'a [Expectation],
     params: &'a Params,
 }
 
 pub(super) fn write(plan: &Plan) -> String {
     const DATA: &str = "a plan is plain data";
-    let head = Head {
-        version: plan.version,
-        seed: plan.seed,
-        about: &plan.about,
-        tiers: &plan.tiers,
-        expect: &plan.expect,
-        forbid: &plan.forbid,
-        params: &plan.params,
-    };
+    let head = Head { version: plan.version, seed: plan.seed, params: &plan.params };
     let mut text = toml::to_string(&head).expect(DATA);
     for step in &plan.steps {
         text.push_str("\n[[steps]]\n");

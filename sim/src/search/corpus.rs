@@ -1,9 +1,9 @@
 //! The plans that reached something new, as many as there is room for.
 
+use crate::base::rng::Rng;
 use crate::plan::Plan;
-use crate::random::Stream;
 
-use super::triples::{Reached, Triples};
+use super::coverage::{Reached, Triples};
 
 /// Plans that are kept.
 pub(super) const PLANS_MAX: usize = 512;
@@ -62,7 +62,7 @@ impl Corpus {
     }
 
     /// A plan by its weight; none if there is none. What came since [`weigh`](Self::weigh) is not chosen.
-    pub(super) fn choose(&mut self, draw: &mut Stream) -> Option<&Plan> {
+    pub(super) fn choose(&mut self, draw: &mut Rng) -> Option<&Plan> {
         let ticket = draw.between(1, *self.weights.last()?);
         let index = self.weights.partition_point(|sum| *sum < ticket);
         let kept = &mut self.kept[index];
@@ -71,7 +71,7 @@ impl Corpus {
     }
 
     /// Any plan, all alike.
-    pub(super) fn any(&self, draw: &mut Stream) -> Option<&Plan> {
+    pub(super) fn any(&self, draw: &mut Rng) -> Option<&Plan> {
         let last = self.kept.len().checked_sub(1)?;
         let index = draw.between(0, last as u64);
         self.kept.get(usize::try_from(index).ok()?).map(|kept| &kept.plan)
@@ -108,7 +108,7 @@ mod tests {
     fn rare_plans_are_chosen_more_often_and_tired_ones_less() {
         let mut triples = Triples::default();
         let mut corpus = Corpus::new(9);
-        assert!(corpus.choose(&mut Stream::new(1, "test")).is_none());
+        assert!(corpus.choose(&mut Rng::new(1, "test")).is_none());
         for (seed, status) in [(0, StatusKind::Ready), (1, StatusKind::Paused)] {
             let times = if seed == 0 { 100 } else { 1 };
             for run in 0..times {
@@ -117,7 +117,7 @@ mod tests {
             corpus.keep(Plan::new(seed), reached(status), &triples);
         }
         corpus.weigh(&triples);
-        let mut draw = Stream::new(1, "test");
+        let mut draw = Rng::new(1, "test");
         for _ in 0..1_000 {
             assert!(corpus.choose(&mut draw).is_some());
         }

@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::explore::run_judged;
-use crate::oracle::Violation;
+use crate::judge::oracle::Violation;
+use crate::judge::recorder::Finished;
+use crate::plan::Tier;
 use crate::plan::{Action, Milestone, MilestoneKind, Plan, Step};
-use crate::run::{Finished, Tier};
+use crate::search::explore::run_judged;
 use crate::trace::{FailureKind, Item, Outcome, Record, Seen, What};
 use onesocket_gateway::{HandshakeFault, Misbehave};
 
@@ -409,8 +410,8 @@ fn failure(kind: FailureKind) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::marks::{Coverage, Mark};
-    use crate::oracle::Invariant;
+    use crate::judge::marks::{Coverage, Mark};
+    use crate::judge::oracle::Invariant;
     use crate::plan::Fault;
     use crate::trace::StatusKind;
 

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use crate::explore::{Exploration, Explored, Progress};
-use crate::generate;
+use crate::base::rng::Rng;
 use crate::plan::Plan;
-use crate::random::Stream;
+use crate::search::explore::{Exploration, Explored, Progress};
+use crate::search::generate;
 
 use super::corpus::{Corpus, PLANS_MAX};
+use super::coverage::Reached;
 use super::mutate;
-use super::triples::Reached;
 
 /// Runs of a round.
 const ROUND: u64 = 64;
@@ -121,11 +121,11 @@ impl Yields {
 }
 
 fn candidate(seed: u64, fresh_percent: u64, corpus: &mut Corpus) -> Candidate {
-    let mut selection = Stream::new(seed, "selection");
+    let mut selection = Rng::new(seed, "selection");
     if !selection.chance(fresh_percent)
         && let Some(parent) = corpus.choose(&mut selection).cloned()
     {
-        let mut mutation = Stream::new(seed, "mutation");
+        let mut mutation = Rng::new(seed, "mutation");
         let other = if selection.chance(FRESH_OTHER_PERCENT) {
             generate::plan(seed)
         } else {
@@ -171,8 +171,8 @@ fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explore::explore;
-    use crate::run::Tier;
+    use crate::plan::Tier;
+    use crate::search::explore::explore;
 
     fn exploration(end: u64, jobs: usize) -> Exploration {
         let violations_max = usize::MAX;

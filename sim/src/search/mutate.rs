@@ -6,8 +6,8 @@
 
 use toml::Value;
 
+use crate::base::rng::Rng;
 use crate::plan::{Action, Actor, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step, When};
-use crate::random::Stream;
 use onesocket_gateway::Misbehave;
 
 /// The last time at which a step of the body happens.
@@ -35,7 +35,7 @@ struct Parts {
 }
 
 /// A plan that is made of `parent` by a few changes, some of which take from `other`; none if it makes no sense.
-pub(super) fn child(parent: &Plan, other: &Plan, draw: &mut Stream) -> Option<Plan> {
+pub(super) fn child(parent: &Plan, other: &Plan, draw: &mut Rng) -> Option<Plan> {
     let (mut parts, mut other) = (take_apart(parent)?, take_apart(other)?);
     for _ in 0..draw.log_between(1, 12) {
         match draw.between(1, 100) {
@@ -131,13 +131,13 @@ fn right_token(body: &[Step], of: u8) -> &str {
 }
 
 /// One of `many`, or none of none.
-fn any_index<T>(many: &[T], draw: &mut Stream) -> Option<usize> {
+fn any_index<T>(many: &[T], draw: &mut Rng) -> Option<usize> {
     let last = many.len().checked_sub(1)?;
     usize::try_from(draw.between(0, last as u64)).ok()
 }
 
 /// A fault as often as anything else: most steps are requests.
-fn any_step(body: &[Step], draw: &mut Stream) -> Option<usize> {
+fn any_step(body: &[Step], draw: &mut Rng) -> Option<usize> {
     let faults: Vec<usize> = (0..body.len()).filter(|index| body[*index].action.fault().is_some()).collect();
     if draw.chance(50)
         && let Some(index) = any_index(&faults, draw)
@@ -147,13 +147,13 @@ fn any_step(body: &[Step], draw: &mut Stream) -> Option<usize> {
     any_index(body, draw)
 }
 
-fn drop_steps(body: &mut Vec<Step>, draw: &mut Stream) {
+fn drop_steps(body: &mut Vec<Step>, draw: &mut Rng) {
     let Some(first) = any_index(body, draw) else { return };
     let few = usize::try_from(draw.log_between(1, 16)).unwrap_or(1);
     body.drain(first..(first + few).min(body.len()));
 }
 
-fn duplicate(body: &mut Vec<Step>, draw: &mut Stream) {
+fn duplicate(body: &mut Vec<Step>, draw: &mut Rng) {
     let Some(index) = any_step(body, draw) else { return };
     let mut again = body[index].clone();
     match &mut again.when {
@@ -164,7 +164,7 @@ fn duplicate(body: &mut Vec<Step>, draw: &mut Stream) {
 }
 
 /// To any time, or near to another step: races need closeness.
-fn move_step(body: &mut [Step], draw: &mut Stream) {
+fn move_step(body: &mut [Step], draw: &mut Rng) {
     let (Some(index), Some(near)) = (any_step(body, draw), any_index(body, draw)) else { return };
     let near_ms = body[near].when.at_ms().filter(|_| draw.chance(50));
     let to_ms = match near_ms {
@@ -179,7 +179,7 @@ fn move_step(body: &mut [Step], draw: &mut Stream) {
 }
 
 /// A step follows a milestone from now on.
-fn follow(body: &mut [Step], draw: &mut Stream) {
+fn follow(body: &mut [Step], draw: &mut Rng) {
     let Some(index) = any_step(body, draw) else { return };
     let step = &mut body[index];
     // The app has to know when a token changes, and a stop is followed by a start.
@@ -194,7 +194,7 @@ fn follow(body: &mut [Step], draw: &mut Stream) {
 }
 
 /// Draws one number of a step anew, near to what it was.
-fn redraw(body: &mut [Step], draw: &mut Stream) {
+fn redraw(body: &mut [Step], draw: &mut Rng) {
     let Some(index) = any_step(body, draw) else { return };
     let action = &mut body[index].action;
     let Ok(mut value) = Value::try_from(&*action) else { return };
@@ -212,7 +212,7 @@ fn redraw(body: &mut [Step], draw: &mut Stream) {
     }
 }
 
-fn redrawn(key: &str, old: i64, draw: &mut Stream) -> i64 {
+fn redrawn(key: &str, old: i64, draw: &mut Rng) -> i64 {
     let was = u64::try_from(old).unwrap_or(0);
     let new = match key {
         "gateway" => draw.between(0, u64::from(GATEWAYS) - 1),
@@ -240,7 +240,7 @@ fn numbers(value: &mut Value, key: &str, visit: &mut dyn FnMut(&str, &mut i64)) 
 }
 
 /// Takes a few steps over, as they are.
-fn graft(body: &mut Vec<Step>, other: &[Step], draw: &mut Stream) {
+fn graft(body: &mut Vec<Step>, other: &[Step], draw: &mut Rng) {
     for _ in 0..draw.log_between(1, 4) {
         if let Some(index) = any_step(other, draw) {
             body.push(other[index].clone());
@@ -249,7 +249,7 @@ fn graft(body: &mut Vec<Step>, other: &[Step], draw: &mut Stream) {
 }
 
 /// The beginning of one and the end of the other.
-fn splice(body: &mut Vec<Step>, other: &mut Vec<Step>, draw: &mut Stream) {
+fn splice(body: &mut Vec<Step>, other: &mut Vec<Step>, draw: &mut Rng) {
     let cut_ms = draw.between(0, ACTIVE_MAX_MS);
     body.retain(|step| step.when.at_ms().is_none_or(|at_ms| at_ms < cut_ms));
     other.retain(|step| step.when.at_ms().is_none_or(|at_ms| at_ms >= cut_ms));
@@ -259,7 +259,7 @@ fn splice(body: &mut Vec<Step>, other: &mut Vec<Step>, draw: &mut Stream) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate;
+    use crate::search::generate;
 
     /// When the last word begins, its actions, and when the run ends.
     fn ending(plan: &Plan) -> (u64, Vec<&Action>) {
@@ -291,7 +291,7 @@ mod tests {
         let mut changed = 0;
         for seed in 0..2_000 {
             let other = generate::plan(seed);
-            let mut draw = Stream::new(seed, "test");
+            let mut draw = Rng::new(seed, "test");
             let Some(child) = child(&plan, &other, &mut draw) else { continue };
             changed += u32::from(child.steps != plan.steps);
             let (begins_ms, actions) = ending(&child);
@@ -319,13 +319,13 @@ mod tests {
         let mut gateways = [false; 2];
         for seed in 0..50 {
             let mut body = [Step::at(1, action.clone())];
-            redraw(&mut body, &mut Stream::new(seed, "test"));
+            redraw(&mut body, &mut Rng::new(seed, "test"));
             let Action::Close { gateway, code: 1012, .. } = body[0].action else { panic!("{body:?}") };
             gateways[usize::from(gateway)] = true;
         }
         assert_eq!(gateways, [true, true]);
         let mut body = [Step::at(1, Action::Suspend { for_ms: 100 })];
-        redraw(&mut body, &mut Stream::new(1, "test"));
+        redraw(&mut body, &mut Rng::new(1, "test"));
         assert!(matches!(body[0].action, Action::Suspend { for_ms } if for_ms != 100 && for_ms <= 400));
     }
 }

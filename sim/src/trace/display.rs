@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{Item, Lane, Outcome, Record, Seen, What};
-use crate::consumer::Lag;
+use crate::plan::consumer::Lag;
+use crate::plan::environment::ConfigRef;
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,10 +64,10 @@ impl fmt::Display for What {
             }
             Self::Pushed { subscription, item } => write!(f, "subscription {subscription} gets {item}"),
             Self::Status(status) => write!(f, "is {status:?}"),
-            Self::Configured { gateway, token, changed: true, .. } => {
+            Self::Configured { config: ConfigRef { gateway, token, .. }, changed: true } => {
                 write!(f, "the config changes to gateway {gateway} with {token}")
             }
-            Self::Configured { gateway, token, changed: false, .. } => {
+            Self::Configured { config: ConfigRef { gateway, token, .. }, changed: false } => {
                 write!(f, "the same config is applied: gateway {gateway} with {token}")
             }
             Self::Unconfigured { changed: true } => f.write_str("the config is taken away"),

@@ -3,6 +3,7 @@
 use onesocket::core::Instant;
 
 use super::{Item, Outcome, Seen, What};
+use crate::plan::environment::ConfigRef;
 
 /// Writes a record as bytes that are the same on every machine.
 pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
@@ -37,8 +38,8 @@ pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
         What::Status(status) => {
             code.tag(6).tag(*status as u8);
         }
-        What::Configured { gateway, token, bootstrap, changed } => {
-            code.tag(7).tag(*gateway).text(token).tag(u8::from(*bootstrap)).tag(u8::from(*changed));
+        What::Configured { config: ConfigRef { gateway, token, kind }, changed } => {
+            code.tag(7).tag(*gateway).text(token).tag(*kind as u8).tag(u8::from(*changed));
         }
         What::Unconfigured { changed } => {
             code.tag(22).tag(u8::from(*changed));

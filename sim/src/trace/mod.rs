@@ -6,6 +6,7 @@
 mod display;
 mod encode;
 mod lane;
+pub mod probe;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use std::time::Duration;
 use onesocket::core::{Delivery, Instant};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::consumer::Lag;
 use crate::plan::Fault;
+use crate::plan::consumer::Lag;
+use crate::plan::environment::ConfigRef;
 pub use onesocket_gateway::Mischief;
 use onesocket_gateway::named;
 
@@ -98,12 +100,8 @@ pub enum What {
     Status(StatusKind),
     /// The app applied a config.
     Configured {
-        /// The gateway it names.
-        gateway: u8,
-        /// The token it names.
-        token: Arc<str>,
-        /// Whether that is a bootstrap token, and there is no other.
-        bootstrap: bool,
+        /// What it names.
+        config: ConfigRef,
         /// Whether it differs from the one in force.
         changed: bool,
     },

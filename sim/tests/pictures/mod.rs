@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use onesocket::core::Instant;
-use onesocket_sim::consumer::Lag;
-use onesocket_sim::generate;
-use onesocket_sim::picture::{self, Run};
+use onesocket_sim::judge::recorder::{Finished, Recorder};
+use onesocket_sim::plan::Tier;
+use onesocket_sim::plan::consumer::Lag;
+use onesocket_sim::plan::environment::ConfigRef;
 use onesocket_sim::plan::{Action, Plan, Step, When};
-use onesocket_sim::run::{Finished, Recorder, Tier};
+use onesocket_sim::report::picture::{self, Run};
+use onesocket_sim::search::generate;
 use onesocket_sim::trace::{Item, Seen, StatusKind, What};
 
 /// A plan, what came of it, and its page.
@@ -103,7 +105,7 @@ pub(crate) fn broken() -> Drawn {
     let token: Arc<str> = HOSTILE.into();
     let connection = 1;
     let told = [
-        (50, What::Configured { gateway: 0, token: Arc::clone(&token), bootstrap: false, changed: true }),
+        (50, What::Configured { config: ConfigRef::shared(0, HOSTILE), changed: true }),
         (60, What::Subscribed { consumer: 0, subscription: 1, lag: Lag::DropOldest }),
         (60, What::Status(StatusKind::Connecting)),
         (60, What::Dialed { socket: 1, gateway: 0 }),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::effect::{ConnectionId, Effect, Mischief, Note, TerminateCause};
 use super::frame;
-use super::model::{GatewayModel, Turn};
+use super::gateway_model::{GatewayModel, Turn};
 use super::payload;
 use super::scope::Scope;
 use super::session::Gate;

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::effect::ConnectionId;
 use super::frame::Request as Call;
+use super::gateway_model::{GatewayModel, Turn};
 use super::methods::{Reply, invalid};
-use super::model::{GatewayModel, Turn};
 use super::pairing::{Approved, Claim, DEVICE_REMOVED, Request, Role};
 use super::schema::{NON_EMPTY, Property, Shape, closed, optional, required};
 use super::scope::{Scope, Scopes};

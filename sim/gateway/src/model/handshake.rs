@@ -8,7 +8,7 @@ use super::auth::Door;
 use super::connect::{CONNECT, Connect};
 use super::effect::{ConnectionId, Effect, Message, Mischief, Note, Secret, TerminateCause};
 use super::frame::{self, ErrorShape, Frame, Request};
-use super::model::{GatewayModel, Turn};
+use super::gateway_model::{GatewayModel, Turn};
 use super::order::{HandshakeFault, Rejection};
 use super::payload::{self, Moment};
 use super::session::{Established, Grant, Phase, Refusal, Verdict};

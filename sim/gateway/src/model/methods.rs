@@ -8,7 +8,7 @@ use super::answers;
 use super::device_methods::{self, TokenEnd};
 use super::effect::ConnectionId;
 use super::frame::{ErrorShape, Request};
-use super::model::{GatewayModel, Turn};
+use super::gateway_model::{GatewayModel, Turn};
 use super::order::RestartMode;
 use super::schema::{NON_EMPTY, Property, STRING, Shape, closed, optional, required};
 use super::scope::Scope;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::broadcast::Event;
 use super::effect::{ConnectionId, Effect, Mischief, Note};
 use super::frame;
-use super::model::{GatewayModel, Turn};
+use super::gateway_model::{GatewayModel, Turn};
 use super::order::{HandshakeFault, Misbehave, Rejection};
 use super::session::{Established, Session};
 use super::timer::Timer;

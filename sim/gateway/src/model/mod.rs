@@ -35,11 +35,11 @@ mod device;
 mod device_methods;
 mod effect;
 mod frame;
+mod gateway_model;
 mod handshake;
 mod lockout;
 mod methods;
 mod misbehave;
-mod model;
 mod order;
 mod pairing;
 mod payload;
@@ -59,6 +59,6 @@ pub use config::GatewayConfig;
 pub use effect::{
     Admission, ConnectionId, Effect, Input, Message, Mischief, Note, Peer, Presented, Secret, TerminateCause,
 };
-pub use model::GatewayModel;
+pub use gateway_model::GatewayModel;
 pub use order::{HandshakeFault, Misbehave, Order, Rejection, RestartMode};
 pub use probe::{Probe, ProbeAnswer};

@@ -10,7 +10,7 @@ use super::broadcast::Event;
 use super::config::Pairing;
 use super::connect::{Connect, Device};
 use super::frame::{self, ErrorShape, push_string};
-use super::model::{GatewayModel, Turn};
+use super::gateway_model::{GatewayModel, Turn};
 use super::scope::{Scope, Scopes};
 use super::session::{HandedOver, Refusal};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::GatewayModel;
+use super::gateway_model::GatewayModel;
 use super::payload::{EVENT_LOOP, VERSION};
 
 /// How long a boot measures its event loop before it has something to say of it.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::effect::{ConnectionId, Effect, Message, Mischief, Note, TerminateCause};
 use super::frame::{self, ErrorShape, Frame, Request};
+use super::gateway_model::{GatewayModel, Turn};
 use super::methods::Reply;
 use super::misbehave::Treatment;
-use super::model::{GatewayModel, Turn};
 use super::session::Session;
 use super::timer::{Answer, Timer};
 

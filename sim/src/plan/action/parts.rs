@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Action;
-use crate::consumer::{Ask, Manner, Terms};
+use crate::plan::consumer::{Ask, Manner, Terms};
 use onesocket_gateway::{Misbehave, Order, RestartMode};
 
 impl Action {

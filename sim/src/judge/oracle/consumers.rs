@@ -1,0 +1,464 @@
+//! `isolated_consumers`: nobody misses anything because of somebody else.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use onesocket::core::Instant;
+
+use super::{Invariant, Oracle};
+use crate::plan::consumer::Lag;
+use crate::plan::{Action, Fault, Plan};
+use crate::trace::{Item, Record, Seen, StatusKind, What};
+
+/// Longer than any tick of a clock or a network: what happens within it has no certain order.
+const BLUR: Duration = Duration::from_millis(20);
+
+/// Looks at what every subscriber gets.
+///
+/// - An event that a gateway sends over a healthy connection reaches everybody who reads at once, within the time
+///   that messages take. A client that waits for one of its consumers breaks this for the others.
+/// - Who reads slowly may lose items and is told how many: what it read, and what it was told that it lost, is what
+///   somebody who reads at once got in the same time. Where a lag leads to a new snapshot, snapshots do not count.
+/// - A subscription that ends when it lags ends right after the news of it, and none ends for another reason before
+///   the client is shut down.
+pub(super) struct IsolatedConsumers {
+    travel: Duration,
+    /// The longest that a message takes on its way after everything takes longer: it is never overtaken.
+    delay: Duration,
+    /// When the last message that takes longer has arrived.
+    caught_up: Instant,
+    /// Who does not read at once in the subscriptions it opens from now on.
+    slow_consumers: BTreeSet<u8>,
+    subscriptions: BTreeMap<u32, Reading>,
+    /// The connection that was accepted since the latest dial: what is said on another one is said to nobody.
+    newest: Option<(u8, u32)>,
+    /// The connection that said hello last, while nothing is known against it.
+    healthy: Option<(u8, u32)>,
+    /// The numbers and times of its events that may be on their way, oldest first.
+    under_way: VecDeque<(Instant, u64)>,
+    /// Faults that go on.
+    lasting: u32,
+    /// Whether newcomers get a snapshot at once.
+    ready: bool,
+    /// When the config last changed.
+    changed: Option<Instant>,
+    stopping: bool,
+}
+
+/// What is known of one subscription.
+struct Reading {
+    prompt: bool,
+    lag: Lag,
+    opened: Instant,
+    tally: Tally,
+    /// Of others that read at once, the tallies they had when this subscription began with a snapshot: from then
+    /// on both get the same.
+    twins: BTreeMap<u32, Tally>,
+    last: Option<Item>,
+    /// Ended because it lagged.
+    gave_up: bool,
+    /// The number of the latest event of the healthy connection; none before its snapshot.
+    seq: Option<u64>,
+    /// Got the last item.
+    closed: bool,
+    /// Dropped by its consumer.
+    left: bool,
+}
+
+/// What a subscription got.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    /// Items read, and items it was told that it lost.
+    total: u64,
+    /// Snapshots among those read.
+    snapshots: u64,
+    /// Whether it lost anything.
+    lagged: bool,
+}
+
+impl Tally {
+    fn take(&mut self, item: Item) {
+        self.total += match item {
+            Item::Lagged { missed } => missed,
+            Item::Snapshot { .. }
+            | Item::Event { .. }
+            | Item::Gap { .. }
+            | Item::Status(_)
+            | Item::Closed => 1,
+        };
+        self.snapshots += u64::from(matches!(item, Item::Snapshot { .. }));
+        self.lagged |= matches!(item, Item::Lagged { .. });
+    }
+
+    fn plain(self) -> u64 {
+        self.total - self.snapshots
+    }
+}
+
+impl IsolatedConsumers {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let latency = Duration::from_micros(plan.params.latency_max_us.max(1_000));
+        Self {
+            // Bytes may come in pieces, and a frame may wait for the ticks of a network.
+            travel: latency * 4 + BLUR * 5,
+            delay: delay(plan),
+            caught_up: Instant::ZERO,
+            slow_consumers: BTreeSet::new(),
+            subscriptions: BTreeMap::new(),
+            newest: None,
+            healthy: None,
+            under_way: VecDeque::new(),
+            lasting: 0,
+            ready: false,
+            changed: None,
+            stopping: false,
+        }
+    }
+
+    /// The connection is no measure any more.
+    fn trouble(&mut self) {
+        self.healthy = None;
+        self.under_way.clear();
+    }
+
+    fn overdue(&mut self, now: Instant) -> Result<(), String> {
+        while let Some((sent, seq)) = self.under_way.front().copied()
+            && now > sent + self.travel
+        {
+            for (number, reading) in &self.subscriptions {
+                let waits =
+                    reading.prompt && !reading.closed && !reading.left && reading.opened + BLUR < sent;
+                if waits && reading.seq.is_none_or(|got| got < seq) {
+                    return Err(format!(
+                        "subscription {number} is read at once and did not get event {seq}, sent at {sent}"
+                    ));
+                }
+            }
+            self.under_way.pop_front();
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self, consumer: u8, subscription: u32, lag: Lag, at: Instant) {
+        let twins = self.subscriptions.iter().filter(|(_, other)| {
+            let reads = other.prompt && !other.closed && !other.left && other.tally.total > 0;
+            self.ready && reads && other.lag == Lag::DropOldest
+        });
+        let reading = Reading {
+            prompt: !self.slow_consumers.contains(&consumer),
+            lag,
+            opened: at,
+            tally: Tally::default(),
+            twins: twins.map(|(number, other)| (*number, other.tally)).collect(),
+            last: None,
+            gave_up: false,
+            seq: None,
+            closed: false,
+            left: false,
+        };
+        self.subscriptions.insert(subscription, reading);
+    }
+
+    fn pushed(&mut self, subscription: u32, item: Item, at: Instant) -> Result<(), String> {
+        let Some(reading) = self.subscriptions.get_mut(&subscription) else { return Ok(()) };
+        reading.tally.take(item);
+        let lagged = matches!(reading.last.replace(item), Some(Item::Lagged { .. }));
+        match item {
+            Item::Snapshot { .. } => reading.seq = Some(0),
+            Item::Event { seq, .. } => reading.seq = reading.seq.max(seq),
+            Item::Closed => reading.closed = true,
+            Item::Gap { .. } | Item::Status(_) | Item::Lagged { .. } => {}
+        }
+        match (reading.lag, lagged, item) {
+            (Lag::Close, true, Item::Closed) => reading.gave_up = true,
+            (Lag::Close, true, _) => {
+                return Err(format!("subscription {subscription} was to end with its lag, and gets {item}"));
+            }
+            (_, _, Item::Closed) if !self.stopping => {
+                return Err(format!("subscription {subscription} ends, and nobody asked for it"));
+            }
+            (Lag::DropOldest | Lag::Resnapshot | Lag::Close, _, _) => {}
+        }
+        // Whether a newcomer got this item too is not certain.
+        for newcomer in self.subscriptions.values_mut().filter(|other| at <= other.opened + BLUR) {
+            newcomer.twins.remove(&subscription);
+        }
+        if item == Item::Closed { self.compare(subscription) } else { Ok(()) }
+    }
+
+    /// Two that were open together until the end got the same.
+    fn compare(&self, subscription: u32) -> Result<(), String> {
+        for (number, reading) in self.subscriptions.iter().filter(|(_, reading)| reading.closed) {
+            for (twin, before) in &reading.twins {
+                let other = &self.subscriptions[twin];
+                if (*number != subscription && *twin != subscription) || !other.closed {
+                    continue;
+                }
+                let (got, expected) = self.account(reading, *before, other.tally);
+                if !expected.contains(&got) {
+                    let (least, most) = expected.into_inner();
+                    return Err(format!(
+                        "subscription {number} got, or was told that it lost, {got} items, where subscription {twin} \
+                         shows that there were {least} to {most}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a subscription got, and what it must have got as somebody shows who had `before` when it began and has
+    /// `now`.
+    fn account(&self, reading: &Reading, before: Tally, now: Tally) -> (u64, RangeInclusive<u64>) {
+        match reading.lag {
+            // The newcomer's snapshot is its own. Who gave up was there for a part of it.
+            Lag::DropOldest | Lag::Close => {
+                let all = now.total - before.total + 1;
+                (reading.tally.total, if reading.gave_up { 0..=all } else { all..=all })
+            }
+            Lag::Resnapshot => {
+                let plain = now.plain() - before.plain();
+                // A snapshot that gives way is no loss when a newer one takes its place, and one like any other when
+                // there is none, as after a change of the config. What the other lost may have been a snapshot.
+                let snapshots = now.snapshots - before.snapshots;
+                let changed = self.changed.is_some_and(|changed| changed >= reading.opened);
+                let more = if changed || now.lagged { snapshots } else { 0 };
+                let less = if now.lagged { now.total - before.total } else { 0 };
+                (reading.tally.plain(), plain.saturating_sub(less)..=plain + more)
+            }
+        }
+    }
+
+    fn gateway(&mut self, gateway: u8, seen: &Seen, at: Instant) {
+        match seen {
+            Seen::Accepted { connection } => self.newest = Some((gateway, *connection)),
+            Seen::Hello { connection, .. } if self.newest == Some((gateway, *connection)) => {
+                self.trouble();
+                self.healthy = Some((gateway, *connection));
+                for reading in self.subscriptions.values_mut() {
+                    reading.seq = None;
+                }
+            }
+            Seen::EventSent { connection, seq } => {
+                // A hello that is late or spoiled makes no connection; the client says when there is one.
+                let is_free = self.lasting == 0 && at >= self.caught_up;
+                if self.ready && is_free && self.healthy == Some((gateway, *connection)) {
+                    self.under_way.push_back((at, *seq));
+                }
+            }
+            Seen::Closed { connection, .. } | Seen::Dropped { connection } | Seen::Gone { connection } => {
+                if self.healthy == Some((gateway, *connection)) {
+                    self.trouble();
+                }
+            }
+            Seen::Booted | Seen::Down | Seen::Misbehaved { .. } => self.trouble(),
+            Seen::Hello { .. }
+            | Seen::Connect { .. }
+            | Seen::Refused { .. }
+            | Seen::Request { .. }
+            | Seen::RunStarted { .. }
+            | Seen::EventLost { .. } => {}
+        }
+    }
+}
+
+/// All delays of a plan at once.
+fn delay(plan: &Plan) -> Duration {
+    let by_ms = |action: &Action| if let Action::Delay { by_ms, .. } = action { *by_ms } else { 0 };
+    Duration::from_millis(plan.steps.iter().map(|step| by_ms(&step.action)).sum())
+}
+
+/// Whether what is sent before and after the fault arrives all the same.
+fn is_harmless(fault: Fault) -> bool {
+    matches!(fault, Fault::Blip | Fault::TokenChange | Fault::DropEvent)
+}
+
+impl Oracle for IsolatedConsumers {
+    fn invariant(&self) -> Invariant {
+        Invariant::IsolatedConsumers
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        self.overdue(record.at)?;
+        match &record.what {
+            What::Behaves { consumer, prompt: true } => {
+                self.slow_consumers.remove(consumer);
+            }
+            What::Behaves { consumer, prompt: false } => {
+                self.slow_consumers.insert(*consumer);
+            }
+            What::Subscribed { consumer, subscription, lag } => {
+                self.opened(*consumer, *subscription, *lag, record.at);
+            }
+            What::Unsubscribed { subscription } | What::Panicked { subscription } => {
+                if let Some(reading) = self.subscriptions.get_mut(subscription) {
+                    reading.left = true;
+                }
+            }
+            What::Pushed { subscription, item } => return self.pushed(*subscription, *item, record.at),
+            What::Status(status) => self.ready = *status == StatusKind::Ready,
+            What::Configured { changed: true, .. }
+            | What::Unconfigured { changed: true }
+            | What::ShutdownCalled => {
+                self.stopping |= matches!(record.what, What::ShutdownCalled);
+                self.changed = Some(record.at);
+                self.ready = false;
+                self.trouble();
+            }
+            What::Dialed { .. } => self.newest = None,
+            What::Released { .. } => self.trouble(),
+            What::Fault { fault, .. } => {
+                self.lasting += u32::from(fault.lasts());
+                self.under_way.clear();
+                if !is_harmless(*fault) {
+                    self.trouble();
+                }
+            }
+            What::Healed { fault, .. } => {
+                self.lasting -= 1;
+                if *fault == Fault::Delay {
+                    self.caught_up = record.at + self.delay;
+                }
+            }
+            What::Gateway { gateway, seen } => self.gateway(*gateway, seen, record.at),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::first_broken;
+    use super::*;
+
+    const PROMPT: u32 = 1;
+    const SLOW: u32 = 2;
+
+    /// Two subscribers of a connection, the second of them slow.
+    fn begin(lag: Lag) -> Vec<(u64, What)> {
+        vec![
+            (0, What::Dialed { socket: 1, gateway: 0 }),
+            (0, What::Subscribed { consumer: 0, subscription: PROMPT, lag: Lag::DropOldest }),
+            (90, at_gateway(Seen::Accepted { connection: 1 })),
+            (100, at_gateway(Seen::Hello { connection: 1, issued: None, handed_over: None })),
+            (110, What::Status(StatusKind::Ready)),
+            (110, What::Pushed { subscription: PROMPT, item: Item::Snapshot { epoch: 1 } }),
+            (200, What::Behaves { consumer: 1, prompt: false }),
+            (200, What::Subscribed { consumer: 1, subscription: SLOW, lag }),
+        ]
+    }
+
+    fn at_gateway(seen: Seen) -> What {
+        What::Gateway { gateway: 0, seen }
+    }
+
+    fn sent(at_ms: u64, seq: u64) -> (u64, What) {
+        (at_ms, at_gateway(Seen::EventSent { connection: 1, seq }))
+    }
+
+    fn got(at_ms: u64, subscription: u32, seq: u64) -> (u64, What) {
+        (at_ms, What::Pushed { subscription, item: Item::Event { epoch: 1, seq: Some(seq) } })
+    }
+
+    fn item(at_ms: u64, subscription: u32, item: Item) -> (u64, What) {
+        (at_ms, What::Pushed { subscription, item })
+    }
+
+    fn broken(rest: &[(u64, What)]) -> Option<usize> {
+        broken_with(Lag::DropOldest, rest)
+    }
+
+    fn broken_with(lag: Lag, rest: &[(u64, What)]) -> Option<usize> {
+        let mut history = begin(lag);
+        history.extend_from_slice(rest);
+        first_broken(&mut IsolatedConsumers::new(&Plan::new(1)), history)
+    }
+
+    #[test]
+    fn who_reads_at_once_gets_every_event_in_time() {
+        let later = (2_000, What::Woken);
+        assert_eq!(broken(&[sent(1_000, 1), got(1_002, PROMPT, 1), later.clone()]), None);
+        assert_eq!(broken(&[sent(1_000, 1), later.clone()]), Some(9));
+        let fault = |fault| (1_001, What::Fault { fault, gateway: 0 });
+        assert_eq!(broken(&[sent(1_000, 1), fault(Fault::Partition), later.clone()]), None);
+        let left = (900, What::Unsubscribed { subscription: PROMPT });
+        assert_eq!(broken(&[left, sent(1_000, 1), later.clone()]), None);
+        let old = Seen::Hello { connection: 7, issued: None, handed_over: None };
+        let to_nobody = Seen::EventSent { connection: 7, seq: 1 };
+        assert_eq!(broken(&[(990, at_gateway(old)), (1_000, at_gateway(to_nobody)), later]), None);
+    }
+
+    #[test]
+    fn what_follows_delayed_messages_waits_for_them() {
+        let delay = Action::Delay { gateway: 0, by_ms: 1_000, for_ms: 50 };
+        let plan = Plan::new(1).at(0, delay);
+        let history = |sent_at| {
+            let fault = [
+                (0, What::Fault { fault: Fault::Delay, gateway: 0 }),
+                (50, What::Healed { fault: Fault::Delay, gateway: 0 }),
+            ];
+            [&fault[..], &begin(Lag::DropOldest), &[sent(sent_at, 1), (3_000, What::Woken)]].concat()
+        };
+        let broken = |sent_at| first_broken(&mut IsolatedConsumers::new(&plan), history(sent_at));
+        assert_eq!(broken(1_000), None);
+        assert_eq!(broken(1_100), Some(11));
+    }
+
+    #[test]
+    fn a_lag_is_told_and_its_count_is_right() {
+        let events = [got(1_000, PROMPT, 1), got(1_100, PROMPT, 2), got(1_200, PROMPT, 3)];
+        let told = |missed| {
+            [
+                item(1_300, SLOW, Item::Snapshot { epoch: 1 }),
+                item(1_400, SLOW, Item::Lagged { missed }),
+                got(1_500, SLOW, 3),
+                (1_600, What::ShutdownCalled),
+                item(1_610, PROMPT, Item::Closed),
+                item(1_700, SLOW, Item::Closed),
+            ]
+        };
+        assert_eq!(broken(&[&events[..], &told(2)].concat()), None);
+        assert_eq!(broken(&[&events[..], &told(1)].concat()), Some(16));
+        assert_eq!(broken(&[item(1_600, PROMPT, Item::Closed)]), Some(8));
+        let uncertain = [got(205, PROMPT, 0)];
+        assert_eq!(broken(&[&uncertain[..], &events, &told(1)].concat()), None);
+    }
+
+    #[test]
+    fn snapshots_do_not_count_for_who_begins_anew() {
+        let events = [got(1_000, PROMPT, 1), got(1_100, PROMPT, 2), got(1_200, PROMPT, 3)];
+        let told = |missed| {
+            [
+                item(1_300, SLOW, Item::Snapshot { epoch: 1 }),
+                item(1_400, SLOW, Item::Lagged { missed }),
+                item(1_450, SLOW, Item::Snapshot { epoch: 1 }),
+                got(1_500, SLOW, 3),
+                (1_600, What::ShutdownCalled),
+                item(1_610, PROMPT, Item::Closed),
+                item(1_700, SLOW, Item::Closed),
+            ]
+        };
+        let anew = |missed| broken_with(Lag::Resnapshot, &[&events[..], &told(missed)].concat());
+        assert_eq!(anew(2), None);
+        assert_eq!(anew(1), Some(17));
+        assert_eq!(anew(3), Some(17));
+    }
+
+    #[test]
+    fn who_ends_with_a_lag_ends_at_once() {
+        let lag = item(1_400, SLOW, Item::Lagged { missed: 2 });
+        let with = |rest: &[(u64, What)]| {
+            let begin = [got(1_000, PROMPT, 1), got(1_100, PROMPT, 2), lag.clone()];
+            broken_with(Lag::Close, &[&begin[..], rest].concat())
+        };
+        let end = |at_ms, of| item(at_ms, of, Item::Closed);
+        let stop = (1_600, What::ShutdownCalled);
+        assert_eq!(with(&[end(1_500, SLOW), stop.clone(), end(1_700, PROMPT)]), None);
+        assert_eq!(with(&[got(1_500, SLOW, 2)]), Some(11));
+        let endless = item(1_350, SLOW, Item::Lagged { missed: 7 });
+        let begin = [got(1_000, PROMPT, 1), endless, end(1_500, SLOW), stop, end(1_700, PROMPT)];
+        assert_eq!(broken_with(Lag::Close, &begin), Some(12));
+    }
+}

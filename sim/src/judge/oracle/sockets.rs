@@ -1,0 +1,184 @@
+//! `one_socket` and `shared_attempt`: how many sockets there are, and why they end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onesocket::core::Instant;
+
+use super::{Invariant, Oracle};
+use crate::plan::environment::TokenKind;
+use crate::plan::{Fault, Plan};
+use crate::trace::{Mischief, Record, Seen, StatusKind, What};
+
+/// No dial while any other socket is dialing, open or closing. The invariant allows a closing one
+/// beside a live one; onesocket waits for it, so nothing less is asked here.
+#[derive(Default)]
+pub(super) struct OneSocket {
+    held: BTreeSet<u32>,
+}
+
+impl Oracle for OneSocket {
+    fn invariant(&self) -> Invariant {
+        Invariant::OneSocket
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        match &record.what {
+            What::Dialed { socket, .. } => {
+                if let Some(other) = self.held.first() {
+                    return Err(format!("socket {socket} is dialed while socket {other} is held"));
+                }
+                self.held.insert(*socket);
+            }
+            What::Released { socket, .. } if !self.held.remove(socket) => {
+                return Err(format!("socket {socket} is released twice"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A socket ends for a reason that has nothing to do with callers: the gateway or the network
+/// ended or troubled it, the config changed, the client was shut down, or a deadline of the
+/// connection passed. Without one, some caller ended it for all the others, or something stale did.
+pub(super) struct SharedAttempt {
+    stage_ms: u64,
+    dialed: BTreeMap<u32, Dialed>,
+    troubled: BTreeMap<u8, Instant>,
+    lasting: BTreeMap<u8, u32>,
+    /// Gateways that are going down or are down.
+    down: BTreeSet<u8>,
+    changed: Option<Instant>,
+    /// Whether the token store may fail.
+    /// Whether the config has nothing to present but a bootstrap token or what came of it.
+    needs_store: bool,
+    store_fails: bool,
+    /// The token was refused, and what comes next may be the retry with a stored one.
+    token_refused: bool,
+}
+
+struct Dialed {
+    gateway: u8,
+    at: Instant,
+    /// Whether it became a connection.
+    ready: bool,
+}
+
+impl SharedAttempt {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            stage_ms: plan.params.stage_ms,
+            dialed: BTreeMap::new(),
+            troubled: BTreeMap::new(),
+            lasting: BTreeMap::new(),
+            down: BTreeSet::new(),
+            changed: None,
+            needs_store: false,
+            store_fails: plan.params.store_fails_percent > 0,
+            token_refused: false,
+        }
+    }
+
+    fn released(&mut self, socket: u32, now: Instant) -> Result<(), String> {
+        let Some(Dialed { gateway, at, ready }) = self.dialed.remove(&socket) else { return Ok(()) };
+        let excused = self.down.contains(&gateway)
+            || self.lasting.get(&gateway).is_some_and(|count| *count > 0)
+            || self.troubled.get(&gateway).is_some_and(|trouble| *trouble >= at)
+            || self.changed.is_some_and(|changed| changed >= at)
+            // The retry with a stored token is nothing without the token, and who was set up with a code has no other.
+            || (self.store_fails && (self.token_refused || self.needs_store))
+            // An attempt may run out of time in any of its stages without a fault, if it is slow.
+            || !ready && now.since(at).as_millis() >= u128::from(self.stage_ms);
+        if excused { Ok(()) } else { Err(format!("socket {socket} ends although nothing was wrong with it")) }
+    }
+}
+
+/// Whether a fault of the path can end a socket, or make it seem dead. The answer to a close frame comes too late for
+/// that.
+fn troubles(fault: Fault) -> bool {
+    let late = matches!(fault, Fault::IgnoreCloses | Fault::LateCloses);
+    fault.is_of_link() && !late || fault == Fault::RefuseUpgrades
+}
+
+/// Whether a deviation makes a client give a socket up, or lets it seem dead.
+fn spoils(mischief: Mischief) -> bool {
+    match mischief {
+        Mischief::ChallengeWithheld
+        | Mischief::ChallengeDelayed
+        | Mischief::HelloWithheld
+        | Mischief::HelloDelayed
+        | Mischief::HelloSpoiled
+        | Mischief::ConnectRejected
+        | Mischief::TickStarved => true,
+        Mischief::ResponseWithheld
+        | Mischief::ResponseRepeated
+        | Mischief::ResponseInvented
+        | Mischief::SequenceBent
+        | Mischief::FrameInvented
+        | Mischief::CapacityRefused
+        | Mischief::PingStarved
+        | Mischief::EndedEarly => false,
+    }
+}
+
+impl Oracle for SharedAttempt {
+    fn invariant(&self) -> Invariant {
+        Invariant::SharedAttempt
+    }
+
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        match &record.what {
+            What::Dialed { socket, gateway } => {
+                self.dialed.insert(*socket, Dialed { gateway: *gateway, at: record.at, ready: false });
+            }
+            What::Released { socket, .. } => return self.released(*socket, record.at),
+            What::Gateway { seen: Seen::Hello { .. }, .. } => self.token_refused = false,
+            What::Configured { changed: true, config } => {
+                self.changed = Some(record.at);
+                self.token_refused = false;
+                self.needs_store = config.kind == TokenKind::Bootstrap;
+            }
+            What::Unconfigured { changed: true } | What::ShutdownCalled => {
+                self.changed = Some(record.at);
+                self.token_refused = false;
+            }
+            What::Gateway { gateway, seen: Seen::Refused { code, .. } } => {
+                self.token_refused |= code == "AUTH_TOKEN_MISMATCH";
+                self.troubled.insert(*gateway, record.at);
+            }
+            What::Status(StatusKind::Ready) => {
+                self.dialed.values_mut().for_each(|dialed| dialed.ready = true);
+            }
+            What::Fault { fault, gateway } if troubles(*fault) && fault.lasts() => {
+                *self.lasting.entry(*gateway).or_default() += 1;
+            }
+            What::Fault { fault, gateway } if troubles(*fault) => {
+                self.troubled.insert(*gateway, record.at);
+            }
+            What::Healed { fault, gateway } if troubles(*fault) => {
+                *self.lasting.entry(*gateway).or_default() -= 1;
+                self.troubled.insert(*gateway, record.at);
+            }
+            What::Fault { fault: Fault::Restart | Fault::Crash | Fault::Stop, gateway }
+            | What::Gateway { gateway, seen: Seen::Down } => {
+                self.down.insert(*gateway);
+            }
+            What::Gateway { gateway, seen: Seen::Booted } => {
+                self.down.remove(gateway);
+                self.troubled.insert(*gateway, record.at);
+            }
+            // A gateway that loses all it says is silent, and may be taken for dead.
+            What::Gateway {
+                gateway,
+                seen: Seen::Closed { .. } | Seen::Dropped { .. } | Seen::EventLost { .. },
+            } => {
+                self.troubled.insert(*gateway, record.at);
+            }
+            What::Gateway { gateway, seen: Seen::Misbehaved { mischief, .. } } if spoils(*mischief) => {
+                self.troubled.insert(*gateway, record.at);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,347 @@
+//! The `machine` tier: core and gateway models joined by an event queue.
+//!
+//! No runtime, no bytes, no threads: time jumps from one event to the next. What happens at the same
+//! time happens in an order drawn from the seed, so that no order is taken for granted.
+
+mod app;
+mod gateways;
+mod link;
+mod queue;
+mod steps;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use onesocket::core::{Close, Command, Connection, Effect, Epoch, Input, Instant};
+
+use crate::base::rng::Rng;
+use crate::judge::recorder::{Finished, Recorder};
+use crate::pipe::Direction;
+use crate::plan::environment::ConfigRef;
+use crate::plan::environment::{client_seed, gateway, gateway_of};
+use crate::plan::{GATEWAYS, Plan, When};
+use crate::subject::token_store::Tokens;
+use crate::trace::What;
+use onesocket_gateway::{self as gateway, ConnectionId, GatewayModel};
+
+use app::App;
+use link::{Network, ToClient, ToGateway};
+use queue::{Due, Queue};
+
+/// Events in one run, at most: far above any honest run, and a bound on a spinning one.
+const EVENTS_MAX: u64 = 2_000_000;
+
+/// Runs `plan` on this tier.
+#[must_use]
+pub fn run(plan: &Plan) -> Finished {
+    run_tapped(plan, &mut |_, _| {})
+}
+
+/// Runs `plan` on this tier and shows `tap` everything the gateways do, with the gateway's number.
+#[must_use]
+pub fn run_tapped(plan: &Plan, tap: &mut dyn FnMut(u8, &gateway::Effect)) -> Finished {
+    let mut machine = Machine::new(plan, tap);
+    machine.run();
+    machine.recorder.finish()
+}
+
+struct Machine<'p> {
+    plan: &'p Plan,
+    now: Instant,
+    core: Connection,
+    tokens: Tokens,
+    /// Answers of the token store that are on their way, in order.
+    token_errands: VecDeque<Input>,
+    gateways: Vec<GatewayModel>,
+    network: Network,
+    queue: Queue,
+    ties: Rng,
+    recorder: Recorder,
+    app: App,
+    /// Until then the client's process does not run.
+    suspended_until: Instant,
+    effects: Vec<Effect>,
+    gateway_effects: Vec<gateway::Effect>,
+    tap: &'p mut dyn FnMut(u8, &gateway::Effect),
+}
+
+impl<'p> Machine<'p> {
+    fn new(plan: &'p Plan, tap: &'p mut dyn FnMut(u8, &gateway::Effect)) -> Self {
+        let mut app = App::new(plan);
+        let first = ConfigRef::first();
+        let config = app.config(plan, &first);
+        app.config = Some(first);
+        let core = Connection::new(Some(config), plan.params.options(), client_seed(plan));
+        let mut queue = Queue::default();
+        for (index, step) in plan.steps.iter().enumerate() {
+            if let When::At { at_ms } = step.when {
+                queue.push(Instant::from_millis(at_ms), 0, Due::Step(index));
+            }
+        }
+        Self {
+            plan,
+            now: Instant::ZERO,
+            core: core.expect("a plan was checked").with_token_store(),
+            tokens: Tokens::new(plan),
+            token_errands: VecDeque::new(),
+            gateways: (0..GATEWAYS).map(|index| gateway(plan, index)).collect(),
+            network: Network::new(plan),
+            queue,
+            ties: Rng::new(plan.seed, "ties"),
+            recorder: Recorder::new(plan),
+            app,
+            suspended_until: Instant::ZERO,
+            effects: Vec::new(),
+            gateway_effects: Vec::new(),
+            tap,
+        }
+    }
+
+    fn run(&mut self) {
+        let end = Instant::from_millis(self.plan.params.end_ms);
+        self.run_until(end);
+        self.shut_down();
+        let grace = Duration::from_millis(self.plan.params.close_grace_ms + 1_000);
+        self.run_until(self.now.max(end) + grace);
+        let remaining = What::Remaining {
+            sockets: self.network.held(),
+            timers: u32::from(self.core.next_deadline().is_some()),
+            requests: u32::try_from(self.core.pending()).unwrap_or(u32::MAX),
+            subscriptions: u32::try_from(self.core.subscriptions()).unwrap_or(u32::MAX),
+        };
+        self.record(remaining);
+    }
+
+    /// Lets everything happen that happens until `end`.
+    fn run_until(&mut self, end: Instant) {
+        for _ in 0..EVENTS_MAX {
+            if self.recorder.is_broken() || !self.run_next(end) {
+                return;
+            }
+        }
+        panic!("more than {EVENTS_MAX} events: something spins");
+    }
+
+    /// One event; false if there is none until `end`.
+    fn run_next(&mut self, end: Instant) -> bool {
+        let mut deadlines = [None; 2 + GATEWAYS as usize];
+        deadlines[0] = self.queue.next_time();
+        deadlines[1] = self.core.next_deadline().map(|deadline| self.when_awake(deadline));
+        for (slot, gateway) in deadlines[2..].iter_mut().zip(&self.gateways) {
+            *slot = gateway.next_deadline().map(Instant::from);
+        }
+        let Some(next) = deadlines.iter().flatten().min().copied().filter(|next| *next <= end) else {
+            self.now = self.now.max(end);
+            return false;
+        };
+        self.now = self.now.max(next);
+        self.recorder.stir(self.now);
+        let mut due = [0; 2 + GATEWAYS as usize];
+        let mut count = 0;
+        for (index, deadline) in deadlines.iter().enumerate() {
+            if *deadline == Some(next) {
+                due[count] = index;
+                count += 1;
+            }
+        }
+        match if count == 1 { due[0] } else { *self.ties.pick(&due[..count]) } {
+            0 => self.run_queued(),
+            1 => self.step_core(Input::Timeout),
+            gateway => self.step_gateway(gateway - 2, gateway::Input::Timeout),
+        }
+        true
+    }
+
+    /// When the client's process gets to deal with a deadline. One that sleeps past it reads what waits for it
+    /// first, as the driver does.
+    fn when_awake(&self, deadline: Instant) -> Instant {
+        if deadline > self.suspended_until || self.suspended_until == Instant::ZERO {
+            deadline
+        } else {
+            self.suspended_until + Duration::from_micros(1)
+        }
+    }
+
+    fn run_queued(&mut self) {
+        match self.queue.pop() {
+            Due::Step(index) => {
+                let plan = self.plan;
+                self.act(index, &plan.steps[index].action);
+            }
+            Due::ArriveAtGateway(socket) => self.arrive_at_gateway(socket),
+            Due::ArriveAtClient(socket) => self.arrive_at_client(socket),
+            Due::StoreAnswers => {
+                if self.now < self.suspended_until {
+                    self.queue.push(self.suspended_until, self.ties.any(), Due::StoreAnswers);
+                    return;
+                }
+                let answer = self.token_errands.pop_front().expect("an errand for each answer");
+                self.step_core(answer);
+            }
+            Due::Read(subscription) if self.now < self.suspended_until => {
+                self.queue.push(self.suspended_until, self.ties.any(), Due::Read(subscription));
+            }
+            Due::Read(subscription) => self.read_one(subscription),
+            Due::Heal(index) => self.heal(index),
+            Due::AnswerClose(epoch) => self.answer_close(epoch),
+        }
+    }
+
+    fn record(&mut self, what: What) {
+        if self.recorder.record(self.now, what) {
+            self.queue_reached();
+        }
+    }
+
+    /// Steps whose milestone was just reached have a time from now on.
+    fn queue_reached(&mut self) {
+        while let Some((index, reached)) = self.recorder.take_reached() {
+            let When::After { plus_ms, .. } = self.plan.steps[index].when else { continue };
+            let at = reached + Duration::from_millis(plus_ms);
+            let is_late = self.plan.params.calm_ms.is_some_and(|calm_ms| at > Instant::from_millis(calm_ms));
+            if is_late {
+                let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
+                self.recorder.record(self.now, What::Skipped { step });
+            } else {
+                self.queue.push(at, self.ties.any(), Due::Step(index));
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        self.step_core(Input::Command(command));
+    }
+
+    fn step_core(&mut self, input: Input) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.core.step(self.now, input, &mut effects);
+        let mut written = None;
+        for effect in effects.drain(..) {
+            if let Effect::Transmit { epoch, .. } = &effect {
+                let (of, frames) = written.get_or_insert((*epoch, 0));
+                assert_eq!(of, epoch, "one step writes to one socket");
+                *frames += 1;
+            }
+            self.carry_out(effect);
+        }
+        self.effects = effects;
+        // The transport of this tier takes everything at once.
+        if let Some((epoch, frames)) = written {
+            self.step_core(Input::Written { epoch, frames });
+        }
+        if self.app.has_more_to_do() {
+            self.app_goes_on();
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Dial { epoch, endpoint } => {
+                let gateway = gateway_of(&endpoint);
+                self.record(What::Dialed { socket: socket_of(epoch), gateway });
+                self.network.dial(self.now, epoch, gateway);
+                self.send_to_gateway(epoch, ToGateway::Dial);
+            }
+            Effect::Transmit { epoch, text } => self.send_to_gateway(epoch, ToGateway::Text(text.0)),
+            Effect::HangUp { epoch, close: Close::Graceful { .. } } => {
+                self.send_to_gateway(epoch, ToGateway::Close);
+            }
+            Effect::HangUp { epoch, close: Close::Now { .. } } => {
+                self.send_to_gateway(epoch, ToGateway::Eof);
+                self.release(epoch);
+            }
+            Effect::Complete { id, outcome } => self.settle(id, &outcome),
+            Effect::Accepted { .. } => {}
+            Effect::LoadToken { epoch, key } => {
+                let result = self.tokens.load(&key);
+                self.answer_from_store(Input::TokenLoaded { epoch, result });
+            }
+            Effect::SaveToken { key, token } => {
+                // The core waits for the end of a write, well or not.
+                let _ = self.tokens.save(&key, &token);
+                self.answer_from_store(Input::TokenStored);
+            }
+            Effect::AdoptToken { key, token } => {
+                if let Ok(stored) = self.tokens.load(&key)
+                    && stored.is_none_or(|stored| stored.token != token.token)
+                {
+                    let _ = self.tokens.save(&key, &token);
+                }
+                self.answer_from_store(Input::TokenStored);
+            }
+            Effect::ClearToken { key, token } => {
+                let _ = self.tokens.clear(&key, &token);
+                self.answer_from_store(Input::TokenStored);
+            }
+            Effect::Deliver { to, push } => self.deliver(to, push),
+            Effect::Status(status) => self.record(What::Status((&status).into())),
+            Effect::Stopped => {
+                if !self.app.stopped {
+                    self.app.stopped = true;
+                    self.record(What::ShutdownReturned);
+                }
+            }
+        }
+    }
+
+    /// The store does one thing after the other.
+    fn answer_from_store(&mut self, answer: Input) {
+        self.token_errands.push_back(answer);
+        let arrival = self.tokens.finishes(self.now);
+        self.queue.push(arrival, self.ties.any(), Due::StoreAnswers);
+    }
+
+    /// The client lets go of a socket, if it had not before.
+    fn release(&mut self, epoch: Epoch) {
+        if let Some(silent) = self.network.release(self.now, epoch) {
+            self.record(What::Released { socket: socket_of(epoch), silent });
+        }
+    }
+
+    fn send_to_gateway(&mut self, epoch: Epoch, parcel: ToGateway) {
+        if let Some(arrival) = self.network.send_to_gateway(self.now, epoch, parcel) {
+            self.queue.push(arrival, self.ties.any(), Due::ArriveAtGateway(epoch));
+        }
+    }
+
+    fn send_to_client(&mut self, epoch: Epoch, parcel: ToClient) {
+        if let Some(arrival) = self.network.send_to_client(self.now, epoch, parcel) {
+            self.queue.push(arrival, self.ties.any(), Due::ArriveAtClient(epoch));
+        }
+    }
+
+    /// Late arrivals reach the core even after it let go of the socket: a transport may report what
+    /// belongs to the past, and nothing of it may matter.
+    fn arrive_at_client(&mut self, epoch: Epoch) {
+        if self.network.stops(epoch, Direction::ToClient) {
+            return;
+        }
+        if self.now < self.suspended_until {
+            self.queue.push(self.suspended_until, self.ties.any(), Due::ArriveAtClient(epoch));
+            return;
+        }
+        let Some(parcel) = self.network.take_at_client(self.now, epoch) else { return };
+        match parcel.input(epoch) {
+            link::Arrival::Input(input) => self.step_core(input),
+            link::Arrival::Ping(input) => {
+                self.send_to_gateway(epoch, ToGateway::Pong);
+                self.step_core(input);
+            }
+            link::Arrival::End { input, acknowledge } => {
+                if acknowledge {
+                    self.send_to_gateway(epoch, ToGateway::Close);
+                }
+                self.release(epoch);
+                self.step_core(input);
+            }
+        }
+    }
+}
+
+fn socket_of(epoch: Epoch) -> u32 {
+    u32::try_from(epoch.0).expect("a run has few epochs")
+}
+
+fn epoch_of(connection: ConnectionId) -> Epoch {
+    Epoch(u64::from(connection.0))
+}

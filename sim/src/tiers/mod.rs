@@ -1,0 +1,30 @@
+//! The three ways to run a plan.
+//!
+//! [`machine`] joins core and model by an event queue. [`stream`] and [`turmoil`] share `executor`, which carries out the
+//! plan with the `app`, and differ in the network they bring. `link_state` says what is wrong with a link at a time, the
+//! same on every tier.
+
+mod app;
+mod executor;
+mod gateway_observer;
+mod link_state;
+pub mod machine;
+mod schedule;
+pub mod stream;
+mod tracked_stream;
+pub mod turmoil;
+
+use crate::judge::recorder::Finished;
+use crate::plan::{Plan, Tier};
+
+impl Tier {
+    /// Runs `plan` on this tier.
+    #[must_use]
+    pub fn run(self, plan: &Plan) -> Finished {
+        match self {
+            Self::Machine => machine::run(plan),
+            Self::Stream => stream::run(plan),
+            Self::Turmoil => turmoil::run(plan),
+        }
+    }
+}
