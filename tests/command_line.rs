@@ -8,7 +8,7 @@ use onesocket::Client;
 use onesocket::core::Config;
 use onesocket::net::TcpNetwork;
 use onesocket_gateway::host::{Host, Observer};
-use onesocket_gateway::{GatewayConfig, GatewayModel, Note, Order, Peer};
+use onesocket_gateway::{GatewayConfig, GatewayModel, ModelEvent, Order, Peer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -22,8 +22,8 @@ const TOKEN: &str = "test-token";
 struct Greetings(Arc<Notify>);
 
 impl Observer for Greetings {
-    fn note(&mut self, _: Duration, note: &Note) {
-        if let Note::HelloSent { .. } = note {
+    fn note(&mut self, _: Duration, note: &ModelEvent) {
+        if let ModelEvent::HelloSent { .. } = note {
             self.0.notify_one();
         }
     }

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use onesocket_sim::plan::Tier;
 use onesocket_sim::report::picture;
-use onesocket_sim::search::explore::{Exploration, Found, Progress, explore};
-use onesocket_sim::trace::What;
+use onesocket_sim::search::explore::{Exploration, Failure, Progress, explore};
+use onesocket_sim::trace::Event;
 use pictures::{Drawn, broken, long, short};
 use serde_json::{Value, json};
 
@@ -51,15 +51,15 @@ fn look(folder: &Path, names: &[&str]) -> BTreeMap<String, Value> {
 fn events_and_first(drawn: &Drawn) -> (u64, u64) {
     let (mut events, mut first) = (0, 0);
     for record in &drawn.finished.records {
-        let text = record.what.to_string();
-        let is_push = matches!(record.what, What::Pushed { .. });
+        let text = record.event.to_string();
+        let is_push = matches!(record.event, Event::Pushed { .. });
         let is_event = is_push || text.contains("sends event") || text.contains("loses event");
         let is_subscription = matches!(
-            record.what,
-            What::Subscribed { .. } | What::Unsubscribed { .. } | What::Panicked { .. }
+            record.event,
+            Event::Subscribed { .. } | Event::Unsubscribed { .. } | Event::Panicked { .. }
         );
         events += u64::from(is_event || is_subscription);
-        first += u64::from(matches!(record.what, What::Pushed { subscription: 1, .. }));
+        first += u64::from(matches!(record.event, Event::Pushed { subscription: 1, .. }));
     }
     (events, first)
 }
@@ -109,7 +109,7 @@ fn pages_can_be_read_and_used_without_a_network() {
         check: false,
     };
     let mut explored = explore(&exploration, &Progress::default());
-    explored.found.push(Found {
+    explored.failures.push(Failure {
         seed: 120,
         plan: None,
         violation: runs[2].1.finished.violation.clone().expect("broken"),

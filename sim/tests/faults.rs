@@ -8,7 +8,7 @@ use onesocket_sim::plan::Tier;
 use onesocket_sim::plan::{Fault, Plan};
 use onesocket_sim::search::explore::run_judged;
 use onesocket_sim::search::generate;
-use onesocket_sim::trace::{FailureKind, Outcome, Record, Seen, StatusKind, What};
+use onesocket_sim::trace::{Event, FailureKind, GatewayEvent, Outcome, Record, StatusKind};
 
 fn plan(steps: &str) -> Plan {
     let head = "version = 1\nseed = 5\n[params]\ntick_ms = 1000\nstage_ms = 1000\nbackoff_cap_ms = 2000\n\
@@ -27,20 +27,20 @@ fn run(tier: Tier, plan: &Plan) -> Finished {
 }
 
 /// When the first record of its kind was taken.
-fn when(finished: &Finished, kind: impl Fn(&What) -> bool) -> Option<Instant> {
-    finished.records.iter().find(|record| kind(&record.what)).map(|record| record.at)
+fn when(finished: &Finished, kind: impl Fn(&Event) -> bool) -> Option<Instant> {
+    finished.records.iter().find(|record| kind(&record.event)).map(|record| record.at)
 }
 
-fn count(finished: &Finished, kind: impl Fn(&What) -> bool) -> usize {
-    finished.records.iter().filter(|record| kind(&record.what)).count()
+fn count(finished: &Finished, kind: impl Fn(&Event) -> bool) -> usize {
+    finished.records.iter().filter(|record| kind(&record.event)).count()
 }
 
-fn is_ready(what: &What) -> bool {
-    *what == What::Status(StatusKind::Ready)
+fn is_ready(what: &Event) -> bool {
+    *what == Event::Status(StatusKind::Ready)
 }
 
-fn is_hello(what: &What) -> bool {
-    matches!(what, What::Gateway { seen: Seen::Hello { .. }, .. })
+fn is_hello(what: &Event) -> bool {
+    matches!(what, Event::Gateway { event: GatewayEvent::Hello { .. }, .. })
 }
 
 #[test]
@@ -54,14 +54,14 @@ fn a_step_follows_its_milestone_on_every_tier() {
     for tier in Tier::ALL {
         let finished = run(tier, &plan);
         let hello = when(&finished, is_hello).expect("a hello");
-        let struck = when(&finished, |what| matches!(what, What::Fault { fault: Fault::Terminate, .. }));
+        let struck = when(&finished, |what| matches!(what, Event::Fault { fault: Fault::Terminate, .. }));
         let later = struck.expect("the step was carried out").since(hello);
         // The async tiers count whole milliseconds, and turmoil's hosts run tick by tick.
         let late = later.checked_sub(Duration::from_secs(2)).expect("not too early");
         assert!(late <= Duration::from_millis(10), "{}: {late:?} late", tier.name());
         assert_eq!(count(&finished, is_hello), 3, "{}", tier.name());
-        assert_eq!(count(&finished, |what| *what == What::Skipped { step: 4 }), 1, "{}", tier.name());
-        assert_eq!(count(&finished, |what| *what == What::Woken), 0, "{}", tier.name());
+        assert_eq!(count(&finished, |what| *what == Event::Skipped { step: 4 }), 1, "{}", tier.name());
+        assert_eq!(count(&finished, |what| *what == Event::Woken), 0, "{}", tier.name());
     }
 }
 
@@ -74,27 +74,27 @@ fn reconnects(finished: &Finished) -> bool {
 
 /// An attempt fails that would have succeeded.
 fn dials_again(finished: &Finished) -> bool {
-    count(finished, |what| matches!(what, What::Dialed { .. })) > count(finished, is_hello)
+    count(finished, |what| matches!(what, Event::Dialed { .. })) > count(finished, is_hello)
 }
 
 fn a_request_times_out(finished: &Finished) -> bool {
     count(finished, |what| {
         matches!(
             what,
-            What::RequestSettled { outcome: Outcome::Failed { kind: FailureKind::TimedOut, .. }, .. }
+            Event::RequestSettled { outcome: Outcome::Failed { kind: FailureKind::TimedOut, .. }, .. }
         )
     }) == 1
 }
 
 fn a_socket_closes_for_all_its_grace(finished: &Finished) -> bool {
-    let closing = when(finished, |what| *what == What::Status(StatusKind::Closing)).expect("it closes");
-    let released = when(finished, |what| matches!(what, What::Released { .. })).expect("it lets go");
+    let closing = when(finished, |what| *what == Event::Status(StatusKind::Closing)).expect("it closes");
+    let released = when(finished, |what| matches!(what, Event::Released { .. })).expect("it lets go");
     released.since(closing) >= Duration::from_millis(500)
 }
 
 fn a_socket_closes_late(finished: &Finished) -> bool {
-    let closing = when(finished, |what| *what == What::Status(StatusKind::Closing)).expect("it closes");
-    let released = when(finished, |what| matches!(what, What::Released { .. })).expect("it lets go");
+    let closing = when(finished, |what| *what == Event::Status(StatusKind::Closing)).expect("it closes");
+    let released = when(finished, |what| matches!(what, Event::Released { .. })).expect("it lets go");
     (Duration::from_millis(200)..Duration::from_millis(300)).contains(&released.since(closing))
 }
 
@@ -119,13 +119,13 @@ const SIGNS: [(Fault, &str, Sign); 16] = [
 ];
 
 fn an_answer_is_slow(finished: &Finished) -> bool {
-    let settled = when(finished, |what| matches!(what, What::RequestSettled { .. })).expect("it ends");
+    let settled = when(finished, |what| matches!(what, Event::RequestSettled { .. })).expect("it ends");
     settled.since(Instant::from_millis(5_000)) >= Duration::from_millis(50)
 }
 
 /// A request of a process that does not run is made when it does again.
 fn a_request_is_made_late(finished: &Finished) -> bool {
-    let made = when(finished, |what| matches!(what, What::RequestMade { .. })).expect("it is made");
+    let made = when(finished, |what| matches!(what, Event::RequestMade { .. })).expect("it is made");
     made.since(Instant::from_millis(6_200)) <= Duration::from_millis(10)
         && made >= Instant::from_millis(6_200)
 }
@@ -149,7 +149,7 @@ fn the_faults_of_links_and_processes_do_what_they_say_where_they_can() {
         for tier in Tier::ALL {
             let finished = run(tier, &plan);
             let is_seen =
-                count(&finished, |what| matches!(what, What::Fault { fault: seen, .. } if *seen == fault));
+                count(&finished, |what| matches!(what, Event::Fault { fault: event, .. } if *event == fault));
             assert_eq!(is_seen, 1, "{} on {}", fault.name(), tier.name());
             if fault.applies_to(tier) {
                 let told = || finished.records.iter().map(Record::to_string).collect::<Vec<_>>().join("\n");
@@ -171,7 +171,7 @@ fn a_laptop_that_sleeps_for_an_hour_has_one_connection_when_it_wakes() {
         let asleep = |record: &&Record| {
             (Instant::from_millis(5_001)..Instant::from_millis(3_604_999)).contains(&record.at)
         };
-        let by_client = |record: &&Record| !matches!(record.what, What::Gateway { .. });
+        let by_client = |record: &&Record| !matches!(record.event, Event::Gateway { .. });
         let while_asleep = finished.records.iter().filter(asleep).filter(by_client).count();
         assert_eq!(while_asleep, 0, "{}: the client acts in its sleep", tier.name());
         assert_eq!(count(&finished, is_ready), 2, "{}", tier.name());

@@ -11,7 +11,7 @@ use onesocket::network::Network;
 use onesocket::{Client, NotReady};
 use onesocket_gateway::host::{Host, Observer};
 use onesocket_gateway::{
-    Admission, ConnectionId, GatewayConfig, GatewayModel, HandshakeFault, Misbehave, Note, Order, Peer,
+    Admission, ConnectionId, GatewayConfig, GatewayModel, HandshakeFault, Misbehave, ModelEvent, Order, Peer,
     RestartMode, TerminateCause,
 };
 use onesocket_sim::pipe::{Link, PipeStream, Profile};
@@ -48,7 +48,7 @@ impl Log {
 }
 
 impl Observer for Log {
-    fn note(&mut self, now: Duration, note: &Note) {
+    fn note(&mut self, now: Duration, note: &ModelEvent) {
         self.write(now, format!("{note:?}"));
     }
 
@@ -230,7 +230,7 @@ async fn a_partition_is_noticed_by_both_sides() {
     site.link.heal();
     sleep(secs(180)).await;
     assert!(client.ready().await.unwrap() > first);
-    let missed = Note::Terminated { connection: ConnectionId(1), cause: TerminateCause::MissedPong };
+    let missed = ModelEvent::Terminated { connection: ConnectionId(1), cause: TerminateCause::MissedPong };
     assert_eq!(site.log.count(&format!("{missed:?}")), 1);
     assert_eq!((site.link.open_streams(), site.link.gateway_streams()), (1, 1));
 }
@@ -313,41 +313,41 @@ async fn readiness_is_told() {
     config.timing.startup = secs(2);
     config.timing.drain = secs(5);
     let site = Site::with_config(near(), config);
-    let ask = async |path: &str| {
+    let spec = async |path: &str| {
         let response = site.http(&format!("GET {path} HTTP/1.1\r\n\r\n")).await;
         let (status, body) = status_and_body(&response);
         (status[9..12].parse::<u16>().unwrap(), serde_json::from_str::<Value>(body).unwrap())
     };
     sleep(ms(100)).await;
-    let (status, body) = ask("/readyz").await;
+    let (status, body) = spec("/readyz").await;
     assert_eq!(
         (status, &body["ready"], &body["failing"]),
         (503, &json!(false), &json!(["startup-sidecars"]))
     );
     assert_eq!(body.get("eventLoop"), None, "nothing is measured yet");
-    let (status, body) = ask("/startup").await;
+    let (status, body) = spec("/startup").await;
     assert_eq!((status, &body["status"]), (503, &json!("starting")));
     assert_eq!(body["pendingReason"], "startup-sidecars");
 
     sleep(secs(2)).await;
-    let (status, body) = ask("/ready").await;
+    let (status, body) = spec("/ready").await;
     assert_eq!((status, &body["ready"], &body["failing"]), (200, &json!(true), &json!([])));
     assert!((2_000..2_500).contains(&body["uptimeMs"].as_u64().unwrap()), "{body}");
     assert_eq!(body["eventLoop"]["degraded"], false);
-    assert_eq!(ask("/startupz").await.1["status"], "started");
+    assert_eq!(spec("/startupz").await.1["status"], "started");
 
     // A full waiting room is no reason not to be ready.
     site.host.order(Order::Misbehave(Misbehave::RefuseUpgrades { lasting: secs(1) }));
-    assert_eq!(ask("/readyz").await.0, 200);
+    assert_eq!(spec("/readyz").await.0, 200);
 
     site.host.order(Order::Stop);
-    let (status, body) = ask("/readyz").await;
+    let (status, body) = spec("/readyz").await;
     assert_eq!(
         (status, &body["ready"], &body["failing"]),
         (503, &json!(false), &json!(["gateway-draining"]))
     );
-    assert_eq!(ask("/startup").await.1["status"], "draining");
-    assert_eq!(ask("/healthz").await.0, 200, "the process lives");
+    assert_eq!(spec("/startup").await.1["status"], "draining");
+    assert_eq!(spec("/healthz").await.0, 200, "the process lives");
     sleep(secs(10)).await;
     assert_eq!(site.http("GET /readyz HTTP/1.1\r\n\r\n").await, "", "nobody answers any more");
 }
@@ -371,7 +371,7 @@ async fn a_peer_that_does_not_read_stops_nobody_else() {
         sleep(ms(100)).await;
     }
     assert_eq!(echo(&well, json!(3)).await, json!(3));
-    let slow = Note::Terminated { connection: ConnectionId(1), cause: TerminateCause::SlowConsumer };
+    let slow = ModelEvent::Terminated { connection: ConnectionId(1), cause: TerminateCause::SlowConsumer };
     assert_eq!(site.log.count(&format!("{slow:?}")), 1);
     assert_eq!((site.link.gateway_streams(), other.link.gateway_streams()), (0, 1));
 
@@ -411,7 +411,7 @@ async fn a_peer_that_only_sends_is_dropped_before_all_is_read() {
     let (unread, _held) = tokio::io::duplex(1_000);
     let stream = tokio::io::join(io::Cursor::new(bytes), unread);
     site.host.serve(stream, Peer::LOCAL).await;
-    let slow = Note::Terminated { connection: ConnectionId(1), cause: TerminateCause::SlowConsumer };
+    let slow = ModelEvent::Terminated { connection: ConnectionId(1), cause: TerminateCause::SlowConsumer };
     assert_eq!(site.log.count(&format!("{slow:?}")), 1);
     let taken = site.log.count("RequestReceived");
     assert!(taken < 30, "{taken} requests of 100 kB were taken");

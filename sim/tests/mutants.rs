@@ -10,7 +10,7 @@ use std::process::Command;
 
 use onesocket_sim::judge::oracle::Invariant;
 use onesocket_sim::plan::Plan;
-use onesocket_sim::search::mutants::{self, Outcome};
+use onesocket_sim::search::mutants::{self, MutantResult};
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is a member of the workspace")
@@ -31,7 +31,7 @@ fn a_late_close_and_a_forgotten_timer_are_noticed_shrunk_and_drawn() {
 }
 
 /// The small plan, replayed by the broken simulator, breaks the same and becomes a page that marks it.
-fn is_drawn(outcome: &Outcome, plan: &str) {
+fn is_drawn(outcome: &MutantResult, plan: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (plan_file, page_file) = (folder.join("mutant.toml"), folder.join("mutant.html"));
     // What an earlier test drew proves nothing.
@@ -49,7 +49,7 @@ fn is_drawn(outcome: &Outcome, plan: &str) {
 }
 
 /// A failing exploration shows the last records, the violation, and how to shrink and replay it, in this order.
-fn tells_how_to_go_on(outcome: &Outcome) {
+fn tells_how_to_go_on(outcome: &MutantResult) {
     let seed = outcome.seeds_to_find - 1;
     let output = Command::new(&outcome.binary)
         .args(["explore", "--tier", outcome.tier.name(), "--seeds", &format!("{seed}..{}", seed + 1)])

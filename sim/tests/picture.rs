@@ -7,7 +7,7 @@ use onesocket_sim::judge::oracle::Invariant;
 use onesocket_sim::plan::Fault;
 use onesocket_sim::plan::Tier;
 use onesocket_sim::report::picture;
-use onesocket_sim::search::explore::{Exploration, Found, Progress, explore};
+use onesocket_sim::search::explore::{Exploration, Failure, Progress, explore};
 use pictures::{Drawn, HOSTILE, broken, long, short};
 
 /// What markup makes of a text.
@@ -28,7 +28,7 @@ fn holds_every_record(drawn: &Drawn) {
     assert_eq!(drawing.matches("<g class=\"row ").count(), count, "{}: marks", drawn.name);
     let mut rest = table;
     for record in &drawn.finished.records {
-        let text = escaped(&record.what.to_string());
+        let text = escaped(&record.event.to_string());
         let (_, after) =
             rest.split_once(&text).unwrap_or_else(|| panic!("{}: {text} is missing", drawn.name));
         rest = after;
@@ -120,7 +120,7 @@ fn an_exploration_has_all_its_numbers_on_one_page() {
     assert!(picture::of_explorations(std::slice::from_ref(&explored)).contains("No invariant was broken."));
 
     let violation = broken().finished.violation.expect("it is broken");
-    explored.found.push(Found { seed: 7, plan: None, violation });
+    explored.failures.push(Failure { seed: 7, plan: None, violation });
     explored.coverage.marks.remove(&Mark::In(Situation::Woken));
     let page = picture::of_explorations(std::slice::from_ref(&explored));
     stands_alone(&page);

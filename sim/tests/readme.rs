@@ -33,7 +33,7 @@ fn every_fact_names_a_test_that_exists() {
     tests(&sim.join("../tests"), &mut existing);
 
     let page = fs::read_to_string(sim.join("README.md")).expect("the page is there");
-    let (_, facts) = page.split_once("## What implementers get wrong").expect("the section is there");
+    let (_, facts) = page.split_once("## Event implementers get wrong").expect("the section is there");
     let rows: Vec<&str> =
         facts.lines().filter(|line| line.starts_with("| ") && !line.contains("| test |")).collect();
     assert!(rows.len() >= 25, "only {} facts", rows.len());
@@ -48,7 +48,7 @@ fn every_fact_names_a_test_that_exists() {
 fn every_word_is_on_the_page() {
     let page =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("it is there");
-    for line in onesocket_sim::standin::words::help().lines() {
+    for line in onesocket_sim::standin::command::help().lines() {
         let word = line.split_whitespace().next().expect("a word");
         assert!(matches!(word, "help" | "quit") || page.contains(&format!("`{word}`")), "{word} is missing");
     }

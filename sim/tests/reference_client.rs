@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onesocket_gateway::host::Observer;
-use onesocket_gateway::{GatewayConfig, HandshakeFault, Misbehave, Note, Order, Presented, TerminateCause};
-use onesocket_sim::standin::{Journal, Setup, StandIn};
+use onesocket_gateway::{
+    GatewayConfig, HandshakeFault, Misbehave, ModelEvent, Order, Presented, TerminateCause,
+};
+use onesocket_sim::standin::{EventLog, StandIn, StandInConfig};
 use serde_json::{Value, json};
 
 fn ms(ms: u64) -> Duration {
@@ -21,28 +23,28 @@ fn ms(ms: u64) -> Duration {
 
 /// What one gateway did.
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<Note>>>);
+struct Notes(Arc<Mutex<Vec<ModelEvent>>>);
 
 impl Observer for Notes {
-    fn note(&mut self, _: Duration, note: &Note) {
+    fn note(&mut self, _: Duration, note: &ModelEvent) {
         self.0.lock().unwrap().push(note.clone());
     }
 }
 
 impl Notes {
-    fn count(&self, wanted: impl Fn(&Note) -> bool) -> usize {
+    fn count(&self, wanted: impl Fn(&ModelEvent) -> bool) -> usize {
         self.0.lock().unwrap().iter().filter(|note| wanted(note)).count()
     }
 
     fn accepted(&self) -> usize {
-        self.count(|note| matches!(note, Note::Accepted { .. }))
+        self.count(|note| matches!(note, ModelEvent::Accepted { .. }))
     }
 
     /// The credentials of each connect.
     fn presented(&self) -> Vec<Presented> {
         let notes = self.0.lock().unwrap();
         let connects = notes.iter().filter_map(|note| match note {
-            Note::ConnectReceived { presented, .. } => Some((**presented).clone()),
+            ModelEvent::ConnectReceived { presented, .. } => Some((**presented).clone()),
             _ => None,
         });
         connects.collect()
@@ -52,7 +54,7 @@ impl Notes {
     fn refused(&self) -> Vec<String> {
         let notes = self.0.lock().unwrap();
         let refusals = notes.iter().filter_map(|note| match note {
-            Note::Refused { code, .. } => Some(code.to_string()),
+            ModelEvent::Refused { code, .. } => Some(code.to_string()),
             _ => None,
         });
         refusals.collect()
@@ -101,9 +103,9 @@ async fn play() -> Played {
     for (name, orders, config) in sites() {
         let observer = Notes::default();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let setup = Setup { config, seed: 1, listen: any, control: Some(any) };
+        let setup = StandInConfig { config, seed: 1, listen: any, control: Some(any) };
         let standin =
-            StandIn::bind(setup, observer.clone(), Journal::silent()).await.expect("a port is free");
+            StandIn::bind(setup, observer.clone(), EventLog::silent()).await.expect("a port is free");
         let control = standin.control_address().expect("it was asked for");
         let address = json!({
             "url": format!("ws://{}", standin.address()),
@@ -202,7 +204,7 @@ fn answers_in_two_phases(played: &Played) {
     assert_eq!(said["again"], said["final"], "a repeated key gets the outcome");
     assert_eq!(said["first"]["status"], "accepted", "without expectFinal the first answer is the answer");
     assert_eq!(said["tasks"][0], "running");
-    assert_eq!(notes.count(|note| matches!(note, Note::RunStarted { .. })), 2);
+    assert_eq!(notes.count(|note| matches!(note, ModelEvent::RunStarted { .. })), 2);
 }
 
 fn issues_device_tokens(played: &Played) {
@@ -260,8 +262,9 @@ fn restarts(played: &Played) {
     assert_ne!(said["boots"][0], said["boots"][1]);
     assert_eq!(said["pending"]["message"], "gateway closed (1012): service restart");
     assert_eq!(said["echo"], json!({"again": true}));
-    assert_eq!(notes.count(|note| matches!(note, Note::Booted { boot: 2 })), 1);
-    let stragglers = |note: &Note| matches!(note, Note::Terminated { cause: TerminateCause::CloseGrace, .. });
+    assert_eq!(notes.count(|note| matches!(note, ModelEvent::Booted { boot: 2 })), 1);
+    let stragglers =
+        |note: &ModelEvent| matches!(note, ModelEvent::Terminated { cause: TerminateCause::CloseGrace, .. });
     assert_eq!(notes.count(stragglers), 0, "the client answers the close in time");
 }
 

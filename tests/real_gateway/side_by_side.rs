@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onesocket_gateway::config::{Auth, Latency, Runs};
 use onesocket_gateway::{GatewayConfig, Order, RestartMode};
-use onesocket_sim::standin::{Journal, Setup, StandIn, Steering};
+use onesocket_sim::standin::{EventLog, StandIn, StandInConfig, Steering};
 use serde::Deserialize;
 
 use crate::script::{Lines, play};
@@ -96,8 +96,8 @@ async fn model() -> Lines {
         ..GatewayConfig::default()
     };
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let setup = Setup { config, seed: 1, listen, control: None };
-    let standin = StandIn::bind(setup, (), Journal::silent()).await.expect("a port is free");
+    let setup = StandInConfig { config, seed: 1, listen, control: None };
+    let standin = StandIn::bind(setup, (), EventLog::silent()).await.expect("a port is free");
     let (url, steering) = (format!("ws://{}", standin.address()), standin.steering());
     let serving = tokio::spawn(standin.run());
     let lines = play(&url, TOKEN, async || restart(&steering).await).await;

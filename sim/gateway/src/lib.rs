@@ -7,7 +7,7 @@ mod names;
 
 pub use model::config;
 pub use model::{
-    Admission, ConnectionId, Effect, GatewayConfig, GatewayModel, HandshakeFault, Input, Message, Misbehave,
-    Mischief, Note, Order, Peer, Presented, Probe, ProbeAnswer, Rejection, RestartMode, Secret,
+    Admission, ConnectionId, Deviation, Effect, GatewayConfig, GatewayModel, HandshakeFault, Input, Message,
+    Misbehave, ModelEvent, Order, Peer, Presented, Probe, ProbeAnswer, Rejection, RestartMode, Secret,
     TerminateCause,
 };

@@ -42,7 +42,7 @@ pub(super) fn exhaust(arguments: &Exhaust) -> Result<Verdict, CliError> {
     if let Some(path) = &arguments.json {
         write(path, &to_json(&exhausted, faults, wanted, wall, &names))?;
     }
-    talk(&told(&exhausted, wanted, wall));
+    talk(&summary(&exhausted, wanted, wall));
     let Some(name) = names.first() else { return Ok(Verdict::Clean) };
     talk(&format!("cargo sim shrink {name} --tier machine"));
     talk(&format!("cargo sim replay {name} --tier machine"));
@@ -72,7 +72,7 @@ fn watched(faults: usize, wanted: u64, jobs: usize) -> Exhausted {
     exhausted
 }
 
-fn told(exhausted: &Exhausted, wanted: u64, wall: Duration) -> String {
+fn summary(exhausted: &Exhausted, wanted: u64, wall: Duration) -> String {
     let Exhausted { runs, broken, traces, courses } = exhausted;
     let whole = if *runs == wanted { "all".to_owned() } else { format!("interrupted: {runs} of") };
     let seconds = wall.as_secs_f64().max(0.001);

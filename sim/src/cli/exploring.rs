@@ -14,7 +14,7 @@ use onesocket_sim::plan::Tier;
 use onesocket_sim::plan::{Fault, Plan};
 use onesocket_sim::report::picture;
 use onesocket_sim::search::explore::{
-    Exploration, Explored, Found, Progress, explore as run_exploration, run_judged,
+    Exploration, ExplorationReport, Failure, Progress, explore as run_exploration, run_judged,
 };
 use onesocket_sim::search::guided::{self, Guided};
 use onesocket_sim::trace::StatusKind;
@@ -49,9 +49,9 @@ pub(super) fn main_job() -> Result<Verdict, CliError> {
             violations_max: VIOLATIONS_MAX,
             check: false,
         };
-        let explored = watched(&exploration, run_exploration);
-        say(false, &summary(&explored));
-        all.push(explored);
+        let report = watched(&exploration, run_exploration);
+        say(false, &summary(&report));
+        all.push(report);
         if interrupt::is_pressed() {
             break;
         }
@@ -83,20 +83,20 @@ pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
     };
     let tier = exploration.tier.name();
     say(json_on_stdout, &format!("Exploring {seeds} on {tier}; Ctrl-C ends it with a report."));
-    let explored = if arguments.guided {
-        let Guided { explored, corpus, mutated } = watched(&exploration, guided::search);
-        let fresh = explored.runs - mutated;
+    let report = if arguments.guided {
+        let Guided { report, corpus, mutated } = watched(&exploration, guided::search);
+        let fresh = report.runs - mutated;
         let told = format!("guided: {fresh} plans from seeds, {mutated} from the {corpus} that were kept");
         say(json_on_stdout, &told);
-        explored
+        report
     } else {
         watched(&exploration, run_exploration)
     };
     if let Some(path) = &arguments.json {
-        write(path, &explored.to_json())?;
+        write(path, &report.to_json())?;
     }
-    say(json_on_stdout, &summary(&explored));
-    let all = [explored];
+    say(json_on_stdout, &summary(&report));
+    let all = [report];
     if let Some(path) = &arguments.html {
         write(path, &picture::of_explorations(&all))?;
     }
@@ -136,24 +136,24 @@ fn watched<T: Send>(exploration: &Exploration, run: impl Fn(&Exploration, &Progr
         .expect("the template is valid");
     bar.set_style(style);
     bar.set_prefix(exploration.tier.name());
-    let explored = thread::scope(|scope| {
+    let report = thread::scope(|scope| {
         let worker = scope.spawn(|| run(exploration, &progress));
         let started = std::time::Instant::now();
         while !worker.is_finished() {
             if interrupt::is_pressed() {
                 progress.stop();
             }
-            bar.set_message(told(&progress, started.elapsed()));
+            bar.set_message(progress_line(&progress, started.elapsed()));
             bar.tick();
             thread::sleep(Duration::from_millis(100));
         }
         worker.join().expect("the exploration does not panic")
     });
     bar.finish_and_clear();
-    explored
+    report
 }
 
-fn told(progress: &Progress, elapsed: Duration) -> String {
+fn progress_line(progress: &Progress, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64().max(0.001);
     let (runs, simulated) = (progress.runs(), progress.simulated().as_secs_f64());
     let (pairs, marks) = progress.reached();
@@ -166,19 +166,19 @@ fn told(progress: &Progress, elapsed: Duration) -> String {
     )
 }
 
-fn summary(explored: &Explored) -> String {
-    let wall = explored.wall.as_secs_f64().max(0.001);
-    let simulated = explored.simulated.as_secs_f64();
+fn summary(report: &ExplorationReport) -> String {
+    let wall = report.wall.as_secs_f64().max(0.001);
+    let simulated = report.simulated.as_secs_f64();
     format!(
         "{:<8} {:>8} runs  {:>7.0} runs/s  {:>10} simulated  {:>7.0} sim:wall  {:>9} records  {} violations  digest {:016x}",
-        explored.tier.name(),
-        explored.runs,
-        explored.runs as f64 / wall,
+        report.tier.name(),
+        report.runs,
+        report.runs as f64 / wall,
         hours(simulated),
         simulated / wall,
-        explored.events,
-        explored.found.len(),
-        explored.digest,
+        report.events,
+        report.failures.len(),
+        report.digest,
     )
 }
 
@@ -187,10 +187,10 @@ fn hours(seconds: f64) -> String {
 }
 
 /// Faults × states, and marks, over all tiers that ran.
-fn report_coverage(all: &[Explored], json_on_stdout: bool) {
+fn report_coverage(all: &[ExplorationReport], json_on_stdout: bool) {
     let mut coverage = Coverage::default();
-    for explored in all {
-        coverage.merge(&explored.coverage);
+    for report in all {
+        coverage.merge(&report.coverage);
     }
     report_faults(&coverage, json_on_stdout);
     let missed: Vec<Cow<'static, str>> = coverage.missed().map(Mark::name).collect();
@@ -206,8 +206,8 @@ fn report_coverage(all: &[Explored], json_on_stdout: bool) {
     if !missed.is_empty() {
         say(json_on_stdout, &format!("marks missed: {}", missed.join(", ")));
     }
-    for explored in all {
-        say(json_on_stdout, &told_triples(explored));
+    for report in all {
+        say(json_on_stdout, &told_triples(report));
     }
 }
 
@@ -226,15 +226,15 @@ fn report_faults(coverage: &Coverage, json_on_stdout: bool) {
 }
 
 /// What was reached of client state × gateway state × fault on a tier, and what is likely to be left.
-fn told_triples(explored: &Explored) -> String {
-    let rarest = explored.triples.by_rarity();
+fn told_triples(report: &ExplorationReport) -> String {
+    let rarest = report.triples.by_rarity();
     let rarest: Vec<String> =
         rarest.iter().take(3).map(|(count, triple)| format!("{triple} ({count})")).collect();
-    let chance = explored.triples.chance_of_new().unwrap_or(1.0) * 100.0;
+    let chance = report.triples.chance_of_new().unwrap_or(1.0) * 100.0;
     format!(
         "{}: {} triples of client/gateway/fault reached; rarest: {}; the next run of this kind reaches a new one with {chance:.2} % (Good–Turing)",
-        explored.tier.name(),
-        explored.triples.len(),
+        report.tier.name(),
+        report.triples.len(),
         rarest.join(", "),
     )
 }
@@ -246,8 +246,8 @@ pub(super) fn default_folder() -> PathBuf {
 }
 
 /// Lists the violations and shows how the first came about; the last line replays it.
-fn verdict(all: &[Explored], folder: &Path, json_on_stdout: bool) -> Result<Verdict, CliError> {
-    let found = all.iter().flat_map(|explored| explored.found.iter().map(|found| (explored.tier, found)));
+fn verdict(all: &[ExplorationReport], folder: &Path, json_on_stdout: bool) -> Result<Verdict, CliError> {
+    let found = all.iter().flat_map(|report| report.failures.iter().map(|found| (report.tier, found)));
     let mut first = None;
     for (tier, found) in found {
         let name = name_of(found, tier, folder)?;
@@ -270,7 +270,7 @@ fn verdict(all: &[Explored], folder: &Path, json_on_stdout: bool) -> Result<Verd
 }
 
 /// What `replay` and `shrink` call a plan: its seed, or the file that it is written to for them.
-fn name_of(found: &Found, tier: Tier, folder: &Path) -> Result<String, CliError> {
+fn name_of(found: &Failure, tier: Tier, folder: &Path) -> Result<String, CliError> {
     let Some(plan) = &found.plan else { return Ok(found.seed.to_string()) };
     let slug = found.violation.invariant.id().replace('_', "-");
     let name = format!("guided-{}-{}-{slug}.toml", tier.name(), found.seed);
@@ -291,7 +291,8 @@ pub(super) fn store_plan(
     // What a panic says has lines of its own.
     let violation = violation.to_string().replace('\n', " ");
     let (name, tier) = (shown(path), tier.name());
-    let head = format!("# {violation}\n# Seen on {tier}. To replay: cargo sim replay {name} --tier {tier}");
+    let head =
+        format!("# {violation}\n# GatewayEvent on {tier}. To replay: cargo sim replay {name} --tier {tier}");
     write(path, &format!("{head}\n{}", plan.to_text().trim_end()))?;
     Ok(name)
 }

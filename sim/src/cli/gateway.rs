@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use onesocket_gateway::GatewayConfig;
 use onesocket_gateway::config::{Auth, Latency};
 use onesocket_sim::plan::Plan;
-use onesocket_sim::standin::words::{Command, help};
-use onesocket_sim::standin::{Journal, Setup, StandIn, Steering, play};
+use onesocket_sim::standin::command::{Command, help};
+use onesocket_sim::standin::{EventLog, StandIn, StandInConfig, Steering, play};
 use tokio::sync::mpsc;
 
 use super::output::print;
@@ -27,7 +27,8 @@ pub(super) fn gateway(arguments: &Gateway) -> Result<Verdict, CliError> {
     let plan = arguments.plan.as_deref().map(load).transpose()?.map(|scenario| scenario.plan);
     let listen = address(&arguments.listen)?;
     let control = (!arguments.no_control).then(|| address(&arguments.control)).transpose()?;
-    let setup = Setup { config: config(arguments, plan.as_ref()), seed: fresh_seed(), listen, control };
+    let setup =
+        StandInConfig { config: config(arguments, plan.as_ref()), seed: fresh_seed(), listen, control };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
     runtime.block_on(serve(setup, plan.as_ref()))
@@ -59,11 +60,11 @@ fn address(text: &str) -> Result<SocketAddr, CliError> {
     found.next().ok_or_else(|| error("the name has no address".to_owned()))
 }
 
-async fn serve(setup: Setup, plan: Option<&Plan>) -> Result<Verdict, CliError> {
+async fn serve(setup: StandInConfig, plan: Option<&Plan>) -> Result<Verdict, CliError> {
     let printer = Printer::start();
     let lines = printer.lines.clone();
-    let journal = Journal::new(move |line| lines.say(line));
-    let standin = StandIn::bind(setup, journal.clone(), journal.clone()).await?;
+    let event_log = EventLog::new(move |line| lines.say(line));
+    let standin = StandIn::bind(setup, event_log.clone(), event_log.clone()).await?;
     if let Some(control) = standin.control_address() {
         printer.lines.say(&format!("control on http://{control}/__sim/"));
     }
@@ -76,7 +77,7 @@ async fn serve(setup: Setup, plan: Option<&Plan>) -> Result<Verdict, CliError> {
             // Whoever reads this may interrupt, so it is said once that is heard.
             () = announce(&listening, &printer.lines) => {}
             () = prompt(&steering, &printer.lines) => {}
-            () = follow(plan, &steering, &journal) => {}
+            () = follow(plan, &steering, &event_log) => {}
         }
         // A second interrupt does not wait for clients that take their time.
         tokio::select! {
@@ -101,9 +102,9 @@ async fn announce(line: &str, lines: &Lines) {
 }
 
 /// Carries out the plan, and then waits for ever.
-async fn follow(plan: Option<&Plan>, steering: &Steering, journal: &Journal) {
+async fn follow(plan: Option<&Plan>, steering: &Steering, event_log: &EventLog) {
     if let Some(plan) = plan {
-        play(plan, steering, journal).await;
+        play(plan, steering, event_log).await;
     }
     std::future::pending::<()>().await;
 }
@@ -153,7 +154,7 @@ async fn prompt(steering: &Steering, lines: &Lines) {
         match Command::parse(&line) {
             Ok(Command::Quit) => return,
             Ok(Command::Help) => help().lines().for_each(|line| lines.say(line)),
-            Ok(command) => lines.say(&command.carry_out(steering)),
+            Ok(command) => lines.say(&command.apply(steering)),
             Err(error) => lines.say(&error.to_string()),
         }
     }

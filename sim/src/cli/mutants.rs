@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use onesocket_sim::search::mutants::{self, Outcome};
+use onesocket_sim::search::mutants::{self, MutantResult};
 
 use super::output::{is_stdout, say, write};
 use super::{CliError, Mutants, Verdict};
@@ -26,7 +26,7 @@ pub(super) fn mutants(arguments: &Mutants) -> Result<Verdict, CliError> {
     let tried = outcomes.len();
     let mutants = if tried == 1 { "mutant" } else { "mutants" };
     say(json_on_stdout, &format!("{tried} {mutants}, {survivors} survived"));
-    if outcomes.iter().all(|outcome: &Outcome| outcome.found) {
+    if outcomes.iter().all(|outcome: &MutantResult| outcome.found) {
         Ok(Verdict::Clean)
     } else {
         Ok(Verdict::Violated)

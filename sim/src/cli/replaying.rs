@@ -7,7 +7,7 @@ use std::process::Command;
 use onesocket_sim::judge::logs::Keep;
 use onesocket_sim::judge::recorder::{Finished, timeline};
 use onesocket_sim::plan::Plan;
-use onesocket_sim::report::compare::{self, Difference, Line, Strictness};
+use onesocket_sim::report::compare::{self, Difference, RecordLine, Strictness};
 use onesocket_sim::report::picture;
 use onesocket_sim::scenario::expectation::shortfalls;
 use onesocket_sim::scenario::file::Scenario;
@@ -82,7 +82,7 @@ fn compared(
 ) -> Result<bool, CliError> {
     let mut is_alike = true;
     let lines = compare::lines(&finished.records);
-    let mut compare = |name: &str, other: &[Line], strictness| {
+    let mut compare = |name: &str, other: &[RecordLine], strictness| {
         let difference = compare::first_difference(&lines, other, strictness);
         match &difference {
             None => talk(&format!("{name} is the same to the last record")),
@@ -127,7 +127,7 @@ fn tell(name: &str, difference: &Difference, talk: &dyn Fn(&str)) {
 }
 
 /// The records of the same plan in another process.
-fn elsewhere(arguments: &Replay) -> Result<Vec<Line>, CliError> {
+fn elsewhere(arguments: &Replay) -> Result<Vec<RecordLine>, CliError> {
     let failed = |why: String| CliError::OtherProcess(why);
     let program = std::env::current_exe().map_err(|why| failed(why.to_string()))?;
     let output = Command::new(program)
@@ -138,7 +138,7 @@ fn elsewhere(arguments: &Replay) -> Result<Vec<Line>, CliError> {
     compare::parse(&text).map_err(|why| failed(why.to_string()))
 }
 
-fn stored(path: &Path) -> Result<Vec<Line>, CliError> {
+fn stored(path: &Path) -> Result<Vec<RecordLine>, CliError> {
     let failed = |why: String| CliError::Records { path: path.display().to_string(), why };
     let text = fs::read_to_string(path).map_err(|why| failed(why.to_string()))?;
     compare::parse(&text).map_err(|why| failed(why.to_string()))

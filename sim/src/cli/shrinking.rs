@@ -35,7 +35,7 @@ pub(super) fn shrink(arguments: &Shrink) -> Result<Verdict, CliError> {
     let limits = Limits { runs: arguments.runs, time: Duration::from_secs(arguments.seconds) };
     let shrunk = watched(&plan, tier, &symptom, limits);
     let violation = symptom.of_run(tier, &shrunk.plan).unwrap_or(violation);
-    talk(&told(&shrunk));
+    talk(&summary(&shrunk));
     if tier != arguments.tier {
         let also = symptom.of_run(arguments.tier, &shrunk.plan).is_some();
         let verdict = if also { "breaks the same" } else { "does not break it" };
@@ -80,7 +80,7 @@ fn watched(plan: &Plan, tier: Tier, symptom: &Symptom, limits: Limits) -> Shrunk
     shrunk
 }
 
-fn told(shrunk: &Shrunk) -> String {
+fn summary(shrunk: &Shrunk) -> String {
     let steps = shrunk.plan.steps.len();
     let proof = match shrunk.end {
         End::Minimal => "1-minimal: without any single one of them the violation is gone",

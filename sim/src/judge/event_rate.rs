@@ -13,13 +13,13 @@ const PER_SECOND: u64 = 100;
 
 /// A leaky bucket of events.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct EventRateLimit {
     /// In millionths of an event.
     level: u64,
     last: Instant,
 }
 
-impl Pace {
+impl EventRateLimit {
     /// Counts an event; false if there are too many.
     pub(crate) fn count(&mut self, now: Instant) -> bool {
         let leaked = now.as_micros().saturating_sub(self.last.as_micros()).saturating_mul(PER_SECOND);
@@ -40,11 +40,11 @@ mod tests {
 
     #[test]
     fn two_ends_that_answer_each_other_are_noticed_and_a_burst_is_not() {
-        let mut pace = Pace::default();
+        let mut pace = EventRateLimit::default();
         assert!((0..4_000).all(|_| pace.count(Instant::from_millis(1))), "a burst");
-        let mut pace = Pace::default();
+        let mut pace = EventRateLimit::default();
         assert!((0..100_000).all(|turn| pace.count(Instant::from_millis(turn * 10))), "an even pace");
-        let mut pace = Pace::default();
+        let mut pace = EventRateLimit::default();
         let noticed = (0..100_000).find(|turn| !pace.count(Instant::from_millis(*turn)));
         assert!(noticed.is_some_and(|turn| turn < 6_000), "one answer each millisecond: {noticed:?}");
     }

@@ -13,9 +13,9 @@ use tracing::dispatcher::{self, Dispatch};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record as SpanRecord};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Level, Metadata, Subscriber};
 
-use crate::trace::{Record, Seen, What};
+use crate::trace::{Event, GatewayEvent, Record};
 
 /// Targets and beginnings of lines that may be logged at level `error` without being a violation. There are none.
 const ALLOWED_ERRORS: [(&str, &str); 0] = [];
@@ -33,7 +33,7 @@ pub enum Keep {
 
 /// A line of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct LogLine {
     /// How many records of the run came before it.
     pub after: usize,
     /// Its level.
@@ -44,20 +44,20 @@ pub struct Line {
     pub text: String,
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for LogLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>9}  {:<5} {}: {}", "log", self.level, self.target, self.text)
     }
 }
 
 thread_local! {
-    static LINES: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    static LINES: RefCell<Vec<LogLine>> = const { RefCell::new(Vec::new()) };
     static KEEP: Cell<Option<Keep>> = const { Cell::new(None) };
     static RECORDS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Runs `work`, all of it on this thread, and gives back what was logged.
-pub fn kept<T>(keep: Keep, work: impl FnOnce() -> T) -> (T, Vec<Line>) {
+pub fn kept<T>(keep: Keep, work: impl FnOnce() -> T) -> (T, Vec<LogLine>) {
     static ERRORS: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Tap(Keep::Errors)));
     static EVERYTHING: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Tap(Keep::Everything)));
     static LOG: Once = Once::new();
@@ -83,7 +83,7 @@ pub fn kept<T>(keep: Keep, work: impl FnOnce() -> T) -> (T, Vec<Line>) {
 
 /// The first line that must not be there at its level.
 #[must_use]
-pub fn unexpected(lines: &[Line]) -> Option<&Line> {
+pub fn unexpected(lines: &[LogLine]) -> Option<&LogLine> {
     lines.iter().find(|line| {
         let allowed = ALLOWED_ERRORS
             .iter()
@@ -94,12 +94,12 @@ pub fn unexpected(lines: &[Line]) -> Option<&Line> {
 
 /// The first line that holds a secret of the run: a configured token, or one that a gateway issued.
 #[must_use]
-pub fn leak<'l>(lines: &'l [Line], records: &[Record]) -> Option<&'l Line> {
+pub fn leak<'l>(lines: &'l [LogLine], records: &[Record]) -> Option<&'l LogLine> {
     let mut secrets = vec![crate::plan::Plan::FIRST_TOKEN];
     for record in records {
-        match &record.what {
-            What::Configured { config, .. } => secrets.push(&config.token),
-            What::Gateway { seen: Seen::Hello { issued, handed_over, .. }, .. } => {
+        match &record.event {
+            Event::Configured { config, .. } => secrets.push(&config.token),
+            Event::Gateway { event: GatewayEvent::Hello { issued, handed_over, .. }, .. } => {
                 secrets.extend([issued, handed_over].into_iter().flatten().map(|token| &**token));
             }
             _ => {}
@@ -130,7 +130,7 @@ pub(crate) fn status_shown(status: &Status) {
 }
 
 fn keep(level: Level, target: &str, text: String) {
-    let line = Line { after: RECORDS.get(), level, target: target.to_owned(), text };
+    let line = LogLine { after: RECORDS.get(), level, target: target.to_owned(), text };
     LINES.with_borrow_mut(|lines| lines.push(line));
 }
 
@@ -168,7 +168,7 @@ impl Subscriber for Tap {
 
     fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
 
-    fn event(&self, event: &Event<'_>) {
+    fn event(&self, event: &tracing::Event<'_>) {
         let mut text = String::new();
         event.record(&mut Fields(&mut text));
         keep(*event.metadata().level(), event.metadata().target(), text.trim_start().to_owned());
@@ -246,11 +246,15 @@ mod tests {
 
     #[test]
     fn a_secret_is_found_in_events_spans_and_debug_forms() {
-        let issued = What::Gateway {
+        let issued = Event::Gateway {
             gateway: 0,
-            seen: Seen::Hello { connection: 1, issued: Some(Arc::from("issued-secret")), handed_over: None },
+            event: GatewayEvent::Hello {
+                connection: 1,
+                issued: Some(Arc::from("issued-secret")),
+                handed_over: None,
+            },
         };
-        let records = [Record { at: Instant::ZERO, what: issued }];
+        let records = [Record { at: Instant::ZERO, event: issued }];
         for innocent in [false, true] {
             let token = if innocent { "[redacted]" } else { "issued-secret" };
             let logs: [&dyn Fn(); 3] = [

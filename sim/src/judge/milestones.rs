@@ -3,7 +3,7 @@
 use onesocket::core::Instant;
 
 use crate::plan::{GATEWAYS, Milestone, MilestoneKind, Plan, When};
-use crate::trace::{Item, Record, Seen, StatusKind, What};
+use crate::trace::{Event, GatewayEvent, Item, Record, StatusKind};
 
 /// The counts of one kind: at each gateway, and in all.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +42,7 @@ impl Milestones {
         if self.waiting.is_empty() {
             return false;
         }
-        let Some((kind, gateway)) = self.milestone(&record.what) else { return false };
+        let Some((kind, gateway)) = self.milestone(&record.event) else { return false };
         let counts = &mut self.counts[kind as usize];
         counts.all += 1;
         let all = counts.all;
@@ -72,58 +72,60 @@ impl Milestones {
         if self.reached.is_empty() { None } else { Some(self.reached.remove(0)) }
     }
 
-    fn milestone(&mut self, what: &What) -> Option<(MilestoneKind, Option<u8>)> {
+    fn milestone(&mut self, what: &Event) -> Option<(MilestoneKind, Option<u8>)> {
         Some(match what {
-            What::Dialed { gateway, .. } => {
+            Event::Dialed { gateway, .. } => {
                 self.gateways.push(*gateway);
                 (MilestoneKind::Dial, Some(*gateway))
             }
-            What::Released { socket, .. } => {
+            Event::Released { socket, .. } => {
                 let gateway = usize::try_from(*socket).ok().and_then(|socket| self.gateways.get(socket - 1));
                 (MilestoneKind::Released, gateway.copied())
             }
-            What::Gateway { gateway, seen } => (at_gateway(seen)?, Some(*gateway)),
-            What::Healed { gateway, .. } => (MilestoneKind::Healed, Some(*gateway)),
-            What::Status(status) => (of_status(*status)?, None),
-            What::Pushed { item: Item::Snapshot { .. }, .. } => (MilestoneKind::Snapshot, None),
-            What::Pushed { item: Item::Event { .. }, .. } => (MilestoneKind::Event, None),
-            What::Pushed { item: Item::Gap { .. }, .. } => (MilestoneKind::Gap, None),
-            What::RequestSettled { .. } => (MilestoneKind::Settled, None),
-            What::Pushed { item: Item::Status(_) | Item::Lagged { .. } | Item::Closed, .. }
-            | What::RequestMade { .. }
-            | What::RequestDropped { .. }
-            | What::Subscribed { .. }
-            | What::Unsubscribed { .. }
-            | What::Panicked { .. }
-            | What::Behaves { .. }
-            | What::Configured { .. }
-            | What::Unconfigured { .. }
-            | What::Wanted
-            | What::Woken
-            | What::Resumed
-            | What::ShutdownCalled
-            | What::ShutdownReturned
-            | What::Fault { .. }
-            | What::Skipped { .. }
-            | What::Remaining { .. } => return None,
+            Event::Gateway { gateway, event } => (at_gateway(event)?, Some(*gateway)),
+            Event::Healed { gateway, .. } => (MilestoneKind::Healed, Some(*gateway)),
+            Event::Status(status) => (of_status(*status)?, None),
+            Event::Pushed { item: Item::Snapshot { .. }, .. } => (MilestoneKind::Snapshot, None),
+            Event::Pushed { item: Item::Event { .. }, .. } => (MilestoneKind::Event, None),
+            Event::Pushed { item: Item::Gap { .. }, .. } => (MilestoneKind::Gap, None),
+            Event::RequestSettled { .. } => (MilestoneKind::Settled, None),
+            Event::Pushed { item: Item::Status(_) | Item::Lagged { .. } | Item::Closed, .. }
+            | Event::RequestMade { .. }
+            | Event::RequestDropped { .. }
+            | Event::Subscribed { .. }
+            | Event::Unsubscribed { .. }
+            | Event::Panicked { .. }
+            | Event::Behaves { .. }
+            | Event::Configured { .. }
+            | Event::Unconfigured { .. }
+            | Event::Wanted
+            | Event::Woken
+            | Event::Resumed
+            | Event::ShutdownCalled
+            | Event::ShutdownReturned
+            | Event::Fault { .. }
+            | Event::Skipped { .. }
+            | Event::Remaining { .. } => return None,
         })
     }
 }
 
-fn at_gateway(seen: &Seen) -> Option<MilestoneKind> {
-    Some(match seen {
-        Seen::Accepted { .. } => MilestoneKind::Accepted,
-        Seen::Connect { .. } => MilestoneKind::Connect,
-        Seen::Hello { .. } => MilestoneKind::Hello,
-        Seen::Refused { .. } => MilestoneKind::Refused,
-        Seen::Request { .. } => MilestoneKind::Request,
-        Seen::Closed { .. } => MilestoneKind::Closed,
-        Seen::Dropped { .. } => MilestoneKind::Dropped,
-        Seen::Gone { .. } => MilestoneKind::Gone,
-        Seen::Misbehaved { .. } => MilestoneKind::Misbehaved,
-        Seen::Booted => MilestoneKind::Booted,
-        Seen::Down => MilestoneKind::Down,
-        Seen::RunStarted { .. } | Seen::EventSent { .. } | Seen::EventLost { .. } => return None,
+fn at_gateway(event: &GatewayEvent) -> Option<MilestoneKind> {
+    Some(match event {
+        GatewayEvent::Accepted { .. } => MilestoneKind::Accepted,
+        GatewayEvent::Connect { .. } => MilestoneKind::Connect,
+        GatewayEvent::Hello { .. } => MilestoneKind::Hello,
+        GatewayEvent::Refused { .. } => MilestoneKind::Refused,
+        GatewayEvent::Request { .. } => MilestoneKind::Request,
+        GatewayEvent::Closed { .. } => MilestoneKind::Closed,
+        GatewayEvent::Dropped { .. } => MilestoneKind::Dropped,
+        GatewayEvent::Gone { .. } => MilestoneKind::Gone,
+        GatewayEvent::Misbehaved { .. } => MilestoneKind::Misbehaved,
+        GatewayEvent::Booted => MilestoneKind::Booted,
+        GatewayEvent::Down => MilestoneKind::Down,
+        GatewayEvent::RunStarted { .. } | GatewayEvent::EventSent { .. } | GatewayEvent::EventLost { .. } => {
+            return None;
+        }
     })
 }
 

@@ -2,12 +2,12 @@
 
 use onesocket::core::Instant;
 
-use crate::judge::event_rate::{self, Pace};
-use crate::judge::logs::{self, Line};
+use crate::judge::event_rate::{self, EventRateLimit};
+use crate::judge::logs::{self, LogLine};
 use crate::judge::milestones::Milestones;
 use crate::judge::oracle::{Invariant, Judge, Violation};
 use crate::plan::Plan;
-use crate::trace::{Record, Trace, What};
+use crate::trace::{Event, Record, Trace};
 
 /// A run that is over.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Finished {
     /// The first broken invariant.
     pub violation: Option<Violation>,
     /// What was logged, as far as it was kept.
-    pub logs: Vec<Line>,
+    pub logs: Vec<LogLine>,
 }
 
 /// The lines of a run: its records, and between them what was logged.
@@ -37,12 +37,12 @@ pub fn timeline(finished: &Finished) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// Takes down what happens and has it judged as it happens.
+/// Records what happens and has it judged as it happens.
 pub struct Recorder {
     trace: Trace,
     judge: Judge,
     milestones: Milestones,
-    pace: Pace,
+    event_rate: EventRateLimit,
 }
 
 impl Recorder {
@@ -53,22 +53,22 @@ impl Recorder {
             trace: Trace::default(),
             judge: Judge::new(plan),
             milestones: Milestones::new(plan),
-            pace: Pace::default(),
+            event_rate: EventRateLimit::default(),
         }
     }
 
-    /// Takes down one record; true if a step of the plan waits for it.
-    pub fn record(&mut self, at: Instant, what: What) -> bool {
+    /// Records one event; true if a step of the plan waits for it.
+    pub fn record(&mut self, at: Instant, event: Event) -> bool {
         logs::recorded(self.trace.records().len() + 1);
-        let record = self.trace.push(at, what);
+        let record = self.trace.push(at, event);
         self.judge.observe(record);
         self.milestones.observe(record)
     }
 
     /// Counts something that happens, whether it is recorded or not.
-    pub fn stir(&mut self, at: Instant) {
-        if !self.pace.count(at) {
-            self.judge.accuse(Invariant::NoSpin, at, event_rate::too_much);
+    pub fn count_event(&mut self, at: Instant) {
+        if !self.event_rate.count(at) {
+            self.judge.report(Invariant::NoSpin, at, event_rate::too_much);
         }
     }
 

@@ -7,11 +7,11 @@ use tokio::sync::Notify;
 
 use crate::judge::recorder::{Finished, Recorder};
 use crate::plan::Plan;
-use crate::trace::What;
+use crate::trace::Event;
 
-/// A recorder with a clock. Clones are the same book.
+/// A recorder with a clock. Clones are the same recorder.
 #[derive(Clone)]
-pub struct Book {
+pub struct SharedRecorder {
     shared: Arc<Shared>,
 }
 
@@ -21,8 +21,8 @@ struct Shared {
     reached: Notify,
 }
 
-impl Book {
-    /// A book for a run of `plan` whose time is told by `clock`.
+impl SharedRecorder {
+    /// A recorder for a run of `plan` whose time is told by `clock`.
     pub fn new(plan: &Plan, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         let recorder = Mutex::new(Some(Recorder::new(plan)));
         Self { shared: Arc::new(Shared { recorder, clock: Box::new(clock), reached: Notify::new() }) }
@@ -34,11 +34,11 @@ impl Book {
         (self.shared.clock)()
     }
 
-    /// Takes down what happens now. What happens after the end of the run is not part of it.
-    pub fn record(&self, what: What) {
+    /// Records what happens now. What happens after the end of the run is not part of it.
+    pub fn record(&self, event: Event) {
         let now = self.now();
         let reached =
-            self.with(|recorder| recorder.as_mut().is_some_and(|recorder| recorder.record(now, what)));
+            self.with(|recorder| recorder.as_mut().is_some_and(|recorder| recorder.record(now, event)));
         if reached {
             self.shared.reached.notify_one();
         }
@@ -56,11 +56,11 @@ impl Book {
     }
 
     /// Counts something that happens, whether it is recorded or not.
-    pub fn stir(&self) {
+    pub fn count_event(&self) {
         let now = self.now();
         self.with(|recorder| {
             if let Some(recorder) = recorder {
-                recorder.stir(now);
+                recorder.count_event(now);
             }
         });
     }
@@ -71,13 +71,13 @@ impl Book {
         self.with(|recorder| recorder.as_ref().is_some_and(Recorder::is_broken))
     }
 
-    /// Closes the book.
+    /// Ends the run, as far as records go.
     ///
     /// # Panics
     /// When it was closed before.
     #[must_use]
     pub fn finish(&self) -> Finished {
-        self.with(Option::take).expect("a book is closed once").finish()
+        self.with(Option::take).expect("a recorder is closed once").finish()
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Option<Recorder>) -> T) -> T {

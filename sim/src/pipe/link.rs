@@ -90,7 +90,7 @@ impl Link {
         *state.black.get_mut(direction) = true;
         let horizon = state.horizon(direction, now);
         for pipe in state.pipes.values_mut() {
-            pipe.lanes.get_mut(direction).lose(horizon);
+            pipe.halves.get_mut(direction).lose(horizon);
         }
         for dial in state.dialing.values_mut() {
             dial.lost = true;

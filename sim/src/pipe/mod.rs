@@ -16,7 +16,7 @@
 //! Everything is a function of the calls, the seed and the runtime's clock. On a paused runtime time jumps from one
 //! arrival to the next.
 
-mod lane;
+mod half_pipe;
 mod link;
 mod profile;
 mod state;
@@ -33,7 +33,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use lane::Arrival;
+use half_pipe::Arrival;
 pub use link::Link;
 pub use profile::{Dials, Direction, Profile};
 use state::Side;

@@ -9,7 +9,7 @@ use rand_core::Rng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use tokio::time::Instant;
 
-use super::lane::Lane;
+use super::half_pipe::HalfPipe;
 use super::profile::{Dials, Direction, Profile};
 
 /// With a limited bandwidth, a write is cut so that no segment occupies the line for longer than this.
@@ -34,9 +34,9 @@ pub(super) struct State {
     pub(super) dials_begun: u64,
 }
 
-/// A stream: two lanes and two ends.
+/// A stream: two halves and two ends.
 pub(super) struct Pipe {
-    pub(super) lanes: PerDirection<Lane>,
+    pub(super) halves: PerDirection<HalfPipe>,
     pub(super) client_open: bool,
     pub(super) gateway_open: bool,
     pub(super) reset: bool,
@@ -153,9 +153,9 @@ pub(super) struct Wake(pub(super) Vec<Waker>);
 impl Wake {
     pub(super) fn everybody(&mut self, pipe: &mut Pipe) {
         for direction in Direction::BOTH {
-            let lane = pipe.lanes.get_mut(direction);
-            self.0.extend(lane.take_reader());
-            self.0.extend(lane.take_writer());
+            let half = pipe.halves.get_mut(direction);
+            self.0.extend(half.take_reader());
+            self.0.extend(half.take_writer());
         }
     }
 

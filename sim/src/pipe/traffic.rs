@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
-use super::lane::{Arrival, End, Lane, reset};
+use super::half_pipe::{Arrival, End, HalfPipe, reset};
 use super::link::Link;
 use super::state::{KNOWN, PerDirection, Pipe, Side, State, chop, latency, line_time, segment_max};
 
@@ -14,11 +14,11 @@ impl Link {
     pub(super) fn open(&self) -> u64 {
         let mut state = self.lock();
         let number = state.number();
-        let lanes = PerDirection {
-            to_gateway: Lane::new(state.black.to_gateway),
-            to_client: Lane::new(state.black.to_client),
+        let halves = PerDirection {
+            to_gateway: HalfPipe::new(state.black.to_gateway),
+            to_client: HalfPipe::new(state.black.to_client),
         };
-        state.pipes.insert(number, Pipe { lanes, client_open: true, gateway_open: true, reset: false });
+        state.pipes.insert(number, Pipe { halves, client_open: true, gateway_open: true, reset: false });
         number
     }
 
@@ -33,13 +33,13 @@ impl Link {
         if pipe.reset {
             return Arrival::Now(Err(reset()));
         }
-        let lane = pipe.lanes.get_mut(direction);
+        let half = pipe.halves.get_mut(direction);
         let limit = || chop(profile.chop_read_bytes, chop_draws);
-        let arrival = lane.read(horizon, held, profile.coalesce, limit, into);
+        let arrival = half.read(horizon, held, profile.coalesce, limit, into);
         let writer = match &arrival {
-            Arrival::Now(_) => lane.take_writer(),
+            Arrival::Now(_) => half.take_writer(),
             Arrival::At(_) | Arrival::Unknown => {
-                lane.park_reader(waker);
+                half.park_reader(waker);
                 None
             }
         };
@@ -60,20 +60,20 @@ impl Link {
         if pipe.reset {
             return Poll::Ready(Err(reset()));
         }
-        if let Some(error) = pipe.lanes.get(side.incoming()).departure(horizon) {
+        if let Some(error) = pipe.halves.get(side.incoming()).departure(horizon) {
             return Poll::Ready(Err(error));
         }
-        let lane = pipe.lanes.get_mut(direction);
+        let half = pipe.halves.get_mut(direction);
         let limit = || segment_max(profile).min(chop(profile.chop_write_bytes, chop_draws));
-        let written = lane.write(data, profile.capacity_bytes.get(), limit, |len, line_free| {
+        let written = half.write(data, profile.capacity_bytes.get(), limit, |len, line_free| {
             let begin = line_free.map_or(now, |free| free.max(now));
             (begin + line_time(profile, len), latency(profile, latency_draws))
         });
         let reader = match &written {
-            Poll::Ready(_) if lane.has_news() => lane.take_reader(),
+            Poll::Ready(_) if half.has_news() => half.take_reader(),
             Poll::Ready(_) => None,
             Poll::Pending => {
-                lane.park_writer(waker);
+                half.park_writer(waker);
                 None
             }
         };
@@ -87,9 +87,9 @@ impl Link {
     pub(super) fn finish(&self, pipe: u64, side: Side) {
         self.steer(|state, wake| {
             let due = state.arrival_of_news();
-            let lane = state.pipe(pipe).lanes.get_mut(side.outgoing());
-            lane.finish(due, End::Eof);
-            wake.0.extend(lane.take_reader());
+            let half = state.pipe(pipe).halves.get_mut(side.outgoing());
+            half.finish(due, End::Eof);
+            wake.0.extend(half.take_reader());
         });
     }
 
@@ -98,11 +98,11 @@ impl Link {
             let due = state.arrival_of_news();
             let horizon = state.horizon(side.incoming(), Instant::now());
             let pipe = state.pipe(number);
-            let incoming = pipe.lanes.get_mut(side.incoming());
+            let incoming = pipe.halves.get_mut(side.incoming());
             let end = if incoming.has_unread(horizon) { End::Reset } else { End::Eof };
             incoming.reader_dropped();
             wake.0.extend(incoming.take_writer());
-            let outgoing = pipe.lanes.get_mut(side.outgoing());
+            let outgoing = pipe.halves.get_mut(side.outgoing());
             outgoing.writer_dropped(due, end);
             wake.0.extend(outgoing.take_reader());
             match side {

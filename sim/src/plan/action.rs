@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fault;
 use crate::pipe::Direction;
-use crate::plan::consumer::{Lag, Manner};
+use crate::plan::consumer::{ConsumerBehavior, Lag};
 use onesocket_gateway::Misbehave;
 
 /// What can happen in a run. Gateways are numbered from 0.
@@ -74,7 +74,8 @@ pub enum Action {
         /// Which consumer.
         consumer: u8,
         /// How.
-        manner: Manner,
+        #[serde(alias = "manner")]
+        behavior: ConsumerBehavior,
     },
     /// A consumer subscribes.
     Subscribe {
@@ -481,7 +482,7 @@ impl Action {
             | Self::IgnoreCloses { gateway, .. }
             | Self::LateCloses { gateway, .. }
             | Self::Bytes { gateway, .. } => Some(*gateway),
-            Self::Behave { manner, .. } => manner.gateway(),
+            Self::Behave { behavior, .. } => behavior.gateway(),
             Self::Connect {}
             | Self::Request { .. }
             | Self::BoundRequest { .. }

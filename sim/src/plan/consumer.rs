@@ -28,7 +28,7 @@ impl From<Lag> for LagPolicy {
 
 /// What one subscription is to be like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Terms {
+pub struct SubscribeSpec {
     /// What happens when it is read too slowly.
     pub lag: Lag,
     /// How many items may wait; as many as the client's options say, if nothing is said here.
@@ -37,7 +37,7 @@ pub struct Terms {
 
 /// What a consumer asks of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct RequestSpec {
     /// The method it calls.
     pub method: String,
     /// The deadline; `None` waits for ever.
@@ -50,7 +50,7 @@ pub struct Ask {
     pub to_the_end: bool,
 }
 
-impl Ask {
+impl RequestSpec {
     /// A call of `method` that is like any other.
     #[must_use]
     pub fn new(method: &str, timeout_ms: u64) -> Self {
@@ -63,7 +63,7 @@ impl Ask {
 /// its next `behave` step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Manner {
+pub enum ConsumerBehavior {
     /// Reads every item at once.
     #[default]
     Prompt,
@@ -84,19 +84,19 @@ pub enum Manner {
         /// The number of the item, from 1.
         item: u32,
         /// What it does.
-        then: Deed,
+        then: ConsumerAction,
     },
     /// Acts at the end of its next request, in the task that got the answer.
     ActsOnEnd {
         /// What it does.
-        then: Deed,
+        then: ConsumerAction,
     },
 }
 
 /// What a consumer does in the middle of something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Deed {
+pub enum ConsumerAction {
     /// Subscribes once more; the new subscription is read at once.
     Subscribe,
     /// Drops the subscription whose item it handles; at the end of a request, its oldest one.
@@ -117,7 +117,7 @@ pub enum Deed {
     Shutdown,
 }
 
-impl Manner {
+impl ConsumerBehavior {
     /// Whether its subscriptions are read as soon as there is an item, for as long as they last.
     #[must_use]
     pub const fn is_prompt(&self) -> bool {
@@ -145,8 +145,8 @@ impl Manner {
     #[must_use]
     pub const fn gateway(&self) -> Option<u8> {
         match self {
-            Self::ActsOnItem { then: Deed::Configure { gateway, .. }, .. }
-            | Self::ActsOnEnd { then: Deed::Configure { gateway, .. } } => Some(*gateway),
+            Self::ActsOnItem { then: ConsumerAction::Configure { gateway, .. }, .. }
+            | Self::ActsOnEnd { then: ConsumerAction::Configure { gateway, .. } } => Some(*gateway),
             Self::Prompt
             | Self::Slow { .. }
             | Self::Stuck
@@ -164,5 +164,5 @@ pub(crate) enum Reaction<'m> {
     /// The consumer panics.
     Panic,
     /// The consumer acts, and then reads on.
-    Act(&'m Deed),
+    Act(&'m ConsumerAction),
 }

@@ -17,7 +17,7 @@ const CONTEXT: usize = 5;
 /// A record as it is stored: one JSON object on a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Line {
+pub struct RecordLine {
     /// When, in microseconds of simulated time.
     pub at_us: u64,
     /// Who it is about.
@@ -41,11 +41,11 @@ pub struct Difference {
     /// The number of the first record that differs, from 1.
     pub number: usize,
     /// The records before it, which are equal.
-    pub before: Vec<Line>,
+    pub before: Vec<RecordLine>,
     /// The first run's record, unless that run is over.
-    pub first: Option<Line>,
+    pub first: Option<RecordLine>,
     /// The other run's record, unless that run is over.
-    pub second: Option<Line>,
+    pub second: Option<RecordLine>,
 }
 
 /// Why a text is no list of records.
@@ -59,13 +59,13 @@ pub struct LinesError {
 
 /// The records of a run in their stored form.
 #[must_use]
-pub fn lines(records: &[Record]) -> Vec<Line> {
-    records.iter().map(Line::from).collect()
+pub fn lines(records: &[Record]) -> Vec<RecordLine> {
+    records.iter().map(RecordLine::from).collect()
 }
 
 /// The stored form as text: JSON lines.
 #[must_use]
-pub fn to_text(lines: &[Line]) -> String {
+pub fn to_text(lines: &[RecordLine]) -> String {
     let texts: Vec<String> =
         lines.iter().map(|line| serde_json::to_string(line).expect("a line is plain data")).collect();
     texts.join("\n")
@@ -75,7 +75,7 @@ pub fn to_text(lines: &[Line]) -> String {
 ///
 /// # Errors
 /// [`LinesError`] names the first line that is no record.
-pub fn parse(text: &str) -> Result<Vec<Line>, LinesError> {
+pub fn parse(text: &str) -> Result<Vec<RecordLine>, LinesError> {
     let numbered = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     numbered
         .map(|(index, line)| serde_json::from_str(line).map_err(|why| LinesError { line: index + 1, why }))
@@ -84,8 +84,12 @@ pub fn parse(text: &str) -> Result<Vec<Line>, LinesError> {
 
 /// Finds the first record in which two runs differ.
 #[must_use]
-pub fn first_difference(first: &[Line], second: &[Line], strictness: Strictness) -> Option<Difference> {
-    let is_equal = |one: &Line, other: &Line| match strictness {
+pub fn first_difference(
+    first: &[RecordLine],
+    second: &[RecordLine],
+    strictness: Strictness,
+) -> Option<Difference> {
+    let is_equal = |one: &RecordLine, other: &RecordLine| match strictness {
         Strictness::Exact => one == other,
         Strictness::Timeless => one.lane == other.lane && one.what == other.what,
     };
@@ -101,19 +105,19 @@ pub fn first_difference(first: &[Line], second: &[Line], strictness: Strictness)
     })
 }
 
-impl From<&Record> for Line {
+impl From<&Record> for RecordLine {
     fn from(record: &Record) -> Self {
-        let lane = match record.what.lane() {
+        let lane = match record.event.lane() {
             Lane::Consumer => "consumer".to_owned(),
             Lane::Client => "client".to_owned(),
             Lane::Link => "link".to_owned(),
             Lane::Gateway(gateway) => format!("gateway {gateway}"),
         };
-        Self { at_us: record.at.as_micros(), lane, what: record.what.to_string() }
+        Self { at_us: record.at.as_micros(), lane, what: record.event.to_string() }
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for RecordLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = Instant::from_micros(self.at_us);
         write!(f, "{:>9}  {:<9}  {}", at.to_string(), self.lane, self.what)
@@ -124,13 +128,13 @@ impl fmt::Display for Line {
 mod tests {
     use super::*;
 
-    fn line(at_us: u64, what: &str) -> Line {
-        Line { at_us, lane: "client".to_owned(), what: what.to_owned() }
+    fn line(at_us: u64, what: &str) -> RecordLine {
+        RecordLine { at_us, lane: "client".to_owned(), what: what.to_owned() }
     }
 
     #[test]
     fn the_first_record_that_differs_is_found_with_what_led_to_it() {
-        let first: Vec<Line> = (0..10).map(|at| line(at, "is Ready")).collect();
+        let first: Vec<RecordLine> = (0..10).map(|at| line(at, "is Ready")).collect();
         assert_eq!(first_difference(&first, &first, Strictness::Exact), None);
         let mut second = first.clone();
         second[7].what = "is Backoff".to_owned();

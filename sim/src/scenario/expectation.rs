@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::file::Scenario;
 use crate::judge::marks::{Coverage, Mark};
 use crate::judge::recorder::Finished;
-use crate::trace::{FailureKind, Item, Outcome, Record, Seen, StatusKind, What};
+use crate::trace::{Event, FailureKind, GatewayEvent, Item, Outcome, Record, StatusKind};
 use onesocket_gateway::named;
 
 /// Something that a run has seen or not: a [`Mark`], as `reconnected`, or a [`Count`] compared with a number, as
@@ -97,14 +97,14 @@ pub fn shortfalls(scenario: &Scenario, finished: &Finished) -> Vec<String> {
             comparison.holds(count.of(&finished.records), *number)
         }
     };
-    let seen = |expectation: &Expectation| match expectation {
+    let counted = |expectation: &Expectation| match expectation {
         Expectation::Reached(_) => String::new(),
         Expectation::Counted(count, ..) => format!(": there were {}", count.of(&finished.records)),
     };
     let missing = scenario.expect.iter().filter(|expectation| !holds(expectation));
-    let missing = missing.map(|expectation| format!("expected {expectation}{}", seen(expectation)));
+    let missing = missing.map(|expectation| format!("expected {expectation}{}", counted(expectation)));
     let present = scenario.forbid.iter().filter(|expectation| holds(expectation));
-    let present = present.map(|expectation| format!("forbidden {expectation}{}", seen(expectation)));
+    let present = present.map(|expectation| format!("forbidden {expectation}{}", counted(expectation)));
     missing.chain(present).collect()
 }
 
@@ -162,38 +162,38 @@ impl<'de> Deserialize<'de> for Expectation {
 }
 
 impl Comparison {
-    const fn holds(self, seen: u64, number: u64) -> bool {
+    const fn holds(self, event: u64, number: u64) -> bool {
         match self {
-            Self::Exactly => seen == number,
-            Self::AtLeast => seen >= number,
-            Self::AtMost => seen <= number,
+            Self::Exactly => event == number,
+            Self::AtLeast => event >= number,
+            Self::AtMost => event <= number,
         }
     }
 }
 
 impl Count {
     fn of(self, records: &[Record]) -> u64 {
-        records.iter().filter(|record| self.is(&record.what)).count() as u64
+        records.iter().filter(|record| self.is(&record.event)).count() as u64
     }
 
-    fn is(self, what: &What) -> bool {
-        let failed = |wanted: FailureKind| matches!(what, What::RequestSettled { outcome: Outcome::Failed { kind, .. }, .. } if *kind == wanted);
+    fn is(self, what: &Event) -> bool {
+        let failed = |wanted: FailureKind| matches!(what, Event::RequestSettled { outcome: Outcome::Failed { kind, .. }, .. } if *kind == wanted);
         match self {
-            Self::Dials => matches!(what, What::Dialed { .. }),
-            Self::Hellos => matches!(what, What::Gateway { seen: Seen::Hello { .. }, .. }),
-            Self::Refusals => matches!(what, What::Gateway { seen: Seen::Refused { .. }, .. }),
-            Self::Answered => matches!(what, What::RequestSettled { outcome: Outcome::Answered { .. }, .. }),
+            Self::Dials => matches!(what, Event::Dialed { .. }),
+            Self::Hellos => matches!(what, Event::Gateway { event: GatewayEvent::Hello { .. }, .. }),
+            Self::Refusals => matches!(what, Event::Gateway { event: GatewayEvent::Refused { .. }, .. }),
+            Self::Answered => matches!(what, Event::RequestSettled { outcome: Outcome::Answered { .. }, .. }),
             Self::Rejected => failed(FailureKind::Rejected),
             Self::TimedOut => failed(FailureKind::TimedOut),
             Self::Lost => failed(FailureKind::Disconnected),
-            Self::Snapshots => matches!(what, What::Pushed { item: Item::Snapshot { .. }, .. }),
-            Self::Events => matches!(what, What::Pushed { item: Item::Event { .. }, .. }),
-            Self::Gaps => matches!(what, What::Pushed { item: Item::Gap { .. }, .. }),
-            Self::Configs => matches!(what, What::Configured { .. }),
-            Self::NotConfigured => matches!(what, What::Status(StatusKind::NotConfigured)),
-            Self::Pauses => matches!(what, What::Status(StatusKind::Paused)),
-            Self::Backoffs => matches!(what, What::Status(StatusKind::Backoff)),
-            Self::Drops => matches!(what, What::Gateway { seen: Seen::Dropped { .. }, .. }),
+            Self::Snapshots => matches!(what, Event::Pushed { item: Item::Snapshot { .. }, .. }),
+            Self::Events => matches!(what, Event::Pushed { item: Item::Event { .. }, .. }),
+            Self::Gaps => matches!(what, Event::Pushed { item: Item::Gap { .. }, .. }),
+            Self::Configs => matches!(what, Event::Configured { .. }),
+            Self::NotConfigured => matches!(what, Event::Status(StatusKind::NotConfigured)),
+            Self::Pauses => matches!(what, Event::Status(StatusKind::Paused)),
+            Self::Backoffs => matches!(what, Event::Status(StatusKind::Backoff)),
+            Self::Drops => matches!(what, Event::Gateway { event: GatewayEvent::Dropped { .. }, .. }),
         }
     }
 }
@@ -205,8 +205,8 @@ mod tests {
     use super::*;
     use crate::plan::Plan;
 
-    fn finished(whats: Vec<What>) -> Finished {
-        let records = whats.into_iter().map(|what| Record { at: Instant::ZERO, what }).collect();
+    fn finished(events: Vec<Event>) -> Finished {
+        let records = events.into_iter().map(|event| Record { at: Instant::ZERO, event }).collect();
         Finished { records, digest: 0, simulated: Instant::ZERO, violation: None, logs: Vec::new() }
     }
 
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_a_run_has_not_seen_and_what_it_must_not_see_is_told() {
-        let run = finished(vec![What::Dialed { socket: 1, gateway: 0 }, What::Status(StatusKind::Paused)]);
+        let run = finished(vec![Event::Dialed { socket: 1, gateway: 0 }, Event::Status(StatusKind::Paused)]);
         assert_eq!(
             shortfalls(&plan(&["dials = 1", "paused", "dials >= 1", "gaps <= 0"], &["reconnected"]), &run),
             [""; 0]

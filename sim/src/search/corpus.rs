@@ -83,10 +83,10 @@ mod tests {
     use onesocket::core::Instant;
 
     use super::*;
-    use crate::trace::{Record, StatusKind, What};
+    use crate::trace::{Event, Record, StatusKind};
 
     fn reached(status: StatusKind) -> Reached {
-        Reached::of(&[Record { at: Instant::ZERO, what: What::Status(status) }])
+        Reached::of(&[Record { at: Instant::ZERO, event: Event::Status(status) }])
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::plan::{Fault, GATEWAYS};
-use crate::trace::{Record, Seen, StatusKind, What};
+use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 
 /// How a gateway stands, as far as a trace tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Standing {
+pub enum GatewayState {
     /// It is up and knows of no connection.
     Vacant,
     /// It has accepted a socket and not said hello on any.
@@ -26,7 +26,7 @@ pub enum Standing {
     Down,
 }
 
-impl Standing {
+impl GatewayState {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Vacant, Self::Greeting, Self::Serving, Self::Parting, Self::Draining, Self::Down];
@@ -38,7 +38,7 @@ pub struct Triple {
     /// The client.
     pub client: StatusKind,
     /// The gateway.
-    pub gateway: Standing,
+    pub gateway: GatewayState,
     /// A fault that had begun and was not over, or began just then; none if there was no such fault.
     pub fault: Option<Fault>,
 }
@@ -55,17 +55,17 @@ type Faults = u128;
 const CALM: usize = Fault::ALL.len();
 /// The faults, and none.
 const COLUMNS: usize = CALM + 1;
-const ROWS: usize = StatusKind::ALL.len() * Standing::ALL.len();
+const ROWS: usize = StatusKind::ALL.len() * GatewayState::ALL.len();
 const _: () = assert!(COLUMNS <= Faults::BITS as usize, "a set of faults has a bit for each");
 
-fn row(client: StatusKind, gateway: Standing) -> usize {
-    client as usize * Standing::ALL.len() + gateway as usize
+fn row(client: StatusKind, gateway: GatewayState) -> usize {
+    client as usize * GatewayState::ALL.len() + gateway as usize
 }
 
 fn triple(row: usize, column: usize) -> Triple {
     Triple {
-        client: StatusKind::ALL[row / Standing::ALL.len()],
-        gateway: Standing::ALL[row % Standing::ALL.len()],
+        client: StatusKind::ALL[row / GatewayState::ALL.len()],
+        gateway: GatewayState::ALL[row % GatewayState::ALL.len()],
         fault: Fault::ALL.get(column).copied(),
     }
 }
@@ -86,11 +86,11 @@ impl Reached {
     /// What a run reached.
     #[must_use]
     pub fn of(records: &[Record]) -> Self {
-        let mut walk = Walk::default();
+        let mut collector = TripleCollector::default();
         for record in records {
-            walk.take(&record.what);
+            collector.take(&record.event);
         }
-        walk.reached
+        collector.reached
     }
 
     /// How many triples it has.
@@ -261,24 +261,24 @@ struct Gateway {
     down: bool,
     draining: bool,
     /// Its connections, and how it stands to each; there are hardly ever more than two.
-    connections: Vec<(u32, Standing)>,
+    connections: Vec<(u32, GatewayState)>,
     active: Active,
 }
 
 impl Gateway {
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> GatewayState {
         if self.down {
-            return Standing::Down;
+            return GatewayState::Down;
         }
         if self.draining {
-            return Standing::Draining;
+            return GatewayState::Draining;
         }
         let has = |wanted| self.connections.iter().any(|(_, standing)| *standing == wanted);
-        let busy = [Standing::Serving, Standing::Greeting, Standing::Parting];
-        busy.into_iter().find(|standing| has(*standing)).unwrap_or(Standing::Vacant)
+        let busy = [GatewayState::Serving, GatewayState::Greeting, GatewayState::Parting];
+        busy.into_iter().find(|standing| has(*standing)).unwrap_or(GatewayState::Vacant)
     }
 
-    fn is_now(&mut self, connection: u32, standing: Standing) {
+    fn is_now(&mut self, connection: u32, standing: GatewayState) {
         for (known, its) in &mut self.connections {
             if *known == connection {
                 *its = standing;
@@ -286,36 +286,38 @@ impl Gateway {
         }
     }
 
-    fn sees(&mut self, seen: &Seen) {
-        match seen {
-            Seen::Accepted { connection } => self.connections.push((*connection, Standing::Greeting)),
-            Seen::Hello { connection, .. } => self.is_now(*connection, Standing::Serving),
-            Seen::Closed { connection, .. } => self.is_now(*connection, Standing::Parting),
-            Seen::Dropped { connection } | Seen::Gone { connection } => {
+    fn sees(&mut self, event: &GatewayEvent) {
+        match event {
+            GatewayEvent::Accepted { connection } => {
+                self.connections.push((*connection, GatewayState::Greeting))
+            }
+            GatewayEvent::Hello { connection, .. } => self.is_now(*connection, GatewayState::Serving),
+            GatewayEvent::Closed { connection, .. } => self.is_now(*connection, GatewayState::Parting),
+            GatewayEvent::Dropped { connection } | GatewayEvent::Gone { connection } => {
                 self.connections.retain(|(known, _)| known != connection);
             }
-            Seen::Down => {
+            GatewayEvent::Down => {
                 self.down = true;
                 self.draining = false;
                 self.connections.clear();
             }
-            Seen::Booted => {
+            GatewayEvent::Booted => {
                 self.down = false;
                 self.draining = false;
             }
-            Seen::Connect { .. }
-            | Seen::Refused { .. }
-            | Seen::Request { .. }
-            | Seen::RunStarted { .. }
-            | Seen::EventSent { .. }
-            | Seen::EventLost { .. }
-            | Seen::Misbehaved { .. } => {}
+            GatewayEvent::Connect { .. }
+            | GatewayEvent::Refused { .. }
+            | GatewayEvent::Request { .. }
+            | GatewayEvent::RunStarted { .. }
+            | GatewayEvent::EventSent { .. }
+            | GatewayEvent::EventLost { .. }
+            | GatewayEvent::Misbehaved { .. } => {}
         }
     }
 }
 
 /// One pass over a trace.
-struct Walk {
+struct TripleCollector {
     client: StatusKind,
     /// The gateway that was dialed last.
     dialed: usize,
@@ -325,7 +327,7 @@ struct Walk {
     reached: Reached,
 }
 
-impl Default for Walk {
+impl Default for TripleCollector {
     fn default() -> Self {
         Self {
             client: StatusKind::Idle,
@@ -337,49 +339,52 @@ impl Default for Walk {
     }
 }
 
-impl Walk {
-    fn take(&mut self, what: &What) {
+impl TripleCollector {
+    fn take(&mut self, what: &Event) {
         match what {
-            What::Status(status) => {
+            Event::Status(status) => {
                 self.client = *status;
                 self.note(0);
             }
-            What::Dialed { gateway, .. } => {
+            Event::Dialed { gateway, .. } => {
                 self.dialed = usize::from(*gateway);
                 self.note(0);
             }
-            What::Gateway {
-                seen:
-                    Seen::Connect { .. } | Seen::Request { .. } | Seen::EventSent { .. } | Seen::EventLost { .. },
+            Event::Gateway {
+                event:
+                    GatewayEvent::Connect { .. }
+                    | GatewayEvent::Request { .. }
+                    | GatewayEvent::EventSent { .. }
+                    | GatewayEvent::EventLost { .. },
                 ..
             } => {}
-            What::Gateway { gateway, seen } => {
-                self.gateways[usize::from(*gateway)].sees(seen);
+            Event::Gateway { gateway, event } => {
+                self.gateways[usize::from(*gateway)].sees(event);
                 self.note(0);
             }
-            What::Fault { fault, gateway } => self.begin(*fault, usize::from(*gateway)),
-            What::Healed { fault, gateway } => {
+            Event::Fault { fault, gateway } => self.begin(*fault, usize::from(*gateway)),
+            Event::Healed { fault, gateway } => {
                 self.active(*fault, usize::from(*gateway)).end(*fault);
                 self.note(0);
             }
-            What::RequestMade { .. }
-            | What::RequestSettled { .. }
-            | What::RequestDropped { .. }
-            | What::Subscribed { .. }
-            | What::Unsubscribed { .. }
-            | What::Panicked { .. }
-            | What::Behaves { .. }
-            | What::Pushed { .. }
-            | What::Configured { .. }
-            | What::Unconfigured { .. }
-            | What::Wanted
-            | What::Woken
-            | What::Resumed
-            | What::ShutdownCalled
-            | What::ShutdownReturned
-            | What::Released { .. }
-            | What::Skipped { .. }
-            | What::Remaining { .. } => {}
+            Event::RequestMade { .. }
+            | Event::RequestSettled { .. }
+            | Event::RequestDropped { .. }
+            | Event::Subscribed { .. }
+            | Event::Unsubscribed { .. }
+            | Event::Panicked { .. }
+            | Event::Behaves { .. }
+            | Event::Pushed { .. }
+            | Event::Configured { .. }
+            | Event::Unconfigured { .. }
+            | Event::Wanted
+            | Event::Woken
+            | Event::Resumed
+            | Event::ShutdownCalled
+            | Event::ShutdownReturned
+            | Event::Released { .. }
+            | Event::Skipped { .. }
+            | Event::Remaining { .. } => {}
         }
     }
 
@@ -416,8 +421,9 @@ mod tests {
 
     use super::*;
 
-    fn reached(whats: Vec<What>) -> Reached {
-        let records: Vec<Record> = whats.into_iter().map(|what| Record { at: Instant::ZERO, what }).collect();
+    fn reached(events: Vec<Event>) -> Reached {
+        let records: Vec<Record> =
+            events.into_iter().map(|event| Record { at: Instant::ZERO, event }).collect();
         Reached::of(&records)
     }
 
@@ -425,8 +431,8 @@ mod tests {
         reached.numbers().map(|number| triple(number / COLUMNS, number % COLUMNS).to_string()).collect()
     }
 
-    fn seen(seen: Seen) -> What {
-        What::Gateway { gateway: 0, seen }
+    fn gateway_event(event: GatewayEvent) -> Event {
+        Event::Gateway { gateway: 0, event }
     }
 
     #[test]
@@ -434,7 +440,7 @@ mod tests {
         for (number, state) in StatusKind::ALL.iter().copied().enumerate() {
             assert_eq!(state as usize, number);
         }
-        for (number, standing) in Standing::ALL.into_iter().enumerate() {
+        for (number, standing) in GatewayState::ALL.into_iter().enumerate() {
             assert_eq!(standing as usize, number);
         }
         for (number, fault) in Fault::ALL.iter().enumerate() {
@@ -445,16 +451,16 @@ mod tests {
     #[test]
     fn a_fault_counts_from_its_beginning_to_its_end_and_a_moment_once() {
         let reached = reached(vec![
-            What::Dialed { socket: 1, gateway: 0 },
-            What::Fault { fault: Fault::Blip, gateway: 0 },
-            seen(Seen::Accepted { connection: 1 }),
-            What::Status(StatusKind::Handshaking),
-            What::Healed { fault: Fault::Blip, gateway: 0 },
-            seen(Seen::Hello { connection: 1, issued: None, handed_over: None }),
-            What::Status(StatusKind::Ready),
-            What::Fault { fault: Fault::Close, gateway: 0 },
-            seen(Seen::Closed { connection: 1, code: 1012 }),
-            seen(Seen::Gone { connection: 1 }),
+            Event::Dialed { socket: 1, gateway: 0 },
+            Event::Fault { fault: Fault::Blip, gateway: 0 },
+            gateway_event(GatewayEvent::Accepted { connection: 1 }),
+            Event::Status(StatusKind::Handshaking),
+            Event::Healed { fault: Fault::Blip, gateway: 0 },
+            gateway_event(GatewayEvent::Hello { connection: 1, issued: None, handed_over: None }),
+            Event::Status(StatusKind::Ready),
+            Event::Fault { fault: Fault::Close, gateway: 0 },
+            gateway_event(GatewayEvent::Closed { connection: 1, code: 1012 }),
+            gateway_event(GatewayEvent::Gone { connection: 1 }),
         ]);
         assert_eq!(
             listed(&reached),
@@ -478,24 +484,24 @@ mod tests {
 
     #[test]
     fn faults_elsewhere_do_not_count_and_overlapping_ones_end_with_the_last() {
-        let blip = |gateway| What::Fault { fault: Fault::Blip, gateway };
-        let healed = What::Healed { fault: Fault::Blip, gateway: 0 };
-        let elsewhere = reached(vec![blip(1), What::Fault { fault: Fault::Reset, gateway: 1 }]);
+        let blip = |gateway| Event::Fault { fault: Fault::Blip, gateway };
+        let healed = Event::Healed { fault: Fault::Blip, gateway: 0 };
+        let elsewhere = reached(vec![blip(1), Event::Fault { fault: Fault::Reset, gateway: 1 }]);
         assert_eq!(listed(&elsewhere), ["Idle/Vacant/no fault"]);
         let overlapping =
-            reached(vec![blip(0), blip(0), healed.clone(), What::Status(StatusKind::Ready), healed]);
+            reached(vec![blip(0), blip(0), healed.clone(), Event::Status(StatusKind::Ready), healed]);
         assert_eq!(listed(&overlapping), ["Idle/Vacant/blip", "Ready/Vacant/blip", "Ready/Vacant/no fault"]);
     }
 
     #[test]
     fn a_restart_is_drained_down_and_up() {
         let reached = reached(vec![
-            What::Fault { fault: Fault::Restart, gateway: 0 },
-            seen(Seen::Down),
-            What::Fault { fault: Fault::Suspend, gateway: 1 },
-            What::Healed { fault: Fault::Restart, gateway: 0 },
-            What::Healed { fault: Fault::Suspend, gateway: 1 },
-            seen(Seen::Booted),
+            Event::Fault { fault: Fault::Restart, gateway: 0 },
+            gateway_event(GatewayEvent::Down),
+            Event::Fault { fault: Fault::Suspend, gateway: 1 },
+            Event::Healed { fault: Fault::Restart, gateway: 0 },
+            Event::Healed { fault: Fault::Suspend, gateway: 1 },
+            gateway_event(GatewayEvent::Booted),
         ]);
         let expected = [
             "Idle/Vacant/restart",
@@ -510,8 +516,8 @@ mod tests {
 
     #[test]
     fn the_chance_of_something_new_is_the_share_of_runs_that_were_alone_with_something() {
-        let common = reached(vec![What::Status(StatusKind::Ready)]);
-        let mut rare = reached(vec![What::Status(StatusKind::Paused), What::Status(StatusKind::Backoff)]);
+        let common = reached(vec![Event::Status(StatusKind::Ready)]);
+        let mut rare = reached(vec![Event::Status(StatusKind::Paused), Event::Status(StatusKind::Backoff)]);
         let mut triples = Triples::default();
         assert_eq!(triples.chance_of_new(), None);
         assert_eq!(triples.lacking(&common), 1);

@@ -19,7 +19,7 @@ use crate::judge::recorder::Finished;
 use crate::plan::Tier;
 use crate::plan::{Action, Milestone, MilestoneKind, Plan, Step};
 use crate::search::explore::run_judged;
-use crate::trace::{FailureKind, Item, Outcome, Record, Seen, What};
+use crate::trace::{Event, FailureKind, GatewayEvent, Item, Outcome, Record};
 use onesocket_gateway::{HandshakeFault, Misbehave};
 
 /// The most faults of one plan: a million runs are made in minutes, a hundred millions are not.
@@ -343,51 +343,51 @@ impl Part {
 fn course(records: &[Record], buffer: &mut Vec<u8>) -> u64 {
     buffer.clear();
     for record in records {
-        let (kind, detail) = match &record.what {
-            What::Status(status) => (1, *status as u8),
-            What::Dialed { gateway, .. } => (2, *gateway),
-            What::Released { .. } => (3, 0),
-            What::Gateway { seen, .. } => match seen {
-                Seen::Connect { .. } => (4, 0),
-                Seen::Hello { .. } => (5, 0),
-                Seen::Refused { .. } => (6, 0),
-                Seen::Closed { .. } => (7, 0),
-                Seen::Request { .. } => (8, 0),
-                Seen::Accepted { .. }
-                | Seen::RunStarted { .. }
-                | Seen::EventSent { .. }
-                | Seen::EventLost { .. }
-                | Seen::Dropped { .. }
-                | Seen::Gone { .. }
-                | Seen::Misbehaved { .. }
-                | Seen::Booted
-                | Seen::Down => continue,
+        let (kind, detail) = match &record.event {
+            Event::Status(status) => (1, *status as u8),
+            Event::Dialed { gateway, .. } => (2, *gateway),
+            Event::Released { .. } => (3, 0),
+            Event::Gateway { event, .. } => match event {
+                GatewayEvent::Connect { .. } => (4, 0),
+                GatewayEvent::Hello { .. } => (5, 0),
+                GatewayEvent::Refused { .. } => (6, 0),
+                GatewayEvent::Closed { .. } => (7, 0),
+                GatewayEvent::Request { .. } => (8, 0),
+                GatewayEvent::Accepted { .. }
+                | GatewayEvent::RunStarted { .. }
+                | GatewayEvent::EventSent { .. }
+                | GatewayEvent::EventLost { .. }
+                | GatewayEvent::Dropped { .. }
+                | GatewayEvent::Gone { .. }
+                | GatewayEvent::Misbehaved { .. }
+                | GatewayEvent::Booted
+                | GatewayEvent::Down => continue,
             },
-            What::RequestSettled { outcome: Outcome::Answered { .. }, .. } => (9, 0),
-            What::RequestSettled { outcome: Outcome::Failed { kind, delivery }, .. } => {
+            Event::RequestSettled { outcome: Outcome::Answered { .. }, .. } => (9, 0),
+            Event::RequestSettled { outcome: Outcome::Failed { kind, delivery }, .. } => {
                 (10, failure(*kind) * 4 + *delivery as u8)
             }
-            What::Pushed { item: Item::Snapshot { .. }, .. } => (11, 0),
-            What::Pushed { item: Item::Gap { .. }, .. } => (12, 0),
-            What::Pushed { item: Item::Lagged { .. }, .. } => (13, 0),
-            What::Pushed { item: Item::Event { .. } | Item::Status(_) | Item::Closed, .. }
-            | What::RequestMade { .. }
-            | What::RequestDropped { .. }
-            | What::Subscribed { .. }
-            | What::Unsubscribed { .. }
-            | What::Panicked { .. }
-            | What::Behaves { .. }
-            | What::Configured { .. }
-            | What::Unconfigured { .. }
-            | What::Wanted
-            | What::Woken
-            | What::Resumed
-            | What::ShutdownCalled
-            | What::ShutdownReturned
-            | What::Fault { .. }
-            | What::Healed { .. }
-            | What::Skipped { .. }
-            | What::Remaining { .. } => continue,
+            Event::Pushed { item: Item::Snapshot { .. }, .. } => (11, 0),
+            Event::Pushed { item: Item::Gap { .. }, .. } => (12, 0),
+            Event::Pushed { item: Item::Lagged { .. }, .. } => (13, 0),
+            Event::Pushed { item: Item::Event { .. } | Item::Status(_) | Item::Closed, .. }
+            | Event::RequestMade { .. }
+            | Event::RequestDropped { .. }
+            | Event::Subscribed { .. }
+            | Event::Unsubscribed { .. }
+            | Event::Panicked { .. }
+            | Event::Behaves { .. }
+            | Event::Configured { .. }
+            | Event::Unconfigured { .. }
+            | Event::Wanted
+            | Event::Woken
+            | Event::Resumed
+            | Event::ShutdownCalled
+            | Event::ShutdownReturned
+            | Event::Fault { .. }
+            | Event::Healed { .. }
+            | Event::Skipped { .. }
+            | Event::Remaining { .. } => continue,
         };
         buffer.extend([kind, detail]);
     }
@@ -431,7 +431,7 @@ mod tests {
     #[test]
     fn every_single_fault_strikes_where_it_is_placed() {
         let own = |finished: &Finished| {
-            let begun = finished.records.iter().filter(|record| matches!(record.what, What::Fault { .. }));
+            let begun = finished.records.iter().filter(|record| matches!(record.event, Event::Fault { .. }));
             begun.count()
         };
         let alone = run_judged(Tier::Machine, &plan(&[]));

@@ -12,7 +12,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::base::panics;
-use crate::judge::logs::{self, Keep, Line};
+use crate::judge::logs::{self, Keep, LogLine};
 use crate::judge::marks::{Coverage, Mark};
 use crate::judge::oracle::{Invariant, Violation};
 use crate::judge::recorder::Finished;
@@ -45,7 +45,7 @@ pub struct Exploration {
 
 /// A seed that broke an invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct Failure {
     /// The seed.
     pub seed: u64,
     /// The plan, if it is not the one that is generated from the seed.
@@ -54,7 +54,7 @@ pub struct Found {
     pub violation: Violation,
 }
 
-impl Found {
+impl Failure {
     /// The plan that broke it.
     #[must_use]
     pub fn plan(&self) -> Cow<'_, Plan> {
@@ -67,7 +67,7 @@ impl Found {
 
 /// What an exploration came to.
 #[derive(Clone, Debug)]
-pub struct Explored {
+pub struct ExplorationReport {
     /// The tier.
     pub tier: Tier,
     /// The first of the seeds.
@@ -81,7 +81,7 @@ pub struct Explored {
     /// Records of all runs.
     pub events: u64,
     /// Seeds that broke something, lowest first.
-    pub found: Vec<Found>,
+    pub failures: Vec<Failure>,
     /// What was reached.
     pub coverage: Coverage,
     /// Which states of client and gateway met under which fault.
@@ -135,10 +135,10 @@ impl Progress {
         self.reached.lock().expect("workers do not panic").triples.len()
     }
 
-    /// Takes note of a run that reached what `explored` has, or a part of it.
-    pub(crate) fn note(&self, simulated: Duration, explored: &Explored, triples: &ReachedTriples) {
+    /// Takes note of a run that reached what `report` has, or a part of it.
+    pub(crate) fn note(&self, simulated: Duration, report: &ExplorationReport, triples: &ReachedTriples) {
         self.count(simulated);
-        let coverage = &explored.coverage;
+        let coverage = &report.coverage;
         let mut reached = self.reached.lock().expect("workers do not panic");
         reached.triples.unite(triples);
         reached.pairs.extend(coverage.faults.keys());
@@ -163,8 +163,8 @@ impl Progress {
     }
 }
 
-fn sizes(explored: &Explored) -> (usize, usize, usize) {
-    (explored.coverage.faults.len(), explored.coverage.marks.len(), explored.triples.len())
+fn sizes(report: &ExplorationReport) -> (usize, usize, usize) {
+    (report.coverage.faults.len(), report.coverage.marks.len(), report.triples.len())
 }
 
 /// Runs a plan and turns a panic into a violation: assertions of the core and the harness are
@@ -199,7 +199,7 @@ pub fn judged(keep: Keep, run: impl FnOnce() -> Finished) -> Finished {
 
 /// What the log of a run says against it.
 fn logged(finished: &Finished) -> Option<Violation> {
-    let at = |line: &Line| {
+    let at = |line: &LogLine| {
         let record = finished.records.get(line.after).or(finished.records.last());
         record.map_or(onesocket::core::Instant::ZERO, |record| record.at)
     };
@@ -214,48 +214,53 @@ fn logged(finished: &Finished) -> Option<Violation> {
 
 /// Explores.
 #[must_use]
-pub fn explore(exploration: &Exploration, progress: &Progress) -> Explored {
+pub fn explore(exploration: &Exploration, progress: &Progress) -> ExplorationReport {
     let started = Instant::now();
     let next = AtomicU64::new(exploration.seeds.start);
-    let total = Mutex::new(Explored::new(exploration));
+    let total = Mutex::new(ExplorationReport::new(exploration));
     thread::scope(|scope| {
         for _ in 0..exploration.jobs.max(1) {
             scope.spawn(|| {
                 let part = work(exploration, progress, &next, started);
                 total.lock().expect("workers do not panic").merge(&part);
-                if part.found.len() >= exploration.violations_max {
+                if part.failures.len() >= exploration.violations_max {
                     progress.stop();
                 }
             });
         }
     });
-    let mut explored = total.into_inner().expect("workers do not panic");
-    explored.wall = started.elapsed();
-    explored.found.sort_by_key(|found| found.seed);
-    explored
+    let mut report = total.into_inner().expect("workers do not panic");
+    report.wall = started.elapsed();
+    report.failures.sort_by_key(|found| found.seed);
+    report
 }
 
-fn work(exploration: &Exploration, progress: &Progress, next: &AtomicU64, started: Instant) -> Explored {
-    let mut explored = Explored::new(exploration);
+fn work(
+    exploration: &Exploration,
+    progress: &Progress,
+    next: &AtomicU64,
+    started: Instant,
+) -> ExplorationReport {
+    let mut report = ExplorationReport::new(exploration);
     while !progress.is_stopped() && exploration.time.is_none_or(|time| started.elapsed() < time) {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if !exploration.seeds.contains(&seed) || explored.found.len() >= exploration.violations_max {
+        if !exploration.seeds.contains(&seed) || report.failures.len() >= exploration.violations_max {
             break;
         }
-        let (known, simulated) = (sizes(&explored), explored.simulated);
-        let triples = explored.add(seed, &generate::plan(seed), exploration.check);
-        let simulated = explored.simulated - simulated;
+        let (known, simulated) = (sizes(&report), report.simulated);
+        let triples = report.add(seed, &generate::plan(seed), exploration.check);
+        let simulated = report.simulated - simulated;
         // Most runs reach nothing that their thread has not seen, and need no lock.
-        if known == sizes(&explored) {
+        if known == sizes(&report) {
             progress.count(simulated);
         } else {
-            progress.note(simulated, &explored, &triples);
+            progress.note(simulated, &report, &triples);
         }
     }
-    explored
+    report
 }
 
-impl Explored {
+impl ExplorationReport {
     /// Nothing yet.
     pub(crate) fn new(exploration: &Exploration) -> Self {
         Self {
@@ -265,7 +270,7 @@ impl Explored {
             simulated: Duration::ZERO,
             wall: Duration::ZERO,
             events: 0,
-            found: Vec::new(),
+            failures: Vec::new(),
             coverage: Coverage::default(),
             triples: Triples::default(),
             discoveries: Discoveries::default(),
@@ -289,7 +294,7 @@ impl Explored {
         let differs = || if checked { differs(tier, plan, finished.digest) } else { None };
         let violation = finished.violation.or_else(differs);
         if let Some(violation) = violation {
-            self.found.push(Found { seed, plan: None, violation });
+            self.failures.push(Failure { seed, plan: None, violation });
         }
         reached
     }
@@ -299,7 +304,7 @@ impl Explored {
         self.runs += other.runs;
         self.simulated += other.simulated;
         self.events += other.events;
-        self.found.extend(other.found.iter().cloned());
+        self.failures.extend(other.failures.iter().cloned());
         self.coverage.merge(&other.coverage);
         self.triples.merge(&other.triples);
         self.discoveries.merge(&other.discoveries);
@@ -316,7 +321,7 @@ impl Explored {
             sim_seconds: self.simulated.as_secs_f64(),
             wall_seconds: self.wall.as_secs_f64(),
             events: self.events,
-            violations: self.found.iter().map(FoundJson::from).collect(),
+            violations: self.failures.iter().map(FoundJson::from).collect(),
             faults: self.coverage.fault_totals().into_iter().map(names).collect(),
             marks: Mark::all()
                 .into_iter()
@@ -383,8 +388,8 @@ struct FoundJson {
     plan: String,
 }
 
-impl From<&Found> for FoundJson {
-    fn from(found: &Found) -> Self {
+impl From<&Failure> for FoundJson {
+    fn from(found: &Failure) -> Self {
         Self {
             seed: found.seed,
             invariant: found.violation.invariant.id(),
@@ -414,12 +419,12 @@ mod tests {
     #[test]
     fn progress_ends_where_the_report_does_and_checks_change_nothing() {
         let progress = Progress::default();
-        let explored = explore(&exploration(true), &progress);
-        assert_eq!((progress.runs(), progress.simulated()), (explored.runs, explored.simulated));
-        let marks = explored.coverage.marks.values().filter(|count| **count > 0).count();
-        assert_eq!(progress.reached(), (explored.coverage.faults.len(), marks));
-        assert_eq!(progress.triples(), explored.triples.len());
-        assert_eq!(explore(&exploration(false), &Progress::default()).digest, explored.digest);
+        let report = explore(&exploration(true), &progress);
+        assert_eq!((progress.runs(), progress.simulated()), (report.runs, report.simulated));
+        let marks = report.coverage.marks.values().filter(|count| **count > 0).count();
+        assert_eq!(progress.reached(), (report.coverage.faults.len(), marks));
+        assert_eq!(progress.triples(), report.triples.len());
+        assert_eq!(explore(&exploration(false), &Progress::default()).digest, report.digest);
     }
 
     #[test]

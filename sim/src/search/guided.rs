@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::base::rng::Rng;
 use crate::plan::Plan;
-use crate::search::explore::{Exploration, Explored, Progress};
+use crate::search::explore::{Exploration, ExplorationReport, Progress};
 use crate::search::generate;
 
 use super::corpus::{Corpus, PLANS_MAX};
@@ -29,7 +29,7 @@ const FRESH_OTHER_PERCENT: u64 = 50;
 #[derive(Clone, Debug)]
 pub struct Guided {
     /// The same as of any exploration; plans that broke something are in it, since no seed says what they are.
-    pub explored: Explored,
+    pub report: ExplorationReport,
     /// Plans that were kept.
     pub corpus: usize,
     /// Runs of plans that were made from other plans.
@@ -52,17 +52,17 @@ pub fn search(exploration: &Exploration, progress: &Progress) -> Guided {
 
 fn search_with(exploration: &Exploration, progress: &Progress, mut corpus: Corpus) -> Guided {
     let started = Instant::now();
-    let mut explored = Explored::new(exploration);
+    let mut report = ExplorationReport::new(exploration);
     let mut mutated = 0;
     let mut yields = Yields::default();
     let mut next = exploration.seeds.start;
     while next < exploration.seeds.end
         && !progress.is_stopped()
         && exploration.time.is_none_or(|time| started.elapsed() < time)
-        && explored.found.len() < exploration.violations_max
+        && report.failures.len() < exploration.violations_max
     {
         let end = next.saturating_add(ROUND).min(exploration.seeds.end);
-        corpus.weigh(&explored.triples);
+        corpus.weigh(&report.triples);
         let fresh_percent = yields.fresh_percent();
         let candidates: Vec<Candidate> =
             (next..end).map(|seed| candidate(seed, fresh_percent, &mut corpus)).collect();
@@ -71,19 +71,19 @@ fn search_with(exploration: &Exploration, progress: &Progress, mut corpus: Corpu
             // Somebody stopped the search before this run.
             let Some((part, reached)) = result else { continue };
             mutated += u64::from(candidate.is_mutated);
-            let marks = explored.coverage.marks.len();
-            let new = explored.triples.lacking(&reached);
+            let marks = report.coverage.marks.len();
+            let new = report.triples.lacking(&reached);
             yields.add(candidate.is_mutated, new);
-            explored.merge(&part);
+            report.merge(&part);
             // A plan that breaks something would only find the same again.
-            if part.found.is_empty() && (new > 0 || explored.coverage.marks.len() > marks) {
-                corpus.keep(candidate.plan, reached, &explored.triples);
+            if part.failures.is_empty() && (new > 0 || report.coverage.marks.len() > marks) {
+                corpus.keep(candidate.plan, reached, &report.triples);
             }
         }
         next = end;
     }
-    explored.wall = started.elapsed();
-    Guided { explored, corpus: corpus.len(), mutated }
+    report.wall = started.elapsed();
+    Guided { report, corpus: corpus.len(), mutated }
 }
 
 /// What generated plans and changed ones brought lately, for each run of theirs.
@@ -143,17 +143,17 @@ fn run(
     candidates: &[Candidate],
     exploration: &Exploration,
     progress: &Progress,
-) -> Vec<Option<(Explored, Reached)>> {
+) -> Vec<Option<(ExplorationReport, Reached)>> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(vec![None; candidates.len()]);
     let work = || {
         while !progress.is_stopped() {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(Candidate { seed, plan, is_mutated }) = candidates.get(index) else { return };
-            let mut part = Explored::new(exploration);
+            let mut part = ExplorationReport::new(exploration);
             let reached = part.add(*seed, plan, exploration.check);
             if *is_mutated {
-                part.found.iter_mut().for_each(|found| found.plan = Some(Box::new(plan.clone())));
+                part.failures.iter_mut().for_each(|found| found.plan = Some(Box::new(plan.clone())));
             }
             progress.note(part.simulated, &part, &reached);
             results.lock().expect("workers do not panic")[index] = Some((part, reached));
@@ -182,8 +182,8 @@ mod tests {
     #[test]
     fn the_search_is_the_same_for_any_number_of_threads() {
         let found = |jobs| {
-            let Guided { explored, corpus, mutated } = search(&exploration(140, jobs), &Progress::default());
-            (explored.digest, explored.triples, explored.found, corpus, mutated)
+            let Guided { report, corpus, mutated } = search(&exploration(140, jobs), &Progress::default());
+            (report.digest, report.triples, report.failures, corpus, mutated)
         };
         let one = found(1);
         assert!(one.4 > 0, "no plan was made from others");
@@ -205,9 +205,8 @@ mod tests {
     #[test]
     fn the_corpus_stays_within_its_bound() {
         let exploration = exploration(130, 1);
-        let Guided { explored, corpus, .. } =
-            search_with(&exploration, &Progress::default(), Corpus::new(20));
-        assert_eq!((explored.runs, corpus), (130, 20));
+        let Guided { report, corpus, .. } = search_with(&exploration, &Progress::default(), Corpus::new(20));
+        assert_eq!((report.runs, corpus), (130, 20));
     }
 
     #[test]
@@ -215,7 +214,7 @@ mod tests {
         // There is nothing to change before something was found: the first few hundred runs are random in both.
         let (exploration, progress) = (exploration(1_024, 1), Progress::default());
         let random = explore(&exploration, &Progress::default()).triples;
-        let guided = search(&exploration, &progress).explored;
+        let guided = search(&exploration, &progress).report;
         assert!(guided.triples.len() >= random.len(), "{} and {}", guided.triples.len(), random.len());
         assert_eq!(progress.triples(), guided.triples.len());
     }
@@ -228,7 +227,7 @@ mod tests {
         let results = run(&candidates, &exploration, &Progress::default());
         let (part, _) = results.into_iter().next().flatten().expect("it ran");
         assert_eq!(part.runs, 1);
-        assert!(part.found.iter().all(|found| found.plan().as_ref() == &plan));
+        assert!(part.failures.iter().all(|found| found.plan().as_ref() == &plan));
         let stopped = Progress::default();
         stopped.stop();
         assert!(run(&candidates, &exploration, &stopped)[0].is_none());

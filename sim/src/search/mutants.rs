@@ -38,7 +38,7 @@ pub struct Mutant {
 
 /// What became of a mutant.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct MutantResult {
     /// Which mutant.
     pub id: String,
     /// The invariant it breaks.
@@ -76,7 +76,7 @@ pub struct ShrunkTo {
     pub plan: String,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for MutantResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, invariant, tier, seeds_to_find, seconds_to_find, .. } = self;
         let (invariant, tier) = (invariant.id(), tier.name());
@@ -205,7 +205,7 @@ fn read(path: &Path) -> Result<Mutant, MutantError> {
 ///
 /// # Errors
 /// When the copy cannot be made, built or explored. A mutant that survives is no error.
-pub fn try_out(workspace: &Path, mutant: &Mutant, shrinks: bool) -> Result<Outcome, MutantError> {
+pub fn try_out(workspace: &Path, mutant: &Mutant, shrinks: bool) -> Result<MutantResult, MutantError> {
     let target = target_folder(workspace).join("mutants");
     let copy = target.join("workspace");
     copy_workspace(workspace, &copy)?;
@@ -315,10 +315,10 @@ struct FoundJson {
 }
 
 /// Explores in small parts until the right invariant is broken.
-fn search(binary: &Path, mutant: &Mutant) -> Result<Outcome, MutantError> {
+fn search(binary: &Path, mutant: &Mutant) -> Result<MutantResult, MutantError> {
     const PART: u64 = 50;
     let started = Instant::now();
-    let mut outcome = Outcome {
+    let mut outcome = MutantResult {
         id: mutant.id.clone(),
         invariant: mutant.invariant,
         found: false,
@@ -330,12 +330,12 @@ fn search(binary: &Path, mutant: &Mutant) -> Result<Outcome, MutantError> {
         binary: binary.to_owned(),
     };
     for first in (0..SEEDS).step_by(usize::try_from(PART).expect("a small number")) {
-        let explored = explore(binary, mutant, first, first + PART)?;
-        let hit = explored.violations.iter().find(|found| found.invariant == mutant.invariant.id());
-        outcome.seeds_to_find = hit.map_or(first + explored.runs, |found| found.seed + 1);
+        let report = explore(binary, mutant, first, first + PART)?;
+        let hit = report.violations.iter().find(|found| found.invariant == mutant.invariant.id());
+        outcome.seeds_to_find = hit.map_or(first + report.runs, |found| found.seed + 1);
         outcome.seconds_to_find = started.elapsed().as_secs_f64();
         outcome.found = hit.is_some();
-        for found in &explored.violations {
+        for found in &report.violations {
             if found.invariant != mutant.invariant.id() && !outcome.others.contains(&found.invariant) {
                 outcome.others.push(found.invariant.clone());
             }
@@ -377,7 +377,7 @@ fn tail(text: &[u8]) -> String {
 
 /// The contract's JSON.
 #[must_use]
-pub fn to_json(outcomes: &[Outcome]) -> String {
+pub fn to_json(outcomes: &[MutantResult]) -> String {
     #[derive(Serialize)]
     struct Json<'a> {
         mutants: Vec<Line<'a>>,

@@ -9,10 +9,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::gate::Gate;
-use super::wire::Wire;
-use super::words::{Command, WordError, help};
-use super::{Journal, Steering};
+use super::command::{Command, WordError, help};
+use super::stall_switch::StallSwitch;
+use super::stallable_stream::StallableStream;
+use super::{EventLog, Steering};
 
 /// Requests at a time.
 const REQUESTS_MAX: usize = 32;
@@ -22,7 +22,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Serves control requests for ever.
-pub(super) async fn serve(listener: &TcpListener, steering: &Steering, journal: &Journal) {
+pub(super) async fn serve(listener: &TcpListener, steering: &Steering, event_log: &EventLog) {
     let room = Arc::new(Semaphore::new(REQUESTS_MAX));
     let mut requests = JoinSet::new();
     loop {
@@ -32,8 +32,8 @@ pub(super) async fn serve(listener: &TcpListener, steering: &Steering, journal: 
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
-                    let wire = Wire::new(stream, permit, Gate::default());
-                    requests.spawn(answer(wire, steering.clone(), journal.clone()));
+                    let stallable_stream = StallableStream::new(stream, permit, StallSwitch::default());
+                    requests.spawn(answer(stallable_stream, steering.clone(), event_log.clone()));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             },
@@ -61,10 +61,10 @@ impl Reply {
     }
 }
 
-async fn answer(mut wire: Wire, steering: Steering, journal: Journal) {
-    let request = tokio::time::timeout(REQUEST_TIMEOUT, read(&mut wire)).await;
+async fn answer(mut stallable_stream: StallableStream, steering: Steering, event_log: EventLog) {
+    let request = tokio::time::timeout(REQUEST_TIMEOUT, read(&mut stallable_stream)).await;
     let reply = match request {
-        Ok(Ok(Ok(request))) => respond(&request, &steering, &journal),
+        Ok(Ok(Ok(request))) => respond(&request, &steering, &event_log),
         Ok(Ok(Err(refusal))) => refusal,
         // There is nobody to answer to, or nobody in time.
         Ok(Err(_)) | Err(_) => return,
@@ -75,21 +75,24 @@ async fn answer(mut wire: Wire, steering: Steering, journal: Journal) {
         text.len() + 1
     );
     let write = async {
-        wire.write_all(response.as_bytes()).await?;
-        wire.shutdown().await
+        stallable_stream.write_all(response.as_bytes()).await?;
+        stallable_stream.shutdown().await
     };
     // A peer that does not read its answer does without.
     let _: Result<io::Result<()>, _> = tokio::time::timeout(REQUEST_TIMEOUT, write).await;
 }
 
-fn respond(request: &Request, steering: &Steering, journal: &Journal) -> Reply {
+fn respond(request: &Request, steering: &Steering, event_log: &EventLog) -> Reply {
     if request.from_browser {
         // Any page a developer has open could otherwise steer the gateway.
         return Reply::new("403 Forbidden", "requests with an Origin are not served");
     }
     let path = request.path.split('?').next().unwrap_or_default();
     let Some(word) = path.strip_prefix("/__sim/") else {
-        return Reply::new("404 Not Found", format!("POST /__sim/<word>, where the words are:\n{}", help()));
+        return Reply::new(
+            "404 Not Failure",
+            format!("POST /__sim/<word>, where the words are:\n{}", help()),
+        );
     };
     let asks_only = matches!(word, "status" | "help");
     match request.method.as_str() {
@@ -101,11 +104,11 @@ fn respond(request: &Request, steering: &Steering, journal: &Journal) -> Reply {
         Ok(Command::Quit) => Reply::new("403 Forbidden", "only the prompt can end the stand-in"),
         Ok(command) => {
             if !asks_only {
-                journal.write(&format!("control: {}", command.in_words()));
+                event_log.write(&format!("control: {}", command.in_words()));
             }
-            Reply::new("200 OK", command.carry_out(steering))
+            Reply::new("200 OK", command.apply(steering))
         }
-        Err(error @ WordError::Unknown(_)) => Reply::new("404 Not Found", error.to_string()),
+        Err(error @ WordError::Unknown(_)) => Reply::new("404 Not Failure", error.to_string()),
         Err(error @ WordError::Arguments { .. }) => Reply::new("400 Bad Request", error.to_string()),
     }
 }

@@ -1,42 +1,44 @@
 //! Notes in words.
 
-use onesocket_gateway::{Note, Presented};
+use onesocket_gateway::{ModelEvent, Presented};
 
 /// The most characters of something a client chose.
 const QUOTED_MAX: usize = 60;
 
 /// What a note says, in one line. What a client chose is cut and escaped: it could be megabytes, or steer a terminal.
-pub(super) fn line(note: &Note) -> String {
+pub(super) fn line(note: &ModelEvent) -> String {
     match note {
-        Note::Booted { boot } => format!("boot {boot}: the gateway listens again"),
-        Note::Draining { restarting: true, .. } => "restarting: new connections get 503".to_owned(),
-        Note::Draining { restarting: false, .. } => "stopping: new connections get 503".to_owned(),
-        Note::Stopped { crashed: true, .. } => "crashed: connections are refused".to_owned(),
-        Note::Stopped { crashed: false, .. } => "down: connections are refused".to_owned(),
-        Note::SecretChanged { generation } => format!("the shared secret is a new one, number {generation}"),
-        Note::Accepted { connection } => format!("#{} connected", connection.0),
-        Note::ChallengeSent { connection } => format!("#{} <- connect.challenge", connection.0),
-        Note::ConnectReceived { connection, presented, .. } => {
+        ModelEvent::Booted { boot } => format!("boot {boot}: the gateway listens again"),
+        ModelEvent::Draining { restarting: true, .. } => "restarting: new connections get 503".to_owned(),
+        ModelEvent::Draining { restarting: false, .. } => "stopping: new connections get 503".to_owned(),
+        ModelEvent::Stopped { crashed: true, .. } => "crashed: connections are refused".to_owned(),
+        ModelEvent::Stopped { crashed: false, .. } => "down: connections are refused".to_owned(),
+        ModelEvent::SecretChanged { generation } => {
+            format!("the shared secret is a new one, number {generation}")
+        }
+        ModelEvent::Accepted { connection } => format!("#{} connected", connection.0),
+        ModelEvent::ChallengeSent { connection } => format!("#{} <- connect.challenge", connection.0),
+        ModelEvent::ConnectReceived { connection, presented, .. } => {
             format!("#{} -> connect with {}", connection.0, credentials(presented))
         }
-        Note::HelloSent { connection, device_token, .. } => {
+        ModelEvent::HelloSent { connection, device_token, .. } => {
             let issued = if device_token.is_some() { " and a device token" } else { "" };
             format!("#{} <- hello-ok{issued}", connection.0)
         }
-        Note::Refused { connection, code } if code.is_empty() => {
+        ModelEvent::Refused { connection, code } if code.is_empty() => {
             format!("#{} refused without an answer", connection.0)
         }
-        Note::Refused { connection, code } => format!("#{} refused: {}", connection.0, quoted(code)),
-        Note::RequestReceived { connection, id, method } => {
+        ModelEvent::Refused { connection, code } => format!("#{} refused: {}", connection.0, quoted(code)),
+        ModelEvent::RequestReceived { connection, id, method } => {
             format!("#{} -> {} (id {})", connection.0, quoted(method), quoted(id))
         }
-        Note::FrameRejected { connection, answered: true } => {
+        ModelEvent::FrameRejected { connection, answered: true } => {
             format!("#{} -> a frame that is no request; answered with an error", connection.0)
         }
-        Note::FrameRejected { connection, answered: false } => {
+        ModelEvent::FrameRejected { connection, answered: false } => {
             format!("#{} -> a message that is no JSON; ignored", connection.0)
         }
-        Note::ResponseSent { connection, id, ok, accepted } => {
+        ModelEvent::ResponseSent { connection, id, ok, accepted } => {
             let how = match (ok, accepted) {
                 (_, true) => "accepted",
                 (true, false) => "ok",
@@ -44,20 +46,20 @@ pub(super) fn line(note: &Note) -> String {
             };
             format!("#{} <- {how} (id {})", connection.0, quoted(id))
         }
-        Note::RunStarted { run } => format!("run {} began", quoted(run)),
-        Note::EventSent { connection, event, seq } => {
+        ModelEvent::RunStarted { run } => format!("run {} began", quoted(run)),
+        ModelEvent::EventSent { connection, event, seq } => {
             format!("#{} <- event {} seq {seq}", connection.0, quoted(event))
         }
-        Note::EventDropped { connection, event, seq } => {
+        ModelEvent::EventDropped { connection, event, seq } => {
             format!("#{} <- event {} seq {seq} LOST", connection.0, quoted(event))
         }
-        Note::Closed { connection, code } => format!("#{} <- close {code}", connection.0),
-        Note::Terminated { connection, cause } => format!("#{} dropped: {cause:?}", connection.0),
-        Note::Disconnected { connection } => format!("#{} gone", connection.0),
-        Note::Misbehaved { connection: Some(connection), mischief } => {
-            format!("#{} as ordered: {mischief:?}", connection.0)
+        ModelEvent::Closed { connection, code } => format!("#{} <- close {code}", connection.0),
+        ModelEvent::Terminated { connection, cause } => format!("#{} dropped: {cause:?}", connection.0),
+        ModelEvent::Disconnected { connection } => format!("#{} gone", connection.0),
+        ModelEvent::Misbehaved { connection: Some(connection), deviation } => {
+            format!("#{} as ordered: {deviation:?}", connection.0)
         }
-        Note::Misbehaved { connection: None, mischief } => format!("as ordered: {mischief:?}"),
+        ModelEvent::Misbehaved { connection: None, deviation } => format!("as ordered: {deviation:?}"),
     }
 }
 

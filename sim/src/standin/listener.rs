@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 
 use onesocket_gateway::Peer;
 
-use super::wire::Wire;
-use super::{Journal, Steering};
+use super::stallable_stream::StallableStream;
+use super::{EventLog, Steering};
 
 /// Connections at a time, of all kinds: it bounds memory, and stays below the usual limit of open files.
 const CONNECTIONS_MAX: usize = 512;
@@ -20,14 +20,19 @@ const CONNECTIONS_MAX: usize = 512;
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Serves clients for ever, in every boot of the gateway.
-pub(super) async fn serve(first: TcpListener, address: SocketAddr, steering: &Steering, journal: &Journal) {
+pub(super) async fn serve(
+    first: TcpListener,
+    address: SocketAddr,
+    steering: &Steering,
+    event_log: &EventLog,
+) {
     let mut connections = JoinSet::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut listener = first;
     loop {
-        serve_boot(listener, &mut connections, &room, steering, journal).await;
+        serve_boot(listener, &mut connections, &room, steering, event_log).await;
         steering.host.listening(true).await;
-        listener = bind_again(address, journal).await;
+        listener = bind_again(address, event_log).await;
     }
 }
 
@@ -37,7 +42,7 @@ async fn serve_boot(
     connections: &mut JoinSet<()>,
     room: &Arc<Semaphore>,
     steering: &Steering,
-    journal: &Journal,
+    event_log: &EventLog,
 ) {
     loop {
         tokio::select! {
@@ -45,8 +50,8 @@ async fn serve_boot(
             () = steering.host.listening(false) => return,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => accept(stream, from, connections, room, steering, journal),
-                Err(error) => rest_after(&error, journal).await,
+                Ok((stream, from)) => accept(stream, from, connections, room, steering, event_log),
+                Err(error) => rest_after(&error, event_log).await,
             },
         }
     }
@@ -58,37 +63,37 @@ fn accept(
     connections: &mut JoinSet<()>,
     room: &Arc<Semaphore>,
     steering: &Steering,
-    journal: &Journal,
+    event_log: &EventLog,
 ) {
     let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
-        journal.write(&format!("a connection was dropped: there are {CONNECTIONS_MAX} already"));
+        event_log.write(&format!("a connection was dropped: there are {CONNECTIONS_MAX} already"));
         return;
     };
     let peer = if from.ip().to_canonical().is_loopback() { Peer::LOCAL } else { Peer::REMOTE };
-    let wire = Wire::new(stream, permit, steering.gate.clone());
-    connections.spawn(steering.host.serve(wire, peer));
+    let stallable_stream = StallableStream::new(stream, permit, steering.stall_switch.clone());
+    connections.spawn(steering.host.serve(stallable_stream, peer));
 }
 
 /// A client that is gone before it is accepted is its own affair; too many open files are ours.
-async fn rest_after(error: &io::Error, journal: &Journal) {
+async fn rest_after(error: &io::Error, event_log: &EventLog) {
     match error.kind() {
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
         _ => {
-            journal.write(&format!("a connection could not be accepted: {error}"));
+            event_log.write(&format!("a connection could not be accepted: {error}"));
             tokio::time::sleep(RETRY).await;
         }
     }
 }
 
 /// Somebody may have taken the port while the gateway was down; it is taken back when they are gone.
-async fn bind_again(address: SocketAddr, journal: &Journal) -> TcpListener {
+async fn bind_again(address: SocketAddr, event_log: &EventLog) -> TcpListener {
     let mut said = false;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return listener,
             Err(error) if !said => {
                 said = true;
-                journal.write(&format!("cannot listen on {address} again: {error}; trying on"));
+                event_log.write(&format!("cannot listen on {address} again: {error}; trying on"));
             }
             Err(_) => {}
         }

@@ -1,8 +1,8 @@
 //! The gateway model on real TCP: a stand-in for a gateway while an app is being developed.
 //!
 //! ```text
-//!   clients ──TCP──▶ listener ──▶ Wire ──▶ Host (the model, its clock)
-//!                      ▲           │ stalls with the Gate
+//!   clients ──TCP──▶ listener ──▶ StallableStream ──▶ Host (the model, its clock)
+//!                      ▲           │ stalls with the StallSwitch
 //!   HTTP, prompt, ─────┴─ Steering ┘
 //!   plan
 //! ```
@@ -10,14 +10,14 @@
 //! This is the only part of the crate that touches the network. The listener really closes while the gateway is
 //! down, so that clients meet ECONNREFUSED; the control port stays.
 
+pub mod command;
 mod control;
-mod gate;
-mod journal;
+mod event_log;
 mod lines;
 mod listener;
-mod player;
-mod wire;
-pub mod words;
+mod plan_playback;
+mod stall_switch;
+mod stallable_stream;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,14 +30,14 @@ use tokio::net::TcpListener;
 use onesocket_gateway::host::{Host, Observer};
 use onesocket_gateway::{Admission, GatewayConfig, GatewayModel, Order};
 
-pub use journal::Journal;
-pub use player::{order_of_step, play};
+pub use event_log::EventLog;
+pub use plan_playback::{order_of_step, play};
 
-use gate::Gate;
+use stall_switch::StallSwitch;
 
 /// What a stand-in is to be.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub struct StandInConfig {
     /// The gateway's configuration.
     pub config: GatewayConfig,
     /// What ids, nonces and tokens are drawn from.
@@ -68,7 +68,7 @@ pub struct StandIn {
     listener: TcpListener,
     address: SocketAddr,
     control: Option<(TcpListener, SocketAddr)>,
-    journal: Journal,
+    event_log: EventLog,
 }
 
 impl StandIn {
@@ -77,9 +77,9 @@ impl StandIn {
     /// # Errors
     /// [`StandInError`] if an address cannot be listened on.
     pub async fn bind(
-        setup: Setup,
+        setup: StandInConfig,
         observer: impl Observer,
-        journal: Journal,
+        event_log: EventLog,
     ) -> Result<StandIn, StandInError> {
         let (listener, address) = bind(setup.listen).await?;
         let control = match setup.control {
@@ -87,8 +87,8 @@ impl StandIn {
             None => None,
         };
         let host = Host::new(GatewayModel::new(setup.config, setup.seed), observer);
-        let steering = Steering { host, gate: Gate::default() };
-        Ok(StandIn { steering, listener, address, control, journal })
+        let steering = Steering { host, stall_switch: StallSwitch::default() };
+        Ok(StandIn { steering, listener, address, control, event_log })
     }
 
     /// Where clients dial.
@@ -108,16 +108,16 @@ impl StandIn {
 
     /// Serves for ever. Dropping the future drops every connection and closes the ports.
     pub async fn run(self) {
-        let StandIn { steering, listener, address, control, journal } = self;
+        let StandIn { steering, listener, address, control, event_log } = self;
         let controlled = async {
             match control {
-                Some((listener, _)) => control::serve(&listener, &steering, &journal).await,
+                Some((listener, _)) => control::serve(&listener, &steering, &event_log).await,
                 None => std::future::pending().await,
             }
         };
         tokio::join!(
             steering.host.run_clock(),
-            listener::serve(listener, address, &steering, &journal),
+            listener::serve(listener, address, &steering, &event_log),
             controlled,
         );
     }
@@ -134,7 +134,7 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StandInE
 #[derive(Debug, Clone)]
 pub struct Steering {
     host: Host,
-    gate: Gate,
+    stall_switch: StallSwitch,
 }
 
 /// How a stand-in is doing.
@@ -162,7 +162,7 @@ impl Steering {
 
     /// Neither reads nor writes for a while, as a process that hangs. Zero ends a stall.
     pub fn stall(&self, lasting: Duration) {
-        self.gate.close_for(lasting);
+        self.stall_switch.close_for(lasting);
     }
 
     /// Stops the gateway as SIGTERM does and waits until it is down.
@@ -183,7 +183,7 @@ impl Steering {
             boot_id: model.boot_id().to_owned(),
             sockets: model.open_sockets(),
             established: model.established_connections(),
-            stalled: self.gate.is_closed(),
+            stalled: self.stall_switch.is_closed(),
         })
     }
 }

@@ -14,15 +14,15 @@ use onesocket::{Client, IdempotencyKey, SubscribeOptions, Subscription};
 use tokio::task::JoinHandle;
 
 use crate::judge::logs;
-use crate::judge::shared_recorder::Book;
+use crate::judge::shared_recorder::SharedRecorder;
 use crate::plan::Plan;
-use crate::plan::consumer::Ask;
-pub use crate::plan::consumer::Terms;
-use crate::subject::suspension::Nap;
+use crate::plan::consumer::RequestSpec;
+pub use crate::plan::consumer::SubscribeSpec;
+use crate::subject::suspension::Suspension;
 pub use crate::subject::token_store::SimTokenStore;
 use crate::subject::translate::outcome;
 use crate::trace::probe::{probe_of, probe_params, run_key};
-use crate::trace::{Item, Outcome, StatusKind, What};
+use crate::trace::{Event, Item, Outcome, StatusKind};
 
 /// A client that the harness can drive. Clones are handles to the same client.
 ///
@@ -53,8 +53,8 @@ pub trait Subject: Clone + Send + Sync + 'static {
     fn shutdown(&self) -> impl Future<Output = ()> + Send + 'static;
 
     /// Opens a subscription to what the gateway pushes; `None` if there is none to be had.
-    fn subscribe(&self, terms: &Terms) -> Option<Self::Items> {
-        let _ = terms;
+    fn subscribe(&self, spec: &SubscribeSpec) -> Option<Self::Items> {
+        let _ = spec;
         None
     }
 
@@ -113,13 +113,13 @@ pub struct Setup {
 /// The process of the client, which is suspended when the plan says so.
 #[derive(Clone)]
 pub struct Process {
-    nap: Nap,
+    suspension: Suspension,
 }
 
 impl Process {
     /// Runs a task of the client. What a client spawns elsewhere runs on while its process sleeps.
     pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        tokio::spawn(self.nap.guard(work))
+        tokio::spawn(self.suspension.guard(work))
     }
 }
 
@@ -137,13 +137,13 @@ pub struct Target {
 /// Takes down the status of a client. A client that never tells any is not judged by `no_wedge`.
 #[derive(Clone)]
 pub struct StatusTeller {
-    pub(crate) book: Book,
+    pub(crate) recorder: SharedRecorder,
 }
 
 impl StatusTeller {
     /// The status is now this one.
     pub fn tell(&self, status: StatusKind) {
-        self.book.record(What::Status(status));
+        self.recorder.record(Event::Status(status));
     }
 }
 
@@ -168,33 +168,33 @@ pub struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(request: u32, ask: &Ask, epoch: Option<u64>) -> Self {
+    pub(crate) fn new(request: u32, spec: &RequestSpec, epoch: Option<u64>) -> Self {
         // An agent wants to be told something.
         let probe = probe_params(request);
-        let params = match ask.key {
+        let params = match spec.key {
             Some(_) => probe.replacen('{', "{\"message\":\"hello\",", 1),
             None => probe,
         };
         Self {
             request,
-            method: ask.method.clone(),
+            method: spec.method.clone(),
             params,
-            timeout: ask.timeout_ms.map(Duration::from_millis),
-            only_on: epoch.filter(|_| ask.is_bound),
-            key: ask.key.map(run_key),
-            to_the_end: ask.to_the_end,
+            timeout: spec.timeout_ms.map(Duration::from_millis),
+            only_on: epoch.filter(|_| spec.is_bound),
+            key: spec.key.map(run_key),
+            to_the_end: spec.to_the_end,
         }
     }
 
     /// What is taken down when it is made.
-    pub(crate) fn made(&self, consumer: u8, ask: &Ask) -> What {
-        What::RequestMade {
+    pub(crate) fn made(&self, consumer: u8, spec: &RequestSpec) -> Event {
+        Event::RequestMade {
             consumer,
             request: self.request,
-            timeout_ms: ask.timeout_ms,
+            timeout_ms: spec.timeout_ms,
             bound_to: self.only_on,
-            key: ask.key,
-            to_the_end: ask.to_the_end,
+            key: spec.key,
+            to_the_end: spec.to_the_end,
         }
     }
 
@@ -215,14 +215,19 @@ impl Target {
 }
 
 impl Setup {
-    pub(crate) fn new(plan: &Plan, target: Target, book: &Book, nap: &Nap) -> Self {
+    pub(crate) fn new(
+        plan: &Plan,
+        target: Target,
+        recorder: &SharedRecorder,
+        suspension: &Suspension,
+    ) -> Self {
         Self {
             target,
             options: plan.params.options(),
             seed: crate::plan::environment::client_seed(plan),
             token_store: SimTokenStore::new(plan),
-            status: StatusTeller { book: book.clone() },
-            process: Process { nap: nap.clone() },
+            status: StatusTeller { recorder: recorder.clone() },
+            process: Process { suspension: suspension.clone() },
         }
     }
 }
@@ -282,9 +287,9 @@ impl Subject for Client {
         }
     }
 
-    fn subscribe(&self, terms: &Terms) -> Option<Subscription> {
-        let options = SubscribeOptions::default().lag(terms.lag.into());
-        let options = match terms.items {
+    fn subscribe(&self, spec: &SubscribeSpec) -> Option<Subscription> {
+        let options = SubscribeOptions::default().lag(spec.lag.into());
+        let options = match spec.items {
             None => options,
             Some(items) => options.items(items),
         };

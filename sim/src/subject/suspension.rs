@@ -12,9 +12,9 @@ const POLLS_MAX: u32 = 100_000;
 
 /// Says until when the process sleeps. Clones are the same process.
 #[derive(Clone, Default)]
-pub(crate) struct Nap(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct Suspension(Arc<Mutex<Option<Instant>>>);
 
-impl Nap {
+impl Suspension {
     /// The process sleeps until `until`, or longer if it was to sleep longer.
     pub(crate) fn sleep_until(&self, until: Instant) {
         let mut asleep = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -29,24 +29,30 @@ impl Nap {
 
     /// A future of this process.
     pub(crate) fn guard<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
-        Guarded { future: Box::pin(future), nap: self.clone(), alarm: None, polled_at: None, polls: 0 }
+        SuspendableFuture {
+            future: Box::pin(future),
+            suspension: self.clone(),
+            alarm: None,
+            polled_at: None,
+            polls: 0,
+        }
     }
 }
 
-struct Guarded<F> {
+struct SuspendableFuture<F> {
     future: Pin<Box<F>>,
-    nap: Nap,
+    suspension: Suspension,
     /// Made when the future is first wanted while the process sleeps.
     alarm: Option<Pin<Box<Sleep>>>,
     polled_at: Option<Instant>,
     polls: u32,
 }
 
-impl<F: Future> Future for Guarded<F> {
+impl<F: Future> Future for SuspendableFuture<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        while let Some(until) = self.nap.until() {
+        while let Some(until) = self.suspension.until() {
             let mut alarm = Box::pin(sleep_until(until));
             let pending = alarm.as_mut().poll(cx).is_pending();
             self.alarm = Some(alarm);
@@ -60,7 +66,7 @@ impl<F: Future> Future for Guarded<F> {
     }
 }
 
-impl<F> Guarded<F> {
+impl<F> SuspendableFuture<F> {
     /// Time does not advance while a future wakes itself: without this, such a run would never end.
     fn count(&mut self) {
         let now = Some(Instant::now());

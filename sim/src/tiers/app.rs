@@ -16,13 +16,13 @@ use tokio::task::{AbortHandle, yield_now};
 use tokio::time::sleep;
 
 use crate::base::tasks::Tasks;
-use crate::judge::shared_recorder::Book;
+use crate::judge::shared_recorder::SharedRecorder;
 use crate::plan::Plan;
-use crate::plan::consumer::{Ask, Deed, Manner, Reaction, Terms};
+use crate::plan::consumer::{ConsumerAction, ConsumerBehavior, Reaction, RequestSpec, SubscribeSpec};
 use crate::plan::environment::{ConfigRef, client_config};
-use crate::subject::suspension::Nap;
+use crate::subject::suspension::Suspension;
 use crate::subject::{Call, Items, Subject, Target};
-use crate::trace::{Item, What};
+use crate::trace::{Event, Item};
 
 /// The app. Clones are the same app.
 pub(crate) struct App<C> {
@@ -31,9 +31,9 @@ pub(crate) struct App<C> {
 
 struct Shared<C> {
     plan: Plan,
-    book: Book,
+    recorder: SharedRecorder,
     tasks: Tasks,
-    nap: Nap,
+    suspension: Suspension,
     client: C,
     state: Mutex<State>,
 }
@@ -44,7 +44,7 @@ struct State {
     config: Option<ConfigRef>,
     /// Configs made so far: a device's identity takes long to make.
     targets: BTreeMap<ConfigRef, Target>,
-    manners: BTreeMap<u8, Manner>,
+    behaviors: BTreeMap<u8, ConsumerBehavior>,
     /// The connection whose snapshot each consumer read last.
     epochs: BTreeMap<u8, u64>,
     next_request: u32,
@@ -67,23 +67,29 @@ pub(crate) fn first_target(plan: &Plan) -> Target {
 }
 
 impl<C: Subject> App<C> {
-    pub(crate) fn new(plan: &Plan, book: Book, tasks: Tasks, nap: Nap, client: C) -> Self {
+    pub(crate) fn new(
+        plan: &Plan,
+        recorder: SharedRecorder,
+        tasks: Tasks,
+        suspension: Suspension,
+        client: C,
+    ) -> Self {
         let state = State { config: Some(ConfigRef::first()), ..State::default() };
         let state = Mutex::new(state);
-        Self { shared: Arc::new(Shared { plan: plan.clone(), book, tasks, nap, client, state }) }
+        Self { shared: Arc::new(Shared { plan: plan.clone(), recorder, tasks, suspension, client, state }) }
     }
 
     pub(crate) fn client(&self) -> &C {
         &self.shared.client
     }
 
-    fn record(&self, what: What) {
-        self.shared.book.record(what);
+    fn record(&self, what: Event) {
+        self.shared.recorder.record(what);
     }
 
     /// A task of the app, which sleeps when the process does.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        self.shared.tasks.spawn(self.shared.nap.guard(work))
+        self.shared.tasks.spawn(self.shared.suspension.guard(work))
     }
 
     /// Never held while code of the client runs.
@@ -92,47 +98,47 @@ impl<C: Subject> App<C> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn behave(&self, consumer: u8, manner: &Manner) {
-        self.record(What::Behaves { consumer, prompt: manner.is_prompt() });
-        self.state().manners.insert(consumer, manner.clone());
+    pub(crate) fn behave(&self, consumer: u8, behavior: &ConsumerBehavior) {
+        self.record(Event::Behaves { consumer, prompt: behavior.is_prompt() });
+        self.state().behaviors.insert(consumer, behavior.clone());
     }
 
     pub(crate) fn connect(&self) {
-        self.record(What::Wanted);
+        self.record(Event::Wanted);
         self.shared.client.connect();
     }
 
     pub(crate) fn wake(&self) {
-        self.record(What::Woken);
+        self.record(Event::Woken);
         self.shared.client.wake();
     }
 
     pub(crate) fn resume(&self) {
-        self.record(What::Resumed);
+        self.record(Event::Resumed);
         self.shared.client.resume();
     }
 
     /// Makes a request in a task of its own; with `polls` the task drops it after so many.
-    pub(crate) fn request(&self, consumer: u8, ask: &Ask, polls: Option<u32>) {
+    pub(crate) fn request(&self, consumer: u8, spec: &RequestSpec, polls: Option<u32>) {
         let (request, epoch, then) = {
             let mut state = self.state();
             let epoch = state.epochs.get(&consumer).copied();
-            if ask.is_bound && epoch.is_none() {
+            if spec.is_bound && epoch.is_none() {
                 return;
             }
             state.next_request += 1;
-            let then = match state.manners.get(&consumer) {
+            let then = match state.behaviors.get(&consumer) {
                 // For one request only: what follows a request may be one.
-                Some(Manner::ActsOnEnd { then }) => Some(then.clone()),
+                Some(ConsumerBehavior::ActsOnEnd { then }) => Some(then.clone()),
                 _ => None,
             };
             if then.is_some() {
-                state.manners.remove(&consumer);
+                state.behaviors.remove(&consumer);
             }
             (state.next_request, epoch, then)
         };
-        let call = Call::new(request, ask, epoch);
-        self.record(call.made(consumer, ask));
+        let call = Call::new(request, spec, epoch);
+        self.record(call.made(consumer, spec));
         let call = self.shared.client.request(call);
         let app = self.clone();
         let task = self.spawn(async move {
@@ -142,15 +148,15 @@ impl<C: Subject> App<C> {
                 Some(polls) => match poll_times(call.as_mut(), polls).await {
                     Some(outcome) => outcome,
                     None => {
-                        app.record(What::RequestDropped { request });
+                        app.record(Event::RequestDropped { request });
                         return;
                     }
                 },
             };
-            app.record(What::RequestSettled { request, outcome });
+            app.record(Event::RequestSettled { request, outcome });
             if let Some(then) = then {
                 // At the end of a request there is no subscription to leave at once.
-                let _ = app.carry_out(consumer, None, &then).await;
+                let _ = app.apply(consumer, None, &then).await;
             }
         });
         // A request that drops itself is dropped by nobody else.
@@ -168,28 +174,28 @@ impl<C: Subject> App<C> {
             open.pop_front()
         };
         if let Some((request, task)) = oldest {
-            self.record(What::RequestDropped { request });
+            self.record(Event::RequestDropped { request });
             task.abort();
         }
     }
 
-    pub(crate) fn subscribe(&self, consumer: u8, terms: Terms) {
-        let manner = self.state().manners.get(&consumer).cloned().unwrap_or_default();
-        self.subscribe_as(consumer, manner, terms);
+    pub(crate) fn subscribe(&self, consumer: u8, spec: SubscribeSpec) {
+        let behavior = self.state().behaviors.get(&consumer).cloned().unwrap_or_default();
+        self.subscribe_as(consumer, behavior, spec);
     }
 
-    fn subscribe_as(&self, consumer: u8, manner: Manner, terms: Terms) {
+    fn subscribe_as(&self, consumer: u8, behavior: ConsumerBehavior, spec: SubscribeSpec) {
         let subscription = {
             let mut state = self.state();
             state.next_subscription += 1;
             state.next_subscription
         };
-        self.record(What::Subscribed { consumer, subscription, lag: terms.lag });
-        let Some(items) = self.shared.client.subscribe(&terms) else {
-            self.record(What::Unsubscribed { subscription });
+        self.record(Event::Subscribed { consumer, subscription, lag: spec.lag });
+        let Some(items) = self.shared.client.subscribe(&spec) else {
+            self.record(Event::Unsubscribed { subscription });
             return;
         };
-        let reader = Reader { app: self.clone(), consumer, subscription, manner };
+        let reader = Reader { app: self.clone(), consumer, subscription, behavior };
         let task = self.spawn(reader.read(items));
         self.state().subscriptions.entry(consumer).or_default().push_back((subscription, task));
     }
@@ -197,7 +203,7 @@ impl<C: Subject> App<C> {
     pub(crate) fn unsubscribe(&self, consumer: u8) {
         let oldest = self.state().subscriptions.entry(consumer).or_default().pop_front();
         if let Some((subscription, task)) = oldest {
-            self.record(What::Unsubscribed { subscription });
+            self.record(Event::Unsubscribed { subscription });
             task.abort();
         }
     }
@@ -221,7 +227,7 @@ impl<C: Subject> App<C> {
             let fresh = || Target::new(client_config(plan, &next), Arc::clone(&next.token));
             (changed, state.targets.entry(next.clone()).or_insert_with(fresh).clone())
         };
-        self.record(What::Configured { config: next, changed });
+        self.record(Event::Configured { config: next, changed });
         let configured = pin!(self.shared.client.configure(target));
         match polls {
             None => configured.await,
@@ -234,7 +240,7 @@ impl<C: Subject> App<C> {
     /// Takes the config away.
     pub(crate) async fn unconfigure(&self) {
         let changed = self.state().config.take().is_some();
-        self.record(What::Unconfigured { changed });
+        self.record(Event::Unconfigured { changed });
         self.shared.client.unconfigure().await;
     }
 
@@ -244,8 +250,8 @@ impl<C: Subject> App<C> {
         if std::mem::replace(&mut self.state().stopping, true) {
             return;
         }
-        self.record(What::ShutdownCalled);
-        let (book, client) = (self.shared.book.clone(), self.shared.client.clone());
+        self.record(Event::ShutdownCalled);
+        let (recorder, client) = (self.shared.recorder.clone(), self.shared.client.clone());
         let patience = polls.map(|_| Duration::from_millis(self.shared.plan.params.close_grace_ms));
         if let Some(polls) = polls {
             poll_times(pin!(client.shutdown()), polls).await;
@@ -257,7 +263,7 @@ impl<C: Subject> App<C> {
             client.shutdown().await;
             // Requests that ended before may not have had their turn yet to say so.
             yield_now().await;
-            book.record(What::ShutdownReturned);
+            recorder.record(Event::ShutdownReturned);
         });
         // The order goes out with the first poll. Left to the new task, it would come after whatever the client is
         // about to do at this same moment, and the record above would be too early.
@@ -267,30 +273,32 @@ impl<C: Subject> App<C> {
     }
 
     /// Does what a consumer does in the middle of something; a break means that it leaves its subscription.
-    fn carry_out<'a>(
+    fn apply<'a>(
         &'a self,
         consumer: u8,
         subscription: Option<u32>,
-        deed: &'a Deed,
+        consumer_action: &'a ConsumerAction,
     ) -> Pin<Box<dyn Future<Output = ControlFlow<()>> + Send + 'a>> {
-        // Boxed, because a deed may lead to a task that carries out deeds.
+        // Boxed, because an action may lead to a task that carries out actions.
         Box::pin(async move {
-            match (deed, subscription) {
-                (Deed::Subscribe, _) => self.subscribe_as(consumer, Manner::Prompt, Terms::default()),
-                (Deed::Unsubscribe, None) => self.unsubscribe(consumer),
-                (Deed::Unsubscribe, Some(subscription)) => {
+            match (consumer_action, subscription) {
+                (ConsumerAction::Subscribe, _) => {
+                    self.subscribe_as(consumer, ConsumerBehavior::Prompt, SubscribeSpec::default())
+                }
+                (ConsumerAction::Unsubscribe, None) => self.unsubscribe(consumer),
+                (ConsumerAction::Unsubscribe, Some(subscription)) => {
                     if self.forget(consumer, subscription) {
-                        self.record(What::Unsubscribed { subscription });
+                        self.record(Event::Unsubscribed { subscription });
                     }
                     return ControlFlow::Break(());
                 }
-                (Deed::Request { timeout_ms }, _) => {
-                    self.request(consumer, &Ask::new("health", *timeout_ms), None);
+                (ConsumerAction::Request { timeout_ms }, _) => {
+                    self.request(consumer, &RequestSpec::new("health", *timeout_ms), None);
                 }
-                (Deed::Configure { gateway, token }, _) => {
+                (ConsumerAction::Configure { gateway, token }, _) => {
                     self.configure(ConfigRef::shared(*gateway, token), None).await
                 }
-                (Deed::Shutdown, _) => self.shut_down(None).await,
+                (ConsumerAction::Shutdown, _) => self.shut_down(None).await,
             }
             ControlFlow::Continue(())
         })
@@ -302,41 +310,41 @@ struct Reader<C> {
     app: App<C>,
     consumer: u8,
     subscription: u32,
-    manner: Manner,
+    behavior: ConsumerBehavior,
 }
 
 impl<C: Subject> Reader<C> {
     async fn read(self, mut items: C::Items) {
-        let Self { app, consumer, subscription, manner } = self;
+        let Self { app, consumer, subscription, behavior } = self;
         let mut count = 0;
         loop {
-            match manner {
-                Manner::Slow { every_ms } => sleep(Duration::from_millis(every_ms)).await,
-                Manner::Stuck => std::future::pending().await,
-                Manner::Prompt
-                | Manner::Panics { .. }
-                | Manner::ActsOnItem { .. }
-                | Manner::ActsOnEnd { .. } => {}
+            match behavior {
+                ConsumerBehavior::Slow { every_ms } => sleep(Duration::from_millis(every_ms)).await,
+                ConsumerBehavior::Stuck => std::future::pending().await,
+                ConsumerBehavior::Prompt
+                | ConsumerBehavior::Panics { .. }
+                | ConsumerBehavior::ActsOnItem { .. }
+                | ConsumerBehavior::ActsOnEnd { .. } => {}
             }
             let Some(item) = items.next().await else { return };
             count += 1;
             if let Item::Snapshot { epoch } = item {
                 app.state().epochs.insert(consumer, epoch);
             }
-            app.record(What::Pushed { subscription, item });
+            app.record(Event::Pushed { subscription, item });
             if item == Item::Closed {
                 return;
             }
-            match manner.reaction(count) {
+            match behavior.reaction(count) {
                 Reaction::Read => {}
                 Reaction::Panic => {
                     app.forget(consumer, subscription);
-                    app.record(What::Panicked { subscription });
+                    app.record(Event::Panicked { subscription });
                     // As a panic in every way but one: the hook, which would take it for a mistake, is not called.
                     resume_unwind(Box::new("the plan says so"));
                 }
-                Reaction::Act(deed) => {
-                    if app.carry_out(consumer, Some(subscription), deed).await.is_break() {
+                Reaction::Act(consumer_action) => {
+                    if app.apply(consumer, Some(subscription), consumer_action).await.is_break() {
                         return;
                     }
                 }

@@ -6,23 +6,23 @@ use onesocket::network::Network;
 use tokio::time::{Instant, sleep_until};
 
 use crate::base::tasks::Tasks;
-use crate::judge::shared_recorder::Book;
-use crate::plan::consumer::Ask;
+use crate::judge::shared_recorder::SharedRecorder;
+use crate::plan::consumer::RequestSpec;
 use crate::plan::environment::ConfigRef;
 use crate::plan::{Action, Actor, GATEWAYS, Plan, When};
-use crate::subject::suspension::Nap;
+use crate::subject::suspension::Suspension;
 use crate::subject::{Setup, Subject};
 use crate::tiers::app::{App, first_target};
-use crate::tiers::link_state::Path;
-use crate::tiers::schedule::{Agenda, Cue};
-use crate::trace::What;
+use crate::tiers::link_state::LinkState;
+use crate::tiers::schedule::{Schedule, ScheduledEvent};
+use crate::trace::Event;
 use onesocket_gateway::host::{Host, SocketPolicy};
 
 /// What a tier can do to the path between the client and a gateway. What it cannot do, it leaves undone:
 /// [`Fault::applies_to`](crate::plan::Fault::applies_to) says what that is.
 pub(crate) trait Links: Clone + Send + 'static {
     /// The path is like this from now on.
-    fn set_path(&self, gateway: u8, path: &Path);
+    fn set_link_state(&self, gateway: u8, link_state: &LinkState);
     /// The connections that exist die without a word.
     fn half_open(&self, gateway: u8);
     /// The connections that exist are reset.
@@ -32,23 +32,23 @@ pub(crate) trait Links: Clone + Send + 'static {
 }
 
 /// Whoever has the app act, and steers the gateways and the links.
-pub(crate) struct Director<C, L> {
+pub(crate) struct Executor<C, L> {
     app: App<C>,
-    book: Book,
+    recorder: SharedRecorder,
     links: L,
     tasks: Tasks,
     hosts: Vec<Host>,
     started: Instant,
     plan: Plan,
-    paths: Vec<Path>,
-    agenda: Agenda,
+    link_states: Vec<LinkState>,
+    schedule: Schedule,
     /// Whether the client's process runs.
-    nap: Nap,
+    suspension: Suspension,
 }
 
 /// Where a run takes place.
 pub(crate) struct Stage<L, N> {
-    pub(crate) book: Book,
+    pub(crate) recorder: SharedRecorder,
     pub(crate) links: L,
     pub(crate) hosts: Vec<Host>,
     pub(crate) network: N,
@@ -62,44 +62,44 @@ pub(crate) async fn play<C: Subject, L: Links, N: Network>(
     stage: Stage<L, N>,
     begin: impl FnOnce(&C),
 ) {
-    let Stage { book, links, hosts, network, tasks } = stage;
+    let Stage { recorder, links, hosts, network, tasks } = stage;
     let started = Instant::now();
-    let nap = Nap::default();
-    let client = C::start(Setup::new(plan, first_target(plan), &book, &nap), network);
+    let suspension = Suspension::default();
+    let client = C::start(Setup::new(plan, first_target(plan), &recorder, &suspension), network);
     begin(&client);
-    let app = App::new(plan, book.clone(), tasks.clone(), nap.clone(), client);
-    let mut director = Director {
+    let app = App::new(plan, recorder.clone(), tasks.clone(), suspension.clone(), client);
+    let mut executor = Executor {
         app,
-        book,
+        recorder,
         links,
         tasks,
         hosts,
         started,
         plan: plan.clone(),
-        paths: vec![Path::default(); usize::from(GATEWAYS)],
-        agenda: Agenda::new(plan),
-        nap,
+        link_states: vec![LinkState::default(); usize::from(GATEWAYS)],
+        schedule: Schedule::new(plan),
+        suspension,
     };
-    director.play(plan).await;
+    executor.play(plan).await;
 }
 
-impl<C: Subject, L: Links> Director<C, L> {
+impl<C: Subject, L: Links> Executor<C, L> {
     async fn play(&mut self, plan: &Plan) {
         let end = self.started + Duration::from_millis(plan.params.end_ms);
         loop {
             self.plan_reached();
-            let next = self.agenda.next_time().map_or(end, |at| (self.started + at).min(end));
+            let next = self.schedule.next_time().map_or(end, |at| (self.started + at).min(end));
             tokio::select! {
                 biased;
-                () = self.book.reached() => continue,
+                () = self.recorder.reached() => continue,
                 () = sleep_until(next) => {}
             }
-            if self.book.is_broken() {
+            if self.recorder.is_broken() {
                 return;
             }
-            match self.agenda.take_due(self.started.elapsed()) {
-                Some(Cue::Act(index)) => self.act(index, &plan.steps[index].action).await,
-                Some(Cue::Heal(index)) => self.heal(&plan.steps[index].action),
+            match self.schedule.take_due(self.started.elapsed()) {
+                Some(ScheduledEvent::Act(index)) => self.act(index, &plan.steps[index].action).await,
+                Some(ScheduledEvent::Heal(index)) => self.heal(&plan.steps[index].action),
                 None if Instant::now() >= end => break,
                 None => {}
             }
@@ -108,69 +108,70 @@ impl<C: Subject, L: Links> Director<C, L> {
         let grace = Duration::from_millis(plan.params.close_grace_ms + 1_000);
         sleep_until(Instant::now() + grace).await;
         let few = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let remaining = What::Remaining {
+        let remaining = Event::Remaining {
             sockets: self.links.held(),
             // A timer of a client belongs to one of its tasks.
             timers: few(self.tasks.of_others()),
             requests: few(self.app.client().pending()),
             subscriptions: few(self.app.client().subscriptions()),
         };
-        self.book.record(remaining);
+        self.recorder.record(remaining);
     }
 
     /// Steps whose milestone was reached have a time from now on.
     fn plan_reached(&mut self) {
-        while let Some((index, reached)) = self.book.take_reached() {
+        while let Some((index, reached)) = self.recorder.take_reached() {
             let When::After { plus_ms, .. } = self.plan.steps[index].when else { continue };
             let at = reached.elapsed() + Duration::from_millis(plus_ms);
             if self.plan.params.calm_ms.is_some_and(|calm_ms| at > Duration::from_millis(calm_ms)) {
                 let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
-                self.book.record(What::Skipped { step });
+                self.recorder.record(Event::Skipped { step });
             } else {
-                self.agenda.add(at, Cue::Act(index));
+                self.schedule.add(at, ScheduledEvent::Act(index));
             }
         }
     }
 
     async fn act(&mut self, index: usize, action: &Action) {
         if action.actor() == Actor::App
-            && let Some(awake) = self.nap.until()
+            && let Some(awake) = self.suspension.until()
         {
-            self.agenda.add(awake.duration_since(self.started), Cue::Act(index));
+            self.schedule.add(awake.duration_since(self.started), ScheduledEvent::Act(index));
             return;
         }
         if let Some(fault) = action.fault() {
             let gateway = action.gateway().unwrap_or_default();
-            self.book.record(What::Fault { fault, gateway });
+            self.recorder.record(Event::Fault { fault, gateway });
         }
         if let Some(lasts_ms) = action.lasts_ms() {
-            self.agenda.add(self.started.elapsed() + Duration::from_millis(lasts_ms), Cue::Heal(index));
+            self.schedule
+                .add(self.started.elapsed() + Duration::from_millis(lasts_ms), ScheduledEvent::Heal(index));
         }
-        self.carry_out(action).await;
+        self.apply(action).await;
     }
 
-    async fn carry_out(&mut self, action: &Action) {
+    async fn apply(&mut self, action: &Action) {
         match action {
             Action::Connect {} => self.app.connect(),
             Action::Request { .. }
             | Action::BoundRequest { .. }
             | Action::UnboundedRequest { .. }
             | Action::RunAgent { .. } => {
-                if let Some((consumer, ask)) = action.ask() {
-                    self.app.request(consumer, &ask, None);
+                if let Some((consumer, spec)) = action.request_spec() {
+                    self.app.request(consumer, &spec, None);
                 }
             }
             Action::AbandonRequest { consumer, method, timeout_ms, polls } => {
-                self.app.request(*consumer, &Ask::new(method, *timeout_ms), Some(*polls));
+                self.app.request(*consumer, &RequestSpec::new(method, *timeout_ms), Some(*polls));
             }
             Action::DropRequest { consumer } => self.app.drop_request(*consumer),
             Action::Subscribe { .. } | Action::SubscribeWith { .. } => {
-                if let Some((consumer, terms)) = action.terms() {
-                    self.app.subscribe(consumer, terms);
+                if let Some((consumer, spec)) = action.subscribe_spec() {
+                    self.app.subscribe(consumer, spec);
                 }
             }
             Action::Unsubscribe { consumer } => self.app.unsubscribe(*consumer),
-            Action::Behave { consumer, manner } => self.app.behave(*consumer, manner),
+            Action::Behave { consumer, behavior } => self.app.behave(*consumer, behavior),
             Action::Configure { gateway, token } => {
                 self.app.configure(ConfigRef::shared(*gateway, token), None).await
             }
@@ -214,43 +215,43 @@ impl<C: Subject, L: Links> Director<C, L> {
             | Action::IgnoreUpgrades { .. }
             | Action::IgnoreCloses { .. }
             | Action::LateCloses { .. }
-            | Action::Bytes { .. } => self.strike(action),
+            | Action::Bytes { .. } => self.inject(action),
             Action::Suspend { for_ms } => {
-                self.nap.sleep_until(Instant::now() + Duration::from_millis(*for_ms));
+                self.suspension.sleep_until(Instant::now() + Duration::from_millis(*for_ms));
             }
         }
     }
 
     /// A fault of the path begins.
-    fn strike(&mut self, action: &Action) {
+    fn inject(&mut self, action: &Action) {
         let gateway = action.gateway().expect("a path leads to a gateway");
-        self.paths[usize::from(gateway)].begin(action);
+        self.link_states[usize::from(gateway)].begin(action);
         if let Action::HalfOpen { .. } = action {
             self.links.half_open(gateway);
         }
         if let Action::Reset { .. } = action {
             self.links.reset(gateway);
         }
-        self.set_path(gateway);
+        self.set_link_state(gateway);
     }
 
     fn heal(&mut self, action: &Action) {
         let gateway = action.gateway().unwrap_or_default();
         if action.actor() == Actor::Link {
-            self.paths[usize::from(gateway)].end(action);
-            self.set_path(gateway);
+            self.link_states[usize::from(gateway)].end(action);
+            self.set_link_state(gateway);
         }
         if let Some(fault) = action.fault() {
-            self.book.record(What::Healed { fault, gateway });
+            self.recorder.record(Event::Healed { fault, gateway });
         }
     }
 
-    fn set_path(&mut self, gateway: u8) {
-        let path = &self.paths[usize::from(gateway)];
+    fn set_link_state(&mut self, gateway: u8) {
+        let link_state = &self.link_states[usize::from(gateway)];
         self.hosts[usize::from(gateway)].set_socket_policy(SocketPolicy {
-            ignores_upgrades: path.ignores_upgrades(),
-            close_answer: path.close_answer(),
+            ignores_upgrades: link_state.ignores_upgrades(),
+            close_answer: link_state.close_answer(),
         });
-        self.links.set_path(gateway, path);
+        self.links.set_link_state(gateway, link_state);
     }
 }

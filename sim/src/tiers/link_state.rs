@@ -10,9 +10,9 @@ use onesocket_gateway::host::CloseAnswer;
 use crate::pipe::{Dials, Direction};
 use crate::plan::Action;
 
-/// The state of a path, and of how the gateway at its end treats sockets.
+/// The state of a link, and of how the gateway at its end treats sockets.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Path {
+pub(crate) struct LinkState {
     /// Losses that go on, by direction.
     losing: [u32; 2],
     /// Stalls that go on, by direction.
@@ -35,8 +35,8 @@ pub(crate) struct Pieces {
     pub(crate) per_ms: u32,
 }
 
-impl Path {
-    /// A fault begins; nothing happens if it is none of a path, or none that lasts.
+impl LinkState {
+    /// A fault begins; nothing happens if it is not a fault of a link, or does not last.
     pub(crate) fn begin(&mut self, action: &Action) {
         self.change(action, |count| *count += 1, |sum, part| *sum += part);
         if let Some(pieces) = pieces(action) {

@@ -1,13 +1,13 @@
-//! What the director of an async tier does when.
+//! What the executor of an async tier does, and when.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::plan::{Plan, When};
 
-/// Something the director does: the step of the plan with this index, or the end of the fault it began.
+/// Something the executor does: the step of the plan with this index, or the end of the fault it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cue {
+pub(crate) enum ScheduledEvent {
     Act(usize),
     Heal(usize),
 }
@@ -15,37 +15,37 @@ pub(crate) enum Cue {
 /// Cues in order of time. At the same time steps come before the ends of faults, and both in the order they were
 /// added in.
 #[derive(Debug)]
-pub(crate) struct Agenda {
-    cues: BTreeMap<(Duration, bool, u64), Cue>,
+pub(crate) struct Schedule {
+    events: BTreeMap<(Duration, bool, u64), ScheduledEvent>,
     added: u64,
 }
 
-impl Agenda {
+impl Schedule {
     /// The steps whose time the plan knows.
     pub(crate) fn new(plan: &Plan) -> Self {
-        let mut agenda = Self { cues: BTreeMap::new(), added: 0 };
+        let mut schedule = Self { events: BTreeMap::new(), added: 0 };
         for (index, step) in plan.steps.iter().enumerate() {
             if let When::At { at_ms } = step.when {
-                agenda.add(Duration::from_millis(at_ms), Cue::Act(index));
+                schedule.add(Duration::from_millis(at_ms), ScheduledEvent::Act(index));
             }
         }
-        agenda
+        schedule
     }
 
-    pub(crate) fn add(&mut self, at: Duration, cue: Cue) {
+    pub(crate) fn add(&mut self, at: Duration, event: ScheduledEvent) {
         self.added += 1;
-        self.cues.insert((at, matches!(cue, Cue::Heal(_)), self.added), cue);
+        self.events.insert((at, matches!(event, ScheduledEvent::Heal(_)), self.added), event);
     }
 
     pub(crate) fn next_time(&self) -> Option<Duration> {
-        self.cues.first_key_value().map(|((at, _, _), _)| *at)
+        self.events.first_key_value().map(|((at, _, _), _)| *at)
     }
 
-    /// The first cue, if its time has come.
-    pub(crate) fn take_due(&mut self, now: Duration) -> Option<Cue> {
+    /// The first event, if its time has come.
+    pub(crate) fn take_due(&mut self, now: Duration) -> Option<ScheduledEvent> {
         if self.next_time()? > now {
             return None;
         }
-        self.cues.pop_first().map(|(_, cue)| cue)
+        self.events.pop_first().map(|(_, event)| event)
     }
 }

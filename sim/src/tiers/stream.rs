@@ -16,14 +16,14 @@ use onesocket::network::Network;
 use crate::base::rng::Rng;
 use crate::base::tasks::Tasks;
 use crate::judge::recorder::Finished;
-use crate::judge::shared_recorder::Book;
+use crate::judge::shared_recorder::SharedRecorder;
 use crate::pipe::{Direction, Link, PipeStream, Profile};
 use crate::plan::environment::{gateway, gateway_of};
 use crate::plan::{GATEWAYS, Plan};
 use crate::subject::Subject;
 use crate::tiers::executor::{Links, Stage, play};
 use crate::tiers::gateway_observer::GatewayObserver;
-use crate::tiers::link_state::Path;
+use crate::tiers::link_state::LinkState;
 use crate::tiers::tracked_stream::{Sockets, Tracked};
 use onesocket_gateway::host::Host;
 use onesocket_gateway::{Admission, Peer};
@@ -50,10 +50,10 @@ where
         .start_paused(true)
         .build()
         .expect("a runtime without I/O needs nothing from the system");
-    let book = runtime.block_on(async {
+    let recorder = runtime.block_on(async {
         let started = tokio::time::Instant::now();
-        let book = Book::new(plan, move || Instant::from(started.elapsed()));
-        let network = SimNetwork::new(plan, &book);
+        let recorder = SharedRecorder::new(plan, move || Instant::from(started.elapsed()));
+        let network = SimNetwork::new(plan, &recorder);
         let hosts = network.hosts.clone();
         let tasks = network.tasks.clone();
         for host in &hosts {
@@ -61,12 +61,12 @@ where
             tasks.spawn(async move { host.run_clock().await });
         }
         let app_tasks = tasks.clone();
-        let stage = Stage { book: book.clone(), links: network.clone(), hosts, network, tasks };
+        let stage = Stage { recorder: recorder.clone(), links: network.clone(), hosts, network, tasks };
         play(plan, stage, |client: &C| drop(app_tasks.spawn(app(client.clone())))).await;
-        book
+        recorder
     });
     // What the tasks hold goes with the runtime, and is no longer part of the run.
-    let finished = book.finish();
+    let finished = recorder.finish();
     drop(runtime);
     finished
 }
@@ -82,7 +82,7 @@ struct SimNetwork {
 }
 
 impl SimNetwork {
-    fn new(plan: &Plan, book: &Book) -> Self {
+    fn new(plan: &Plan, recorder: &SharedRecorder) -> Self {
         let mut draw = Rng::new(plan.seed, "bytes");
         let profile = Profile {
             latency_min_us: plan.params.latency_min_us,
@@ -94,9 +94,9 @@ impl SimNetwork {
         };
         let links = (0..GATEWAYS).map(|_| Link::new(profile.clone(), draw.any())).collect();
         let hosts = (0..GATEWAYS)
-            .map(|index| Host::new(gateway(plan, index), GatewayObserver::new(book.clone(), index)))
+            .map(|index| Host::new(gateway(plan, index), GatewayObserver::new(recorder.clone(), index)))
             .collect();
-        let (sockets, tasks) = (Sockets::new(book.clone()), Tasks::default());
+        let (sockets, tasks) = (Sockets::new(recorder.clone()), Tasks::default());
         Self { profile, links, hosts, sockets, tasks }
     }
 }
@@ -106,13 +106,13 @@ fn chop(draw: &mut Rng) -> Option<NonZeroU32> {
     if draw.chance(50) { bytes } else { None }
 }
 
-/// What becomes of the ordinary path.
-fn troubled(ordinary: &Profile, path: &Path) -> Profile {
+/// What becomes of the ordinary link.
+fn troubled(ordinary: &Profile, link_state: &LinkState) -> Profile {
     let mut profile = ordinary.clone();
-    let delay_us = u64::try_from(path.delay().as_micros()).unwrap_or(u64::MAX);
+    let delay_us = u64::try_from(link_state.delay().as_micros()).unwrap_or(u64::MAX);
     profile.latency_min_us = profile.latency_min_us.saturating_add(delay_us);
     profile.latency_max_us = profile.latency_max_us.saturating_add(delay_us);
-    if let Some(pieces) = path.pieces() {
+    if let Some(pieces) = link_state.pieces() {
         profile.chop_read_bytes = NonZeroU32::new(pieces.chop);
         profile.chop_write_bytes = NonZeroU32::new(pieces.chop);
         profile.coalesce = pieces.coalesce;
@@ -139,18 +139,18 @@ impl Network for SimNetwork {
 }
 
 impl Links for SimNetwork {
-    fn set_path(&self, gateway: u8, path: &Path) {
+    fn set_link_state(&self, gateway: u8, link_state: &LinkState) {
         let link = &self.links[usize::from(gateway)];
         for direction in Direction::BOTH {
-            if path.loses(direction) {
+            if link_state.loses(direction) {
                 link.lose(direction);
             } else {
                 link.restore(direction);
             }
-            if path.stalls(direction) { link.stall(direction) } else { link.resume(direction) }
+            if link_state.stalls(direction) { link.stall(direction) } else { link.resume(direction) }
         }
-        link.set_dials(path.dials());
-        let profile = troubled(&self.profile, path);
+        link.set_dials(link_state.dials());
+        let profile = troubled(&self.profile, link_state);
         if link.profile() != profile {
             link.set_profile(profile);
         }

@@ -1,4 +1,4 @@
-//! A byte stream that tells the book when the client lets go of it.
+//! A byte stream that tells the recorder when the client closes it.
 
 use std::io;
 use std::pin::Pin;
@@ -9,20 +9,20 @@ use std::task::{Context, Poll};
 use onesocket::core::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::judge::shared_recorder::Book;
-use crate::trace::What;
+use crate::judge::shared_recorder::SharedRecorder;
+use crate::trace::Event;
 
 /// Numbers the sockets of a run and counts those that are held.
 #[derive(Clone)]
 pub(crate) struct Sockets {
-    book: Book,
+    recorder: SharedRecorder,
     dialed: Arc<AtomicU32>,
     held: Arc<AtomicU32>,
 }
 
 impl Sockets {
-    pub(crate) fn new(book: Book) -> Self {
-        Self { book, dialed: Arc::default(), held: Arc::default() }
+    pub(crate) fn new(recorder: SharedRecorder) -> Self {
+        Self { recorder, dialed: Arc::default(), held: Arc::default() }
     }
 
     /// Sockets that the client holds, dialing ones included.
@@ -34,8 +34,8 @@ impl Sockets {
     pub(crate) fn dial(&self, gateway: u8) -> Held {
         let socket = self.dialed.fetch_add(1, Ordering::Relaxed) + 1;
         self.held.fetch_add(1, Ordering::Relaxed);
-        self.book.record(What::Dialed { socket, gateway });
-        Held { socket, heard: self.book.now(), sockets: self.clone() }
+        self.recorder.record(Event::Dialed { socket, gateway });
+        Held { socket, heard: self.recorder.now(), sockets: self.clone() }
     }
 }
 
@@ -57,8 +57,8 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.sockets.held.fetch_sub(1, Ordering::Relaxed);
-        let silent = self.sockets.book.now().since(self.heard);
-        self.sockets.book.record(What::Released { socket: self.socket, silent });
+        let silent = self.sockets.recorder.now().since(self.heard);
+        self.sockets.recorder.record(Event::Released { socket: self.socket, silent });
     }
 }
 
@@ -77,7 +77,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tracked<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.held.heard = self.held.sockets.book.now();
+            self.held.heard = self.held.sockets.recorder.now();
         }
         read
     }

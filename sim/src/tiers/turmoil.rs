@@ -26,14 +26,14 @@ use turmoil::net::{TcpListener, TcpStream};
 use crate::base::rng::Rng;
 use crate::base::tasks::Tasks;
 use crate::judge::recorder::Finished;
-use crate::judge::shared_recorder::Book;
+use crate::judge::shared_recorder::SharedRecorder;
 use crate::pipe::{Dials, Direction};
 use crate::plan::environment::{gateway, gateway_of, gateway_port};
 use crate::plan::{GATEWAYS, Plan};
 use crate::subject::Subject;
 use crate::tiers::executor::{Links, Stage, play};
 use crate::tiers::gateway_observer::GatewayObserver;
-use crate::tiers::link_state::Path;
+use crate::tiers::link_state::LinkState;
 use crate::tiers::tracked_stream::{Sockets, Tracked};
 use onesocket_gateway::Peer;
 use onesocket_gateway::host::Host;
@@ -69,11 +69,11 @@ pub fn run_with<C: Subject>(plan: &Plan) -> Finished {
         .build();
     let clock = Clock::default();
     let book_clock = clock.clone();
-    let book = Book::new(plan, move || Instant::from(book_clock.now()));
+    let recorder = SharedRecorder::new(plan, move || Instant::from(book_clock.now()));
     let hosts: Vec<Host> = (0..GATEWAYS)
         .map(|index| {
             let clock = clock.clone();
-            Host::with_clock(gateway(plan, index), GatewayObserver::new(book.clone(), index), move || {
+            Host::with_clock(gateway(plan, index), GatewayObserver::new(recorder.clone(), index), move || {
                 clock.now()
             })
         })
@@ -82,15 +82,15 @@ pub fn run_with<C: Subject>(plan: &Plan) -> Finished {
         let host = host.clone();
         sim.host(gateway_host(index), move || serve(host.clone(), gateway_port(index)));
     }
-    let network = TurmoilNetwork { sockets: Sockets::new(book.clone()), known: Arc::default() };
-    let (played, client_book) = (plan.clone(), book.clone());
+    let network = TurmoilNetwork { sockets: Sockets::new(recorder.clone()), known: Arc::default() };
+    let (played, client_book) = (plan.clone(), recorder.clone());
     sim.client(CLIENT, async move {
         let (links, tasks) = (network.clone(), Tasks::default());
-        play::<C, _, _>(&played, Stage { book: client_book, links, hosts, network, tasks }, |_| {}).await;
+        play::<C, _, _>(&played, Stage { recorder: client_book, links, hosts, network, tasks }, |_| {}).await;
         Ok(())
     });
-    sim.run().expect("neither the director nor a gateway returns an error");
-    book.finish()
+    sim.run().expect("neither the executor nor a gateway returns an error");
+    recorder.finish()
 }
 
 /// Simulated time, also where no host is running.
@@ -135,7 +135,7 @@ struct TurmoilNetwork {
     known: Arc<[Mutex<Known>; GATEWAYS as usize]>,
 }
 
-/// What turmoil was told of a path.
+/// What turmoil knows of a link.
 #[derive(Default)]
 struct Known {
     losing: [bool; 2],
@@ -161,14 +161,14 @@ impl Network for TurmoilNetwork {
 }
 
 impl Links for TurmoilNetwork {
-    fn set_path(&self, gateway: u8, path: &Path) {
+    fn set_link_state(&self, gateway: u8, link_state: &LinkState) {
         let host = gateway_host(gateway);
         let mut known = self.known[usize::from(gateway)].lock().unwrap_or_else(PoisonError::into_inner);
         let new = Known {
-            losing: Direction::BOTH.map(|direction| path.loses(direction)),
+            losing: Direction::BOTH.map(|direction| link_state.loses(direction)),
             // A hold is of both directions; stalls of one do not exist here.
-            held: Direction::BOTH.into_iter().all(|direction| path.stalls(direction)),
-            dials: path.dials(),
+            held: Direction::BOTH.into_iter().all(|direction| link_state.stalls(direction)),
+            dials: link_state.dials(),
         };
         // Only what changes is told: a repair or a release has consequences of its own.
         for direction in Direction::BOTH {

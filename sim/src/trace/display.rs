@@ -2,23 +2,23 @@
 
 use std::fmt;
 
-use super::{Item, Lane, Outcome, Record, Seen, What};
+use super::{Event, GatewayEvent, Item, Lane, Outcome, Record};
 use crate::plan::consumer::Lag;
 use crate::plan::environment::ConfigRef;
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lane = match self.what.lane() {
+        let lane = match self.event.lane() {
             Lane::Consumer => "consumer".to_owned(),
             Lane::Client => "client".to_owned(),
             Lane::Link => "link".to_owned(),
             Lane::Gateway(gateway) => format!("gateway {gateway}"),
         };
-        write!(f, "{:>9}  {lane:<9}  {}", self.at.to_string(), self.what)
+        write!(f, "{:>9}  {lane:<9}  {}", self.at.to_string(), self.event)
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RequestMade { consumer, request, timeout_ms, bound_to, key, to_the_end } => {
@@ -83,7 +83,7 @@ impl fmt::Display for What {
             Self::Released { socket, silent } => {
                 write!(f, "lets go of socket {socket}, silent for {} ms", silent.as_millis())
             }
-            Self::Gateway { seen, .. } => seen.fmt(f),
+            Self::Gateway { event, .. } => event.fmt(f),
             Self::Fault { fault, .. } => write!(f, "FAULT {} begins", fault.name()),
             Self::Skipped { step } => write!(f, "step {step} comes too late and is skipped"),
             Self::Healed { fault, .. } => write!(f, "fault {} is over", fault.name()),
@@ -95,7 +95,7 @@ impl fmt::Display for What {
     }
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for GatewayEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted { connection } => write!(f, "accepts connection {connection}"),
@@ -129,10 +129,10 @@ impl fmt::Display for Seen {
             Self::Closed { connection, code } => write!(f, "closes connection {connection} with {code}"),
             Self::Dropped { connection } => write!(f, "drops connection {connection}"),
             Self::Gone { connection } => write!(f, "has lost connection {connection}"),
-            Self::Misbehaved { connection: Some(connection), mischief } => {
-                write!(f, "MISBEHAVES on connection {connection}: {mischief:?}")
+            Self::Misbehaved { connection: Some(connection), deviation } => {
+                write!(f, "MISBEHAVES on connection {connection}: {deviation:?}")
             }
-            Self::Misbehaved { connection: None, mischief } => write!(f, "MISBEHAVES: {mischief:?}"),
+            Self::Misbehaved { connection: None, deviation } => write!(f, "MISBEHAVES: {deviation:?}"),
             Self::Booted => f.write_str("is up"),
             Self::Down => f.write_str("is down"),
         }

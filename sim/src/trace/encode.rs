@@ -2,90 +2,90 @@
 
 use onesocket::core::Instant;
 
-use super::{Item, Outcome, Seen, What};
+use super::{Event, GatewayEvent, Item, Outcome};
 use crate::plan::environment::ConfigRef;
 
 /// Writes a record as bytes that are the same on every machine.
-pub(super) fn encode(at: Instant, what: &What, out: &mut Vec<u8>) {
+pub(super) fn encode(at: Instant, event: &Event, out: &mut Vec<u8>) {
     let mut code = Encoder(out);
     code.number(at.as_micros());
-    match what {
-        What::RequestMade { consumer, request, timeout_ms, bound_to, key, to_the_end } => {
+    match event {
+        Event::RequestMade { consumer, request, timeout_ms, bound_to, key, to_the_end } => {
             code.tag(0).number(u64::from(*consumer)).number(u64::from(*request));
             code.number(timeout_ms.unwrap_or(u64::MAX)).number(bound_to.unwrap_or(u64::MAX));
             code.number(key.map_or(u64::MAX, u64::from)).tag(u8::from(*to_the_end));
         }
-        What::RequestSettled { request, outcome } => {
+        Event::RequestSettled { request, outcome } => {
             code.tag(1).number(u64::from(*request));
             match outcome {
                 Outcome::Answered { own } => code.tag(0).tag(u8::from(*own)),
                 Outcome::Failed { delivery, kind } => code.tag(1).tag(*delivery as u8).tag(*kind as u8),
             };
         }
-        What::RequestDropped { request } => {
+        Event::RequestDropped { request } => {
             code.tag(2).number(u64::from(*request));
         }
-        What::Subscribed { consumer, subscription, lag } => {
+        Event::Subscribed { consumer, subscription, lag } => {
             code.tag(3).number(u64::from(*consumer)).number(u64::from(*subscription)).tag(*lag as u8);
         }
-        What::Unsubscribed { subscription } => {
+        Event::Unsubscribed { subscription } => {
             code.tag(4).number(u64::from(*subscription));
         }
-        What::Pushed { subscription, item } => {
+        Event::Pushed { subscription, item } => {
             code.tag(5).number(u64::from(*subscription));
             encode_item(*item, &mut code);
         }
-        What::Status(status) => {
+        Event::Status(status) => {
             code.tag(6).tag(*status as u8);
         }
-        What::Configured { config: ConfigRef { gateway, token, kind }, changed } => {
+        Event::Configured { config: ConfigRef { gateway, token, kind }, changed } => {
             code.tag(7).tag(*gateway).text(token).tag(*kind as u8).tag(u8::from(*changed));
         }
-        What::Unconfigured { changed } => {
+        Event::Unconfigured { changed } => {
             code.tag(22).tag(u8::from(*changed));
         }
-        What::Wanted => {
+        Event::Wanted => {
             code.tag(8);
         }
-        What::Woken => {
+        Event::Woken => {
             code.tag(9);
         }
-        What::Resumed => {
+        Event::Resumed => {
             code.tag(10);
         }
-        What::ShutdownCalled => {
+        Event::ShutdownCalled => {
             code.tag(11);
         }
-        What::ShutdownReturned => {
+        Event::ShutdownReturned => {
             code.tag(12);
         }
-        What::Dialed { socket, gateway } => {
+        Event::Dialed { socket, gateway } => {
             code.tag(13).number(u64::from(*socket)).tag(*gateway);
         }
-        What::Released { socket, silent } => {
+        Event::Released { socket, silent } => {
             code.tag(14).number(u64::from(*socket)).number(Instant::from(*silent).as_micros());
         }
-        What::Gateway { gateway, seen } => {
+        Event::Gateway { gateway, event } => {
             code.tag(15).tag(*gateway);
-            encode_seen(seen, &mut code);
+            encode_seen(event, &mut code);
         }
-        What::Fault { fault, gateway } => {
+        Event::Fault { fault, gateway } => {
             code.tag(16).tag(*fault as u8).tag(*gateway);
         }
-        What::Healed { fault, gateway } => {
+        Event::Healed { fault, gateway } => {
             code.tag(17).tag(*fault as u8).tag(*gateway);
         }
-        What::Remaining { sockets, timers, requests, subscriptions } => {
+        Event::Remaining { sockets, timers, requests, subscriptions } => {
             code.tag(18).number(u64::from(*sockets)).number(u64::from(*timers));
             code.number(u64::from(*requests)).number(u64::from(*subscriptions));
         }
-        What::Panicked { subscription } => {
+        Event::Panicked { subscription } => {
             code.tag(20).number(u64::from(*subscription));
         }
-        What::Behaves { consumer, prompt } => {
+        Event::Behaves { consumer, prompt } => {
             code.tag(21).tag(*consumer).tag(u8::from(*prompt));
         }
-        What::Skipped { step } => {
+        Event::Skipped { step } => {
             code.tag(19).number(u64::from(*step));
         }
     }
@@ -104,36 +104,42 @@ fn encode_item(item: Item, code: &mut Encoder<'_>) {
     };
 }
 
-fn encode_seen(seen: &Seen, code: &mut Encoder<'_>) {
-    match seen {
-        Seen::Accepted { connection } => code.tag(0).number(u64::from(*connection)),
-        Seen::Connect { connection, token, device_token, bootstrap_token } => code
+fn encode_seen(event: &GatewayEvent, code: &mut Encoder<'_>) {
+    match event {
+        GatewayEvent::Accepted { connection } => code.tag(0).number(u64::from(*connection)),
+        GatewayEvent::Connect { connection, token, device_token, bootstrap_token } => code
             .tag(1)
             .number(u64::from(*connection))
             .text(token.as_deref().unwrap_or_default())
             .text(device_token.as_deref().unwrap_or_default())
             .text(bootstrap_token.as_deref().unwrap_or_default()),
-        Seen::Hello { connection, issued, handed_over } => code
+        GatewayEvent::Hello { connection, issued, handed_over } => code
             .tag(2)
             .number(u64::from(*connection))
             .text(issued.as_deref().unwrap_or_default())
             .text(handed_over.as_deref().unwrap_or_default()),
-        Seen::Refused { connection, code: why } => code.tag(3).number(u64::from(*connection)).text(why),
-        Seen::Request { connection, request } => {
+        GatewayEvent::Refused { connection, code: why } => {
+            code.tag(3).number(u64::from(*connection)).text(why)
+        }
+        GatewayEvent::Request { connection, request } => {
             code.tag(4).number(u64::from(*connection)).number(u64::from(*request))
         }
-        Seen::RunStarted { run } => code.tag(13).text(run),
-        Seen::EventSent { connection, seq } => code.tag(5).number(u64::from(*connection)).number(*seq),
-        Seen::EventLost { connection, seq } => code.tag(6).number(u64::from(*connection)).number(*seq),
-        Seen::Closed { connection, code: number } => {
+        GatewayEvent::RunStarted { run } => code.tag(13).text(run),
+        GatewayEvent::EventSent { connection, seq } => {
+            code.tag(5).number(u64::from(*connection)).number(*seq)
+        }
+        GatewayEvent::EventLost { connection, seq } => {
+            code.tag(6).number(u64::from(*connection)).number(*seq)
+        }
+        GatewayEvent::Closed { connection, code: number } => {
             code.tag(7).number(u64::from(*connection)).number(u64::from(*number))
         }
-        Seen::Dropped { connection } => code.tag(8).number(u64::from(*connection)),
-        Seen::Gone { connection } => code.tag(9).number(u64::from(*connection)),
-        Seen::Booted => code.tag(10),
-        Seen::Down => code.tag(11),
-        Seen::Misbehaved { connection, mischief } => {
-            code.tag(12).number(connection.map_or(u64::MAX, u64::from)).tag(*mischief as u8)
+        GatewayEvent::Dropped { connection } => code.tag(8).number(u64::from(*connection)),
+        GatewayEvent::Gone { connection } => code.tag(9).number(u64::from(*connection)),
+        GatewayEvent::Booted => code.tag(10),
+        GatewayEvent::Down => code.tag(11),
+        GatewayEvent::Misbehaved { connection, deviation } => {
+            code.tag(12).number(connection.map_or(u64::MAX, u64::from)).tag(*deviation as u8)
         }
     };
 }

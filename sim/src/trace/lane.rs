@@ -1,6 +1,6 @@
 //! Who a record is about.
 
-use super::What;
+use super::Event;
 use crate::plan::Fault;
 
 /// Who a record is about, for columns and lanes.
@@ -16,7 +16,7 @@ pub enum Lane {
     Gateway(u8),
 }
 
-impl What {
+impl Event {
     /// Who this is about.
     #[must_use]
     pub fn lane(&self) -> Lane {

@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::plan::Fault;
 use crate::plan::consumer::Lag;
 use crate::plan::environment::ConfigRef;
-pub use onesocket_gateway::Mischief;
+pub use onesocket_gateway::Deviation;
 use onesocket_gateway::named;
 
 use encode::encode;
@@ -30,12 +30,12 @@ pub struct Record {
     /// When.
     pub at: Instant,
     /// What.
-    pub what: What,
+    pub event: Event,
 }
 
 /// What can happen.
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub enum Event {
     /// A consumer made a request.
     RequestMade {
         /// The consumer.
@@ -139,7 +139,7 @@ pub enum What {
         /// Which.
         gateway: u8,
         /// What.
-        seen: Seen,
+        event: GatewayEvent,
     },
     /// A fault began.
     Fault {
@@ -175,7 +175,7 @@ pub enum What {
 
 /// What a gateway saw or did.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Seen {
+pub enum GatewayEvent {
     /// A socket was accepted.
     Accepted {
         /// The gateway's number for the connection.
@@ -256,7 +256,7 @@ pub enum Seen {
         /// The connection, unless it concerns none.
         connection: Option<u32>,
         /// What was done.
-        mischief: Mischief,
+        deviation: Deviation,
     },
     /// A boot began.
     Booted,
@@ -386,12 +386,12 @@ impl Default for Trace {
 
 impl Trace {
     /// Appends a record. Time never goes back: hosts of a simulation may differ within a tick.
-    pub fn push(&mut self, at: Instant, what: What) -> &Record {
+    pub fn push(&mut self, at: Instant, event: Event) -> &Record {
         self.now = self.now.max(at);
         self.buffer.clear();
-        encode(self.now, &what, &mut self.buffer);
+        encode(self.now, &event, &mut self.buffer);
         self.digest = xxh3_64_with_seed(&self.buffer, self.digest);
-        self.records.push(Record { at: self.now, what });
+        self.records.push(Record { at: self.now, event });
         self.records.last().expect("a record was pushed")
     }
 

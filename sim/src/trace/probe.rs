@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use memchr::memmem::Finder;
 use onesocket::core::Delivery;
-use onesocket_gateway::Note;
+use onesocket_gateway::ModelEvent;
 
-use super::Seen;
+use super::GatewayEvent;
 
 /// The marker in the parameters of the harness's requests.
 const PROBE: &str = "\"probe\":";
@@ -49,40 +49,49 @@ pub fn may_have_arrived(delivery: Delivery) -> bool {
 
 /// What a gateway's note means for the trace; notes that no oracle needs mean nothing.
 #[must_use]
-pub fn seen(note: &Note) -> Option<Seen> {
+pub fn gateway_event(note: &ModelEvent) -> Option<GatewayEvent> {
     Some(match note {
-        Note::Accepted { connection } => Seen::Accepted { connection: connection.0 },
-        Note::ConnectReceived { connection, presented, .. } => {
+        ModelEvent::Accepted { connection } => GatewayEvent::Accepted { connection: connection.0 },
+        ModelEvent::ConnectReceived { connection, presented, .. } => {
             let shared = |token: &Option<Box<str>>| token.as_deref().map(Arc::from);
-            Seen::Connect {
+            GatewayEvent::Connect {
                 connection: connection.0,
                 token: shared(&presented.token),
                 device_token: shared(&presented.device_token),
                 bootstrap_token: shared(&presented.bootstrap_token),
             }
         }
-        Note::HelloSent { connection, device_token, handed_over, .. } => Seen::Hello {
+        ModelEvent::HelloSent { connection, device_token, handed_over, .. } => GatewayEvent::Hello {
             connection: connection.0,
             issued: device_token.as_ref().map(|token| Arc::clone(&token.0)),
             handed_over: handed_over.as_ref().map(|token| Arc::clone(&token.0)),
         },
-        Note::Refused { connection, code } => Seen::Refused { connection: connection.0, code: code.clone() },
-        Note::RunStarted { run } => Seen::RunStarted { run: Arc::clone(run) },
-        Note::EventSent { connection, seq, .. } => Seen::EventSent { connection: connection.0, seq: *seq },
-        Note::EventDropped { connection, seq, .. } => Seen::EventLost { connection: connection.0, seq: *seq },
-        Note::Closed { connection, code } => Seen::Closed { connection: connection.0, code: *code },
-        Note::Terminated { connection, .. } => Seen::Dropped { connection: connection.0 },
-        Note::Disconnected { connection } => Seen::Gone { connection: connection.0 },
-        Note::Misbehaved { connection, mischief } => {
-            Seen::Misbehaved { connection: connection.map(|connection| connection.0), mischief: *mischief }
+        ModelEvent::Refused { connection, code } => {
+            GatewayEvent::Refused { connection: connection.0, code: code.clone() }
         }
-        Note::Booted { .. } => Seen::Booted,
-        Note::Stopped { .. } => Seen::Down,
-        Note::Draining { .. }
-        | Note::SecretChanged { .. }
-        | Note::ChallengeSent { .. }
-        | Note::RequestReceived { .. }
-        | Note::FrameRejected { .. }
-        | Note::ResponseSent { .. } => return None,
+        ModelEvent::RunStarted { run } => GatewayEvent::RunStarted { run: Arc::clone(run) },
+        ModelEvent::EventSent { connection, seq, .. } => {
+            GatewayEvent::EventSent { connection: connection.0, seq: *seq }
+        }
+        ModelEvent::EventDropped { connection, seq, .. } => {
+            GatewayEvent::EventLost { connection: connection.0, seq: *seq }
+        }
+        ModelEvent::Closed { connection, code } => {
+            GatewayEvent::Closed { connection: connection.0, code: *code }
+        }
+        ModelEvent::Terminated { connection, .. } => GatewayEvent::Dropped { connection: connection.0 },
+        ModelEvent::Disconnected { connection } => GatewayEvent::Gone { connection: connection.0 },
+        ModelEvent::Misbehaved { connection, deviation } => GatewayEvent::Misbehaved {
+            connection: connection.map(|connection| connection.0),
+            deviation: *deviation,
+        },
+        ModelEvent::Booted { .. } => GatewayEvent::Booted,
+        ModelEvent::Stopped { .. } => GatewayEvent::Down,
+        ModelEvent::Draining { .. }
+        | ModelEvent::SecretChanged { .. }
+        | ModelEvent::ChallengeSent { .. }
+        | ModelEvent::RequestReceived { .. }
+        | ModelEvent::FrameRejected { .. }
+        | ModelEvent::ResponseSent { .. } => return None,
     })
 }

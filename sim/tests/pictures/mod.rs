@@ -10,7 +10,7 @@ use onesocket_sim::plan::environment::ConfigRef;
 use onesocket_sim::plan::{Action, Plan, Step, When};
 use onesocket_sim::report::picture::{self, Run};
 use onesocket_sim::search::generate;
-use onesocket_sim::trace::{Item, Seen, StatusKind, What};
+use onesocket_sim::trace::{Event, GatewayEvent, Item, StatusKind};
 
 /// A plan, what came of it, and its page.
 pub(crate) struct Drawn {
@@ -105,17 +105,17 @@ pub(crate) fn broken() -> Drawn {
     let token: Arc<str> = HOSTILE.into();
     let connection = 1;
     let told = [
-        (50, What::Configured { config: ConfigRef::shared(0, HOSTILE), changed: true }),
-        (60, What::Subscribed { consumer: 0, subscription: 1, lag: Lag::DropOldest }),
-        (60, What::Status(StatusKind::Connecting)),
-        (60, What::Dialed { socket: 1, gateway: 0 }),
-        (61, What::Gateway { gateway: 0, seen: Seen::Accepted { connection } }),
-        (62, What::Status(StatusKind::Handshaking)),
+        (50, Event::Configured { config: ConfigRef::shared(0, HOSTILE), changed: true }),
+        (60, Event::Subscribed { consumer: 0, subscription: 1, lag: Lag::DropOldest }),
+        (60, Event::Status(StatusKind::Connecting)),
+        (60, Event::Dialed { socket: 1, gateway: 0 }),
+        (61, Event::Gateway { gateway: 0, event: GatewayEvent::Accepted { connection } }),
+        (62, Event::Status(StatusKind::Handshaking)),
         (
             63,
-            What::Gateway {
+            Event::Gateway {
                 gateway: 0,
-                seen: Seen::Connect {
+                event: GatewayEvent::Connect {
                     connection,
                     token: Some(token),
                     device_token: None,
@@ -123,13 +123,19 @@ pub(crate) fn broken() -> Drawn {
                 },
             },
         ),
-        (64, What::Gateway { gateway: 0, seen: Seen::Hello { connection, issued: None, handed_over: None } }),
-        (65, What::Status(StatusKind::Ready)),
-        (65, What::Pushed { subscription: 1, item: Item::Snapshot { epoch: 1 } }),
-        (70, What::Gateway { gateway: 0, seen: Seen::EventSent { connection, seq: 1 } }),
-        (71, What::Pushed { subscription: 1, item: Item::Event { epoch: 1, seq: Some(1) } }),
-        (9_000, What::Dialed { socket: 2, gateway: 0 }),
-        (9_002, What::Gateway { gateway: 0, seen: Seen::Accepted { connection: 2 } }),
+        (
+            64,
+            Event::Gateway {
+                gateway: 0,
+                event: GatewayEvent::Hello { connection, issued: None, handed_over: None },
+            },
+        ),
+        (65, Event::Status(StatusKind::Ready)),
+        (65, Event::Pushed { subscription: 1, item: Item::Snapshot { epoch: 1 } }),
+        (70, Event::Gateway { gateway: 0, event: GatewayEvent::EventSent { connection, seq: 1 } }),
+        (71, Event::Pushed { subscription: 1, item: Item::Event { epoch: 1, seq: Some(1) } }),
+        (9_000, Event::Dialed { socket: 2, gateway: 0 }),
+        (9_002, Event::Gateway { gateway: 0, event: GatewayEvent::Accepted { connection: 2 } }),
     ];
     for (at_ms, what) in told {
         recorder.record(Instant::from_millis(at_ms), what);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::SinkExt;
-use onesocket_gateway::{GatewayConfig, Note, TerminateCause};
+use onesocket_gateway::{GatewayConfig, ModelEvent, TerminateCause};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::json;
@@ -141,7 +141,9 @@ async fn a_peer_that_never_reads_is_dropped() {
     let request = WsMessage::text(request.to_string());
     let flood = async { while client.0.send(request.clone()).await.is_ok() {} };
     timeout(LONG, flood).await.expect("it is dropped");
-    let slow = |note: &Note| matches!(note, Note::Terminated { cause: TerminateCause::SlowConsumer, .. });
+    let slow = |note: &ModelEvent| {
+        matches!(note, ModelEvent::Terminated { cause: TerminateCause::SlowConsumer, .. })
+    };
     assert_eq!(stand.log.count(slow), 1);
     // The buffers of both ends of the socket hold some megabytes, whatever the gateway does.
     let received = stand.log.received_bytes();
@@ -160,7 +162,7 @@ async fn many_connections_are_too_many_and_then_not() {
     }
     stand
         .log
-        .until(|notes| notes.iter().filter(|note| matches!(note, Note::Accepted { .. })).count() == 32)
+        .until(|notes| notes.iter().filter(|note| matches!(note, ModelEvent::Accepted { .. })).count() == 32)
         .await;
     let refused = exchange(stand.address, UPGRADE.as_bytes()).await.unwrap();
     assert!(refused.ends_with("Too many unauthenticated sockets"), "{refused}");
@@ -169,7 +171,7 @@ async fn many_connections_are_too_many_and_then_not() {
         held.extend(stand.dial().await);
     }
     let turned_away = timeout(LONG, async {
-        while !stand.journal.lock().unwrap().iter().any(|line| line.contains("there are 512 already")) {
+        while !stand.event_log.lock().unwrap().iter().any(|line| line.contains("there are 512 already")) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
@@ -177,7 +179,9 @@ async fn many_connections_are_too_many_and_then_not() {
     drop(held);
     stand
         .log
-        .until(|notes| notes.iter().filter(|note| matches!(note, Note::Disconnected { .. })).count() == 32)
+        .until(|notes| {
+            notes.iter().filter(|note| matches!(note, ModelEvent::Disconnected { .. })).count() == 32
+        })
         .await;
     stand.client().await;
 }

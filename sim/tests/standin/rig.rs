@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use onesocket_gateway::host::Observer;
-use onesocket_gateway::{ConnectionId, GatewayConfig, Message, Note};
-use onesocket_sim::standin::{Journal, Setup, StandIn, Steering};
+use onesocket_gateway::{ConnectionId, GatewayConfig, Message, ModelEvent};
+use onesocket_sim::standin::{EventLog, StandIn, StandInConfig, Steering};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -26,14 +26,14 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// What the gateway did, and a way to wait for more.
 #[derive(Clone)]
 pub(crate) struct Log {
-    notes: Arc<Mutex<Vec<Note>>>,
+    notes: Arc<Mutex<Vec<ModelEvent>>>,
     received: Arc<Mutex<usize>>,
     changed: Arc<watch::Sender<usize>>,
 }
 
 impl Log {
     /// Waits until `seen` likes the notes.
-    pub(crate) async fn until(&self, seen: impl Fn(&[Note]) -> bool) {
+    pub(crate) async fn until(&self, seen: impl Fn(&[ModelEvent]) -> bool) {
         let mut changed = self.changed.subscribe();
         let wait = async {
             while !seen(&self.notes.lock().unwrap()) {
@@ -43,7 +43,7 @@ impl Log {
         timeout(LONG, wait).await.unwrap_or_else(|_| panic!("{:#?}", self.notes.lock().unwrap()));
     }
 
-    pub(crate) fn count(&self, wanted: impl Fn(&Note) -> bool) -> usize {
+    pub(crate) fn count(&self, wanted: impl Fn(&ModelEvent) -> bool) -> usize {
         self.notes.lock().unwrap().iter().filter(|note| wanted(note)).count()
     }
 
@@ -54,7 +54,7 @@ impl Log {
 }
 
 impl Observer for Log {
-    fn note(&mut self, _: Duration, note: &Note) {
+    fn note(&mut self, _: Duration, note: &ModelEvent) {
         self.notes.lock().unwrap().push(note.clone());
         self.changed.send_modify(|count| *count += 1);
     }
@@ -70,7 +70,7 @@ pub(crate) struct Stand {
     pub(crate) control: SocketAddr,
     pub(crate) steering: Steering,
     pub(crate) log: Log,
-    pub(crate) journal: Arc<Mutex<Vec<String>>>,
+    pub(crate) event_log: Arc<Mutex<Vec<String>>>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -89,17 +89,17 @@ impl Stand {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let log =
             Log { notes: Arc::default(), received: Arc::default(), changed: Arc::new(watch::channel(0).0) };
-        let journal: Arc<Mutex<Vec<String>>> = Arc::default();
-        let lines = Arc::clone(&journal);
-        let journal_writer = Journal::new(move |line| lines.lock().unwrap().push(line.to_owned()));
-        let setup = Setup { config, seed: 1, listen: any, control: Some(any) };
+        let event_log: Arc<Mutex<Vec<String>>> = Arc::default();
+        let lines = Arc::clone(&event_log);
+        let journal_writer = EventLog::new(move |line| lines.lock().unwrap().push(line.to_owned()));
+        let setup = StandInConfig { config, seed: 1, listen: any, control: Some(any) };
         let standin = StandIn::bind(setup, log.clone(), journal_writer).await.unwrap();
         Stand {
             address: standin.address(),
             control: standin.control_address().unwrap(),
             steering: standin.steering(),
             log,
-            journal,
+            event_log,
             serving: tokio::spawn(standin.run()),
         }
     }

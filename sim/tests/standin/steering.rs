@@ -3,10 +3,10 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use onesocket_gateway::{GatewayConfig, Note};
+use onesocket_gateway::{GatewayConfig, ModelEvent};
 use onesocket_sim::plan::Plan;
-use onesocket_sim::standin::words::{Command, WordError};
-use onesocket_sim::standin::{Journal, play};
+use onesocket_sim::standin::command::{Command, WordError};
+use onesocket_sim::standin::{EventLog, play};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -51,7 +51,7 @@ async fn a_restart_closes_the_port() {
     assert_eq!(shutdown["payload"]["reason"], "gateway restarting");
     assert_eq!(client.end().await, Some(1012));
 
-    stand.log.until(|notes| notes.contains(&Note::Stopped { boot: 1, crashed: false })).await;
+    stand.log.until(|notes| notes.contains(&ModelEvent::Stopped { boot: 1, crashed: false })).await;
     // The note is written a moment before the port is closed.
     let refused = timeout(LONG, async {
         loop {
@@ -63,7 +63,7 @@ async fn a_restart_closes_the_port() {
     });
     refused.await.expect("the port is closed");
     assert_eq!(stand.post("status", "").await.0, 200, "the control port stays");
-    stand.log.until(|notes| notes.contains(&Note::Booted { boot: 2 })).await;
+    stand.log.until(|notes| notes.contains(&ModelEvent::Booted { boot: 2 })).await;
     let again = timeout(LONG, async {
         while stand.dial().await.is_err() {
             tokio::task::yield_now().await;
@@ -77,9 +77,9 @@ async fn a_restart_closes_the_port() {
 async fn a_stopped_gateway_can_be_started() {
     let stand = Stand::new().await;
     assert_eq!(stand.post("stop", "").await.0, 200);
-    stand.log.until(|notes| notes.contains(&Note::Stopped { boot: 1, crashed: false })).await;
+    stand.log.until(|notes| notes.contains(&ModelEvent::Stopped { boot: 1, crashed: false })).await;
     assert_eq!(stand.post("start", "").await.0, 200);
-    stand.log.until(|notes| notes.contains(&Note::Booted { boot: 2 })).await;
+    stand.log.until(|notes| notes.contains(&ModelEvent::Booted { boot: 2 })).await;
     timeout(LONG, async { while stand.dial().await.is_err() {} }).await.expect("it listens");
     stand.client().await;
 }
@@ -103,8 +103,8 @@ async fn a_new_token_ends_what_used_the_old_one() {
     let refused = stand.stranger().await.connect("test-token").await;
     assert_eq!(refused["error"]["details"]["code"], "AUTH_TOKEN_MISMATCH");
     stand.client_with("another").await;
-    let journal = stand.journal.lock().unwrap().join("\n");
-    assert!(journal.contains("control: a new token") && !journal.contains("another"), "{journal}");
+    let event_log = stand.event_log.lock().unwrap().join("\n");
+    assert!(event_log.contains("control: a new token") && !event_log.contains("another"), "{event_log}");
 }
 
 #[tokio::test]
@@ -244,11 +244,11 @@ async fn a_plan_is_played() {
     let plan = Plan::parse(text).unwrap();
     let stand = Stand::new().await;
     let mut client = stand.client().await;
-    let silent = Journal::silent();
+    let silent = EventLog::silent();
     let ((), code) = tokio::join!(play(&plan, &stand.steering, &silent), client.end());
     assert_eq!(code, Some(4005));
-    stand.log.until(|notes| notes.contains(&Note::Booted { boot: 2 })).await;
-    let emitted = |note: &Note| matches!(note, Note::EventSent { event, .. } if event == "update.available");
+    stand.log.until(|notes| notes.contains(&ModelEvent::Booted { boot: 2 })).await;
+    let emitted = |note: &ModelEvent| matches!(note, ModelEvent::EventSent { event, .. } if event == "update.available");
     assert_eq!(stand.log.count(emitted), 1);
-    assert_eq!(stand.log.count(|note| matches!(note, Note::Booted { .. })), 1);
+    assert_eq!(stand.log.count(|note| matches!(note, ModelEvent::Booted { .. })), 1);
 }

@@ -3,20 +3,20 @@
 //! ```text
 //!   listener ── stream ──▶ serve: upgrade, then          ┌──────┐
 //!     (pipes, turmoil,     websocket messages ── Input ──▶│      │
-//!      real TCP)                ▲                        │ Host │── Note ──▶ Observer
-//!                               └── desk ◀───── Effect ──│      │
+//!      real TCP)                ▲                        │ Host │── ModelEvent ──▶ Observer
+//!                               └── queue ◀───── Effect ──│      │
 //!                       run_clock ───────────── Timeout ▶└──────┘
 //!                       whoever steers ──────── Order ──▶
 //! ```
 //!
-//! Every connection has a desk: the queue of what the model wants sent on it. A step of the model only fills desks
+//! Every connection has a queue of what the model wants sent on it. A step of the model only fills queues
 //! and wakes their tasks, so a peer that does not read stops neither the other connections nor the clock. Nothing
 //! is decided here that the model can decide.
 
-mod conversation;
-mod desk;
+mod send_queue;
 mod socket_policy;
 mod upgrade;
+mod websocket_connection;
 
 use std::future::Future;
 use std::pin::pin;
@@ -29,13 +29,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::model::{
-    Admission, ConnectionId, GatewayModel, Input, Message, Note, Order, Peer, Probe, ProbeAnswer,
+    Admission, ConnectionId, GatewayModel, Input, Message, ModelEvent, Order, Peer, Probe, ProbeAnswer,
 };
 pub use socket_policy::{CloseAnswer, SocketPolicy};
 
-use conversation::Conversation;
-use desk::{Desk, Desks};
+use send_queue::{Connections, SendQueue};
 use upgrade::Upgraded;
+use websocket_connection::WebSocketConnection;
 
 /// How long a peer may take for its HTTP request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// It is called while the host is locked: it must not call the host.
 pub trait Observer: Send + 'static {
     /// What the model did.
-    fn note(&mut self, now: Duration, note: &Note) {
+    fn note(&mut self, now: Duration, note: &ModelEvent) {
         let _ = (now, note);
     }
 
@@ -76,7 +76,7 @@ pub struct Host {
 
 struct Shared {
     socket_policy: Mutex<SocketPolicy>,
-    desks: Mutex<Desks>,
+    connections: Mutex<Connections>,
     /// Says the time since the host began.
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
     /// The model's deadline changed.
@@ -111,7 +111,7 @@ impl Host {
         let preauth_allowance = u64::try_from(preauth_bytes_max).unwrap_or(u64::MAX);
         let shared = Shared {
             socket_policy: Mutex::default(),
-            desks: Mutex::new(Desks::new(model, Box::new(observer))),
+            connections: Mutex::new(Connections::new(model, Box::new(observer))),
             clock: Box::new(clock),
             deadline_moved: Notify::new(),
             listening_changed: Notify::new(),
@@ -144,8 +144,8 @@ impl Host {
 
     /// Answers what a monitor asks over plain HTTP; who is on the same machine is told more.
     fn probe(&self, probe: Probe, local: bool) -> ProbeAnswer {
-        let desks = self.lock();
-        desks.model.probe(desks.not_before((self.shared.clock)()), probe, local)
+        let connections = self.lock();
+        connections.model.probe(connections.not_before((self.shared.clock)()), probe, local)
     }
 
     /// Waits until the gateway listens, or until it does not: admission other than [`Admission::Refused`].
@@ -215,31 +215,31 @@ impl Host {
                 return;
             };
             let peer = Peer { origin: origin.or(peer.origin), ..peer };
-            let seat = Seat::take(host, peer);
-            Conversation::new(seat, socket).run().await;
+            let guard = ConnectionGuard::take(host, peer);
+            WebSocketConnection::new(guard, socket).run().await;
         }
     }
 
     fn until_deadline(&self) -> Option<Duration> {
-        let desks = self.lock();
-        let now = desks.not_before((self.shared.clock)());
-        Some(desks.model.next_deadline()?.saturating_sub(now))
+        let connections = self.lock();
+        let now = connections.not_before((self.shared.clock)());
+        Some(connections.model.next_deadline()?.saturating_sub(now))
     }
 
     fn step(&self, input: Input) {
-        self.with_desks(|desks, now, wake| desks.step(now, input, wake));
+        self.with_desks(|connections, now, wake| connections.step(now, input, wake));
     }
 
-    /// Runs `act` on the locked desks, and afterwards tells everybody whom it concerns.
-    fn with_desks<T>(&self, act: impl FnOnce(&mut Desks, Duration, &mut Vec<Waker>) -> T) -> T {
+    /// Runs `act` on the locked state, and afterwards tells everybody whom it concerns.
+    fn with_desks<T>(&self, act: impl FnOnce(&mut Connections, Duration, &mut Vec<Waker>) -> T) -> T {
         let mut wake = Vec::new();
-        let mut desks = self.lock();
-        let before = (desks.model.next_deadline(), desks.is_listening());
+        let mut connections = self.lock();
+        let before = (connections.model.next_deadline(), connections.is_listening());
         // Read under the lock: on several threads time would otherwise seem to go back.
-        let now = desks.not_before((self.shared.clock)());
-        let result = act(&mut desks, now, &mut wake);
-        let after = (desks.model.next_deadline(), desks.is_listening());
-        drop(desks);
+        let now = connections.not_before((self.shared.clock)());
+        let result = act(&mut connections, now, &mut wake);
+        let after = (connections.model.next_deadline(), connections.is_listening());
+        drop(connections);
         if before.0 != after.0 {
             self.shared.deadline_moved.notify_one();
         }
@@ -252,9 +252,9 @@ impl Host {
         result
     }
 
-    fn lock(&self) -> MutexGuard<'_, Desks> {
+    fn lock(&self) -> MutexGuard<'_, Connections> {
         // After a panic of the model or an observer the run has failed; what still runs may fail for itself.
-        self.shared.desks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -265,15 +265,15 @@ impl std::fmt::Debug for Host {
 }
 
 /// A connection's place in the host. Dropping it disconnects it in the model.
-struct Seat {
+struct ConnectionGuard {
     host: Host,
     connection: ConnectionId,
 }
 
-impl Seat {
-    fn take(host: Host, peer: Peer) -> Seat {
-        let connection = host.with_desks(|desks, now, wake| desks.accept(now, peer, wake));
-        Seat { host, connection }
+impl ConnectionGuard {
+    fn take(host: Host, peer: Peer) -> ConnectionGuard {
+        let connection = host.with_desks(|connections, now, wake| connections.accept(now, peer, wake));
+        ConnectionGuard { host, connection }
     }
 
     fn message(&self, message: Message) {
@@ -293,14 +293,14 @@ impl Seat {
         self.host.step(Input::Buffered { connection: self.connection, bytes });
     }
 
-    /// Looks at what lies on the desk.
-    fn with_desk<T>(&self, look: impl FnOnce(&mut Desk) -> T) -> T {
-        look(self.host.lock().desk(self.connection))
+    /// Looks at what lies on the queue.
+    fn with_desk<T>(&self, look: impl FnOnce(&mut SendQueue) -> T) -> T {
+        look(self.host.lock().queue(self.connection))
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.host.with_desks(|desks, now, wake| desks.leave(now, self.connection, wake));
+        self.host.with_desks(|connections, now, wake| connections.leave(now, self.connection, wake));
     }
 }

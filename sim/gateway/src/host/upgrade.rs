@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use crate::model::{Admission, Probe, ProbeAnswer};
 
 use super::Host;
-use super::conversation::Metered;
+use super::websocket_connection::Metered;
 
 /// The longest request head, as in Node.js.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -48,7 +48,7 @@ where
     if !request.headers().contains_key("upgrade") {
         return match Probe::at(request.uri().path()) {
             Some(probe) => answer_probe(host, stream, probe, "GET", local).await,
-            None => refuse(stream, "404 Not Found", PLAIN, "Not Found").await,
+            None => refuse(stream, "404 Not Failure", PLAIN, "Not Failure").await,
         };
     }
     match host.admission() {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::effect::{ConnectionId, Effect, Mischief, Note, TerminateCause};
+use super::effect::{ConnectionId, Deviation, Effect, ModelEvent, TerminateCause};
 use super::frame;
 use super::gateway_model::{GatewayModel, Turn};
 use super::payload;
@@ -57,7 +57,7 @@ impl GatewayModel {
     pub(super) fn broadcast(&mut self, turn: &mut Turn<'_>, event: &Event<'_>) {
         let state_version = event.versioned.then(|| self.state_version());
         let limit = self.config.limits.buffered_bytes;
-        let dropped = self.mischief.take_event_drop();
+        let dropped = self.deviation.take_event_drop();
         let mut slow: Vec<ConnectionId> = Vec::new();
         for (&connection, session) in &mut self.sessions {
             let full = session.buffered > limit;
@@ -73,13 +73,13 @@ impl GatewayModel {
             established.seq = established.seq.saturating_add(1);
             let seq = established.seq;
             if full || dropped {
-                turn.note(Note::EventDropped { connection, event: event.name.clone(), seq });
+                turn.note(ModelEvent::EventDropped { connection, event: event.name.clone(), seq });
                 continue;
             }
             let text = frame::event(&event.name, event.payload, Some(seq), state_version.as_deref());
             established.last_event = Some((text.clone(), event.name.clone(), seq));
             turn.effects.push(Effect::Send { connection, text });
-            turn.note(Note::EventSent { connection, event: event.name.clone(), seq });
+            turn.note(ModelEvent::EventSent { connection, event: event.name.clone(), seq });
         }
         for connection in slow {
             // The close frame never gets out because terminate follows at once (protocol 11.6).
@@ -113,8 +113,8 @@ impl GatewayModel {
 
     /// The global tick (protocol 14.1).
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
-        if self.mischief.ticks_starved(turn.now) {
-            turn.note(Note::Misbehaved { connection: None, mischief: Mischief::TickStarved });
+        if self.deviation.ticks_starved(turn.now) {
+            turn.note(ModelEvent::Misbehaved { connection: None, deviation: Deviation::TickStarved });
             return;
         }
         let mut payload = String::from(r#"{"ts":"#);

@@ -145,7 +145,7 @@ pub enum Effect {
         connection: ConnectionId,
     },
     /// What the model did, for traces, oracles and logs.
-    Note(Note),
+    ModelEvent(ModelEvent),
 }
 
 /// The credentials one `connect` carried, for the oracle of `right_credential`.
@@ -210,7 +210,7 @@ pub enum TerminateCause {
 named! {
     /// Which order-driven misbehaviour took effect.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-    pub enum Mischief {
+    pub enum Deviation {
         /// No `connect.challenge` was sent.
         ChallengeWithheld = "challenge-withheld",
         /// The `connect.challenge` is sent late.
@@ -246,7 +246,7 @@ named! {
 
 /// What the model did, without any formatting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
+pub enum ModelEvent {
     /// A gateway process began to listen. The first boot is number 1.
     Booted {
         /// Number of this boot.
@@ -388,7 +388,7 @@ pub enum Note {
         /// The socket, unless it concerns none.
         connection: Option<ConnectionId>,
         /// What was done.
-        mischief: Mischief,
+        deviation: Deviation,
     },
 }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::broadcast::Health;
 use super::config::{Auth, GatewayConfig};
 use super::device::LastKey;
-use super::effect::{Admission, ConnectionId, Effect, Input, Message, Mischief, Note, Peer, TerminateCause};
+use super::effect::{
+    Admission, ConnectionId, Deviation, Effect, Input, Message, ModelEvent, Peer, TerminateCause,
+};
 use super::lockout::Lockout;
-use super::misbehave::Misdeeds;
+use super::misbehave::PendingDeviations;
 use super::order::Order;
 use super::pairing::Store;
 use super::payload::Payloads;
@@ -41,7 +43,7 @@ pub struct GatewayModel {
     pub(super) outcomes: Outcomes,
     pub(super) pairing: Store,
     pub(super) lockout: Lockout,
-    pub(super) mischief: Misdeeds,
+    pub(super) deviation: PendingDeviations,
     /// A cache: without it everything would be the same, and slower.
     pub(super) last_key: LastKey,
 }
@@ -54,8 +56,8 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    pub(super) fn note(&mut self, note: Note) {
-        self.effects.push(Effect::Note(note));
+    pub(super) fn note(&mut self, note: ModelEvent) {
+        self.effects.push(Effect::ModelEvent(note));
     }
 }
 
@@ -80,7 +82,7 @@ impl GatewayModel {
             outcomes: Outcomes::default(),
             pairing: Store::default(),
             lockout: Lockout::default(),
-            mischief: Misdeeds::default(),
+            deviation: PendingDeviations::default(),
             last_key: LastKey::default(),
             config,
         };
@@ -120,7 +122,7 @@ impl GatewayModel {
             closed @ (Admission::Refused | Admission::Unavailable(_)) => return closed,
         }
         let preauth = self.sessions.values().filter(|session| session.is_preauth()).count();
-        if self.mischief.upgrades_refused || preauth >= self.config.limits.preauth_connections {
+        if self.deviation.upgrades_refused || preauth >= self.config.limits.preauth_connections {
             return Admission::Unavailable("Too many unauthenticated sockets");
         }
         Admission::Open
@@ -174,10 +176,10 @@ impl GatewayModel {
     }
 
     fn on_accepted(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, peer: Peer) {
-        turn.note(Note::Accepted { connection });
+        turn.note(ModelEvent::Accepted { connection });
         if !matches!(self.process.admission(), Admission::Open) {
             turn.effects.push(Effect::Terminate { connection });
-            turn.note(Note::Terminated { connection, cause: TerminateCause::NotListening });
+            turn.note(ModelEvent::Terminated { connection, cause: TerminateCause::NotListening });
             return;
         }
         let session = Session {
@@ -185,7 +187,7 @@ impl GatewayModel {
             nonce: self.next_nonce(),
             conn_id: self.random.uuid().into(),
             buffered: 0,
-            fault: self.mischief.take_handshake_fault().or_else(|| self.config.handshake_fault.clone()),
+            fault: self.deviation.take_handshake_fault().or_else(|| self.config.handshake_fault.clone()),
             phase: Phase::AwaitingConnect,
         };
         let previous = self.sessions.insert(connection, session);
@@ -235,7 +237,7 @@ impl GatewayModel {
 
     fn on_disconnected(&mut self, turn: &mut Turn<'_>, connection: ConnectionId) {
         if let Some(session) = self.sessions.remove(&connection) {
-            turn.note(Note::Disconnected { connection });
+            turn.note(ModelEvent::Disconnected { connection });
             self.forget(turn, connection, session);
         }
     }
@@ -271,7 +273,7 @@ impl GatewayModel {
         };
         session.phase = Phase::Closing { presence_key };
         turn.effects.push(Effect::Close { connection, code, reason: super::frame::close_reason(reason) });
-        turn.note(Note::Closed { connection, code });
+        turn.note(ModelEvent::Closed { connection, code });
         self.timers.insert(turn.now + self.config.timing.close_timeout, Timer::CloseExpired(connection));
     }
 
@@ -279,7 +281,7 @@ impl GatewayModel {
     pub(super) fn terminate(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, cause: TerminateCause) {
         if let Some(session) = self.sessions.remove(&connection) {
             turn.effects.push(Effect::Terminate { connection });
-            turn.note(Note::Terminated { connection, cause });
+            turn.note(ModelEvent::Terminated { connection, cause });
             self.forget(turn, connection, session);
         }
     }
@@ -315,13 +317,13 @@ impl GatewayModel {
             Timer::CloseExpired(connection) => self.terminate(turn, connection, TerminateCause::CloseGrace),
             Timer::DropStragglers => self.drop_stragglers(turn),
             Timer::Boot => self.boot_now(turn),
-            Timer::AdmitUpgrades => self.mischief.upgrades_refused = false,
+            Timer::AdmitUpgrades => self.deviation.upgrades_refused = false,
             Timer::Kick { connection, code, reason } => {
-                self.misbehaved(turn, connection, Mischief::EndedEarly);
+                self.misbehaved(turn, connection, Deviation::EndedEarly);
                 self.close(turn, connection, code, reason);
             }
             Timer::Drop(connection) => {
-                self.misbehaved(turn, connection, Mischief::EndedEarly);
+                self.misbehaved(turn, connection, Deviation::EndedEarly);
                 self.terminate(turn, connection, TerminateCause::Ordered);
             }
         }
@@ -345,7 +347,7 @@ impl GatewayModel {
                 }
             }
             Order::Emit { event, payload } => self.emit(turn, event, &payload),
-            Order::DropNextEvent => self.mischief.drop_event(),
+            Order::DropNextEvent => self.deviation.drop_event(),
             Order::ApprovePairing => self.resolve_oldest(turn, true),
             Order::RejectPairing => self.resolve_oldest(turn, false),
             Order::RotateDeviceTokens => self.rotate_device_tokens(turn),

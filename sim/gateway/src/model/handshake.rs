@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::auth::Door;
 use super::connect::{CONNECT, Connect};
-use super::effect::{ConnectionId, Effect, Message, Mischief, Note, Secret, TerminateCause};
+use super::effect::{ConnectionId, Deviation, Effect, Message, ModelEvent, Secret, TerminateCause};
 use super::frame::{self, ErrorShape, Frame, Request};
 use super::gateway_model::{GatewayModel, Turn};
 use super::order::{HandshakeFault, Rejection};
@@ -23,14 +23,14 @@ impl GatewayModel {
         let fault = self.sessions.get(&connection).and_then(|session| session.fault.clone());
         match fault {
             Some(HandshakeFault::NoChallenge) => {
-                self.misbehaved(turn, connection, Mischief::ChallengeWithheld);
+                self.misbehaved(turn, connection, Deviation::ChallengeWithheld);
             }
             Some(HandshakeFault::LateChallenge { by }) => {
-                self.misbehaved(turn, connection, Mischief::ChallengeDelayed);
+                self.misbehaved(turn, connection, Deviation::ChallengeDelayed);
                 self.timers.insert(turn.now + by, Timer::Challenge(connection));
             }
             Some(HandshakeFault::ChallengeWithoutNonce) => {
-                self.misbehaved(turn, connection, Mischief::ChallengeWithheld);
+                self.misbehaved(turn, connection, Deviation::ChallengeWithheld);
                 let payload = format!(r#"{{"ts":{}}}"#, self.unix_ms(turn.now));
                 let text = frame::event("connect.challenge", &payload, None, None);
                 turn.effects.push(Effect::Send { connection, text });
@@ -61,7 +61,7 @@ impl GatewayModel {
         payload.push('}');
         let text = frame::event("connect.challenge", &payload, None, None);
         turn.effects.push(Effect::Send { connection, text });
-        turn.note(Note::ChallengeSent { connection });
+        turn.note(ModelEvent::ChallengeSent { connection });
     }
 
     pub(super) fn on_handshake_expired(&mut self, turn: &mut Turn<'_>, connection: ConnectionId) {
@@ -83,12 +83,12 @@ impl GatewayModel {
         let request = match frame::read(&message.text()) {
             Frame::Request(request) => request,
             Frame::Invalid { .. } => {
-                turn.note(Note::Refused { connection, code: "".into() });
+                turn.note(ModelEvent::Refused { connection, code: "".into() });
                 self.close(turn, connection, 1008, "invalid request frame");
                 return;
             }
             Frame::Garbage => {
-                turn.note(Note::Refused { connection, code: "".into() });
+                turn.note(ModelEvent::Refused { connection, code: "".into() });
                 self.close(turn, connection, 1000, "");
                 return;
             }
@@ -117,7 +117,7 @@ impl GatewayModel {
         }
         let connect = Connect::read(&params);
         let presented = Arc::new(connect.presented.clone());
-        turn.note(Note::ConnectReceived { connection, id: request.id.clone(), presented });
+        turn.note(ModelEvent::ConnectReceived { connection, id: request.id.clone(), presented });
         Ok(connect)
     }
 
@@ -152,7 +152,7 @@ impl GatewayModel {
             | None => None,
         };
         if let Some(refusal) = ordered {
-            self.misbehaved(turn, connection, Mischief::ConnectRejected);
+            self.misbehaved(turn, connection, Deviation::ConnectRejected);
             return Verdict::Refuse { id, refusal };
         }
         if self.process.is_draining() {
@@ -183,7 +183,7 @@ impl GatewayModel {
     fn hello_delay(&self, turn: &mut Turn<'_>, connection: ConnectionId) -> Duration {
         let fault = self.sessions.get(&connection).and_then(|session| session.fault.as_ref());
         let Some(HandshakeFault::LateHello { by }) = fault else { return Duration::ZERO };
-        self.misbehaved(turn, connection, Mischief::HelloDelayed);
+        self.misbehaved(turn, connection, Deviation::HelloDelayed);
         *by
     }
 
@@ -216,7 +216,7 @@ impl GatewayModel {
                 let outdated = grant.shared_generation.is_some_and(|used| used != self.generation);
                 if outdated {
                     // The secret changed while the connect was being decided (protocol 3.8).
-                    turn.note(Note::Refused { connection, code: "".into() });
+                    turn.note(ModelEvent::Refused { connection, code: "".into() });
                     self.close(turn, connection, 4001, "gateway auth changed");
                 } else {
                     self.welcome(turn, connection, &grant);
@@ -230,7 +230,7 @@ impl GatewayModel {
             let text = frame::response(&frame::string(id), &frame::error_body(None, error));
             turn.effects.push(Effect::Send { connection, text });
         }
-        turn.note(Note::Refused { connection, code: refusal.code });
+        turn.note(ModelEvent::Refused { connection, code: refusal.code });
         if let Some((code, reason)) = refusal.close {
             self.close(turn, connection, code, reason);
         }
@@ -243,10 +243,10 @@ impl GatewayModel {
         match &fault {
             Some(HandshakeFault::NoHello) => {
                 session.phase = Phase::Mute;
-                return self.misbehaved(turn, connection, Mischief::HelloWithheld);
+                return self.misbehaved(turn, connection, Deviation::HelloWithheld);
             }
             Some(HandshakeFault::TerminateBeforeHello) => {
-                self.misbehaved(turn, connection, Mischief::HelloWithheld);
+                self.misbehaved(turn, connection, Deviation::HelloWithheld);
                 return self.terminate(turn, connection, TerminateCause::Ordered);
             }
             Some(
@@ -298,11 +298,11 @@ impl GatewayModel {
         let (mut id, mut spoiled) = (frame::string(&grant.id), None);
         if let Some(HandshakeFault::WrongId { id: wrong }) = fault {
             id = frame::string(wrong);
-            self.misbehaved(turn, connection, Mischief::HelloSpoiled);
+            self.misbehaved(turn, connection, Deviation::HelloSpoiled);
         }
         if let Some(HandshakeFault::Payload { payload }) = fault {
             spoiled = Some(payload.to_string());
-            self.misbehaved(turn, connection, Mischief::HelloSpoiled);
+            self.misbehaved(turn, connection, Deviation::HelloSpoiled);
         }
         let hello = spoiled.clone().unwrap_or_else(|| self.hello(turn.now, &conn_id, grant));
         let text = frame::response(&id, &frame::ok_body(&hello));
@@ -315,7 +315,7 @@ impl GatewayModel {
             let spent = &grant.connect.presented.bootstrap_token;
             self.config.pairing.bootstrap_tokens.retain(|token| spent.as_deref() != Some(token.as_str()));
         }
-        turn.note(Note::HelloSent {
+        turn.note(ModelEvent::HelloSent {
             connection,
             boot: self.process.boot,
             conn_id,

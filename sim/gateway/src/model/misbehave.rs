@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::broadcast::Event;
-use super::effect::{ConnectionId, Effect, Mischief, Note};
+use super::effect::{ConnectionId, Deviation, Effect, ModelEvent};
 use super::frame;
 use super::gateway_model::{GatewayModel, Turn};
 use super::order::{HandshakeFault, Misbehave, Rejection};
@@ -14,9 +14,9 @@ use super::timer::Timer;
 
 /// The orders to misbehave that still have occasions left.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Misdeeds {
+pub(super) struct PendingDeviations {
     handshakes: VecDeque<(u32, HandshakeFault)>,
-    treatments: VecDeque<(u32, Treatment)>,
+    treatments: VecDeque<(u32, ResponsePolicy)>,
     /// Events that consume their number and are not sent.
     drop_events: u32,
     extra_fields: u32,
@@ -27,7 +27,7 @@ pub(super) struct Misdeeds {
 
 /// How a request is treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Treatment {
+pub(super) enum ResponsePolicy {
     Faithful,
     Withhold,
     Delay(Duration),
@@ -35,13 +35,13 @@ pub(super) enum Treatment {
     Fail(Box<Rejection>),
 }
 
-impl Misdeeds {
+impl PendingDeviations {
     pub(super) fn take_handshake_fault(&mut self) -> Option<HandshakeFault> {
         take(&mut self.handshakes)
     }
 
-    pub(super) fn take_treatment(&mut self) -> Treatment {
-        take(&mut self.treatments).unwrap_or(Treatment::Faithful)
+    pub(super) fn take_treatment(&mut self) -> ResponsePolicy {
+        take(&mut self.treatments).unwrap_or(ResponsePolicy::Faithful)
     }
 
     /// Lets the next event be lost.
@@ -91,21 +91,21 @@ fn take_one(count: &mut u32) -> bool {
 }
 
 impl GatewayModel {
-    pub(super) fn misbehaved(&self, turn: &mut Turn<'_>, connection: ConnectionId, mischief: Mischief) {
-        turn.note(Note::Misbehaved { connection: Some(connection), mischief });
+    pub(super) fn misbehaved(&self, turn: &mut Turn<'_>, connection: ConnectionId, deviation: Deviation) {
+        turn.note(ModelEvent::Misbehaved { connection: Some(connection), deviation });
     }
 
     pub(super) fn misbehave(&mut self, turn: &mut Turn<'_>, misbehave: Misbehave) {
-        let mischief = &mut self.mischief;
+        let deviation = &mut self.deviation;
         match misbehave {
-            Misbehave::Handshake { count, fault } => put(&mut mischief.handshakes, count, fault),
-            Misbehave::StarveTicks { lasting } => mischief.ticks_starved_until = turn.now + lasting,
-            Misbehave::StarvePings { lasting } => mischief.pings_starved_until = turn.now + lasting,
+            Misbehave::Handshake { count, fault } => put(&mut deviation.handshakes, count, fault),
+            Misbehave::StarveTicks { lasting } => deviation.ticks_starved_until = turn.now + lasting,
+            Misbehave::StarvePings { lasting } => deviation.pings_starved_until = turn.now + lasting,
             Misbehave::SkewClock { by_ms } => {
                 self.config.epoch_ms = self.config.epoch_ms.saturating_add_signed(by_ms);
             }
             Misbehave::DropEvents { count } => {
-                mischief.drop_events = mischief.drop_events.saturating_add(count);
+                deviation.drop_events = deviation.drop_events.saturating_add(count);
             }
             Misbehave::RepeatLastEvent => self.repeat_last_event(turn),
             Misbehave::OlderEvent { by } => self.older_event(turn, by),
@@ -115,7 +115,7 @@ impl GatewayModel {
             Misbehave::Giant { bytes } => self.send_giant(turn, bytes as usize),
             Misbehave::UnknownEvent => self.send_unknown_event(turn),
             Misbehave::ExtraFields { count } => {
-                mischief.extra_fields = mischief.extra_fields.saturating_add(count);
+                deviation.extra_fields = deviation.extra_fields.saturating_add(count);
             }
             Misbehave::NumericId => {
                 let text = frame::response("7", &frame::ok_body("{}"));
@@ -124,23 +124,23 @@ impl GatewayModel {
             Misbehave::ForeignResponse { id } => self.send_foreign_response(turn, &id),
             Misbehave::RepeatLastResponse => self.repeat_last_response(turn),
             Misbehave::WithholdResponses { count } => {
-                put(&mut mischief.treatments, count, Treatment::Withhold);
+                put(&mut deviation.treatments, count, ResponsePolicy::Withhold);
             }
             Misbehave::DelayResponses { count, by } => {
-                put(&mut mischief.treatments, count, Treatment::Delay(by));
+                put(&mut deviation.treatments, count, ResponsePolicy::Delay(by));
             }
             Misbehave::RefuseCapacity { count } => {
-                put(&mut mischief.treatments, count, Treatment::RefuseCapacity);
+                put(&mut deviation.treatments, count, ResponsePolicy::RefuseCapacity);
             }
             Misbehave::FailRequests { count, error } => {
-                put(&mut mischief.treatments, count, Treatment::Fail(Box::new(error)));
+                put(&mut deviation.treatments, count, ResponsePolicy::Fail(Box::new(error)));
             }
             Misbehave::RefuseUpgrades { lasting } => {
-                mischief.upgrades_refused = true;
+                deviation.upgrades_refused = true;
                 self.timers.retain(|timer| *timer != Timer::AdmitUpgrades);
                 self.timers.insert(turn.now + lasting, Timer::AdmitUpgrades);
             }
-            Misbehave::Behave => self.mischief = Misdeeds::default(),
+            Misbehave::Behave => self.deviation = PendingDeviations::default(),
         }
     }
 
@@ -154,14 +154,20 @@ impl GatewayModel {
         for (connection, established) in self.each_established() {
             let text = text(established);
             turn.effects.push(Effect::Send { connection, text });
-            turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::FrameInvented });
+            turn.note(ModelEvent::Misbehaved {
+                connection: Some(connection),
+                deviation: Deviation::FrameInvented,
+            });
         }
     }
 
     fn send_binary(&mut self, turn: &mut Turn<'_>, data: &Arc<[u8]>) {
         for (connection, _) in self.each_established() {
             turn.effects.push(Effect::SendBinary { connection, data: data.clone() });
-            turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::FrameInvented });
+            turn.note(ModelEvent::Misbehaved {
+                connection: Some(connection),
+                deviation: Deviation::FrameInvented,
+            });
         }
     }
 
@@ -169,8 +175,11 @@ impl GatewayModel {
         for (connection, established) in self.each_established() {
             let Some((text, event, seq)) = established.last_event.clone() else { continue };
             turn.effects.push(Effect::Send { connection, text });
-            turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::SequenceBent });
-            turn.note(Note::EventSent { connection, event, seq });
+            turn.note(ModelEvent::Misbehaved {
+                connection: Some(connection),
+                deviation: Deviation::SequenceBent,
+            });
+            turn.note(ModelEvent::EventSent { connection, event, seq });
         }
     }
 
@@ -180,15 +189,21 @@ impl GatewayModel {
             let seq = established.seq.saturating_add(1).saturating_sub(by);
             let text = frame::event("tick", &payload, Some(seq), None);
             turn.effects.push(Effect::Send { connection, text });
-            turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::SequenceBent });
-            turn.note(Note::EventSent { connection, event: "tick".into(), seq });
+            turn.note(ModelEvent::Misbehaved {
+                connection: Some(connection),
+                deviation: Deviation::SequenceBent,
+            });
+            turn.note(ModelEvent::EventSent { connection, event: "tick".into(), seq });
         }
     }
 
     fn skip_sequence(&mut self, turn: &mut Turn<'_>, by: u64) {
         for (connection, established) in self.each_established() {
             established.seq = established.seq.saturating_add(by);
-            turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::SequenceBent });
+            turn.note(ModelEvent::Misbehaved {
+                connection: Some(connection),
+                deviation: Deviation::SequenceBent,
+            });
         }
     }
 
@@ -200,7 +215,7 @@ impl GatewayModel {
             let payload = format!(r#"{{"pad":"{}"}}"#, "x".repeat(bytes.saturating_sub(empty.len())));
             let text = frame::event("test.giant", &payload, Some(seq), None);
             turn.effects.push(Effect::Send { connection, text });
-            turn.note(Note::EventSent { connection, event: "test.giant".into(), seq });
+            turn.note(ModelEvent::EventSent { connection, event: "test.giant".into(), seq });
         }
     }
 
@@ -214,7 +229,7 @@ impl GatewayModel {
         let ids: Vec<ConnectionId> = self.each_established().map(|(connection, _)| connection).collect();
         for connection in ids {
             turn.effects.push(Effect::Send { connection, text: text.clone() });
-            self.misbehaved(turn, connection, Mischief::ResponseInvented);
+            self.misbehaved(turn, connection, Deviation::ResponseInvented);
         }
     }
 
@@ -223,8 +238,8 @@ impl GatewayModel {
         for connection in self.connections(|session| last(session).is_some()) {
             let Some((text, id, ok)) = self.sessions.get(&connection).and_then(last) else { continue };
             turn.effects.push(Effect::Send { connection, text });
-            self.misbehaved(turn, connection, Mischief::ResponseRepeated);
-            turn.note(Note::ResponseSent { connection, id, ok, accepted: false });
+            self.misbehaved(turn, connection, Deviation::ResponseRepeated);
+            turn.note(ModelEvent::ResponseSent { connection, id, ok, accepted: false });
         }
     }
 }

@@ -5,7 +5,7 @@
 //!   Buffered, Disconnected  ---------> | GatewayModel | ------------------> to the link
 //!   Timeout                 ---------> |    step()    |   Terminate
 //!   Order (restart, token,  ---------> |              | ------------------> to trace and oracles
-//!          kick, misbehave)            +--------------+   Note
+//!          kick, misbehave)            +--------------+   ModelEvent
 //!                                        |          ^
 //!                        next_deadline() |          | admission(): open, 503 or ECONNREFUSED
 //!                                        v          |
@@ -57,7 +57,8 @@ mod timer;
 
 pub use config::GatewayConfig;
 pub use effect::{
-    Admission, ConnectionId, Effect, Input, Message, Mischief, Note, Peer, Presented, Secret, TerminateCause,
+    Admission, ConnectionId, Deviation, Effect, Input, Message, ModelEvent, Peer, Presented, Secret,
+    TerminateCause,
 };
 pub use gateway_model::GatewayModel;
 pub use order::{HandshakeFault, Misbehave, Order, Rejection, RestartMode};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::broadcast::{Event, Health};
 use super::config::Auth;
-use super::effect::{Admission, ConnectionId, Effect, Mischief, Note, TerminateCause};
+use super::effect::{Admission, ConnectionId, Deviation, Effect, ModelEvent, TerminateCause};
 use super::gateway_model::{GatewayModel, Turn};
 use super::lockout::Lockout;
 use super::order::RestartMode;
@@ -131,7 +131,7 @@ impl GatewayModel {
     fn drain(&mut self, turn: &mut Turn<'_>, ending: Ending) {
         self.process.state = State::Draining(ending);
         let restarting = matches!(ending, Ending::Restart(_));
-        turn.note(Note::Draining { boot: self.process.boot, restarting });
+        turn.note(ModelEvent::Draining { boot: self.process.boot, restarting });
         self.timers.insert(turn.now + self.config.timing.drain, Timer::AnnounceShutdown);
     }
 
@@ -173,7 +173,7 @@ impl GatewayModel {
     fn crash(&mut self, turn: &mut Turn<'_>, down: Duration) {
         for connection in std::mem::take(&mut self.sessions).into_keys() {
             turn.effects.push(Effect::Terminate { connection });
-            turn.note(Note::Terminated { connection, cause: TerminateCause::Crash });
+            turn.note(ModelEvent::Terminated { connection, cause: TerminateCause::Crash });
         }
         self.end_process(turn, true);
         // State versions live in the process; only an in-process restart keeps them (protocol 10.7).
@@ -191,7 +191,7 @@ impl GatewayModel {
         self.outcomes.clear();
         self.lockout = Lockout::default();
         self.health.refreshing = false;
-        turn.note(Note::Stopped { boot: self.process.boot, crashed });
+        turn.note(ModelEvent::Stopped { boot: self.process.boot, crashed });
     }
 
     pub(super) fn drop_stragglers(&mut self, turn: &mut Turn<'_>) {
@@ -216,7 +216,7 @@ impl GatewayModel {
         self.health.without_loop = self.health.text.is_some();
         self.health.settled = turn.now;
         self.schedule_refresh(turn.now, self.config.timing.boot_refresh_delay);
-        turn.note(Note::Booted { boot: self.process.boot });
+        turn.note(ModelEvent::Booted { boot: self.process.boot });
     }
 
     /// Asks for a health refresh, unless one is on its way.
@@ -303,12 +303,15 @@ impl GatewayModel {
     }
 
     pub(super) fn on_ping_due(&mut self, turn: &mut Turn<'_>, connection: ConnectionId) {
-        let starved = self.mischief.pings_starved(turn.now);
+        let starved = self.deviation.pings_starved(turn.now);
         let Some(established) = self.sessions.get_mut(&connection).and_then(Session::established_mut) else {
             return;
         };
         if starved {
-            turn.note(Note::Misbehaved { connection: Some(connection), mischief: Mischief::PingStarved });
+            turn.note(ModelEvent::Misbehaved {
+                connection: Some(connection),
+                deviation: Deviation::PingStarved,
+            });
         } else if established.ping_outstanding {
             self.terminate(turn, connection, TerminateCause::MissedPong);
             return;
@@ -326,7 +329,7 @@ impl GatewayModel {
         }
         self.auth = auth;
         self.generation += 1;
-        turn.note(Note::SecretChanged { generation: self.generation });
+        turn.note(ModelEvent::SecretChanged { generation: self.generation });
         match self.process.state {
             State::Running => {
                 self.timers.insert(turn.now + self.config.timing.auth_change_delay, Timer::SecretChange);

@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::effect::{ConnectionId, Effect, Message, Mischief, Note, TerminateCause};
+use super::effect::{ConnectionId, Deviation, Effect, Message, ModelEvent, TerminateCause};
 use super::frame::{self, ErrorShape, Frame, Request};
 use super::gateway_model::{GatewayModel, Turn};
 use super::methods::Reply;
-use super::misbehave::Treatment;
+use super::misbehave::ResponsePolicy;
 use super::session::Session;
 use super::timer::{Answer, Timer};
 
 /// Requests that wait for their start; the gateway starts only so many in one turn of its event loop.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Starts {
-    waiting: VecDeque<(ConnectionId, Request, Treatment)>,
+    waiting: VecDeque<(ConnectionId, Request, ResponsePolicy)>,
     turn_began: Duration,
     started: usize,
 }
@@ -33,20 +33,20 @@ impl GatewayModel {
         match frame::read(&message.text()) {
             Frame::Request(request) => self.on_request(turn, connection, request),
             Frame::Invalid { id, complaint } => {
-                turn.note(Note::FrameRejected { connection, answered: true });
+                turn.note(ModelEvent::FrameRejected { connection, answered: true });
                 let error = ErrorShape::invalid_request(format!("invalid request frame: {complaint}"));
                 let text = frame::response(&id, &frame::error_body(None, &error));
                 if self.may_send(turn, connection) {
                     turn.effects.push(Effect::Send { connection, text });
                 }
             }
-            Frame::Garbage => turn.note(Note::FrameRejected { connection, answered: false }),
+            Frame::Garbage => turn.note(ModelEvent::FrameRejected { connection, answered: false }),
         }
     }
 
     fn on_request(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, request: Request) {
         let (id, method) = (request.id.clone(), request.method.clone());
-        turn.note(Note::RequestReceived { connection, id, method });
+        turn.note(ModelEvent::RequestReceived { connection, id, method });
         if self.process.is_draining() {
             let message = format!("{} unavailable during gateway restart", request.method);
             let method = frame::string(&request.method);
@@ -55,12 +55,12 @@ impl GatewayModel {
             let error = ErrorShape::new("UNAVAILABLE", message).with_details(details).retryable(Some(1000));
             return self.fail(turn, connection, &request.id, &error);
         }
-        let treatment = self.mischief.take_treatment();
-        if treatment == Treatment::RefuseCapacity {
-            self.misbehaved(turn, connection, Mischief::CapacityRefused);
+        let policy = self.deviation.take_treatment();
+        if policy == ResponsePolicy::RefuseCapacity {
+            self.misbehaved(turn, connection, Deviation::CapacityRefused);
             return self.fail(turn, connection, &request.id, &capacity_exceeded());
         }
-        self.queue_start(turn, connection, request, treatment);
+        self.queue_start(turn, connection, request, policy);
     }
 
     fn queue_start(
@@ -68,7 +68,7 @@ impl GatewayModel {
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         request: Request,
-        treatment: Treatment,
+        policy: ResponsePolicy,
     ) {
         let (limits, length) = (&self.config.limits, self.config.timing.turn);
         let starts = &mut self.starts;
@@ -82,21 +82,21 @@ impl GatewayModel {
         }
         if starts.waiting.is_empty() && starts.started < limits.starts_per_turn {
             starts.started += 1;
-            return self.start_request(turn, connection, &request, treatment);
+            return self.start_request(turn, connection, &request, policy);
         }
         if starts.waiting.is_empty() {
             self.timers.insert(starts.turn_began + length, Timer::Starts);
         }
-        starts.waiting.push_back((connection, request, treatment));
+        starts.waiting.push_back((connection, request, policy));
     }
 
     pub(super) fn on_starts_due(&mut self, turn: &mut Turn<'_>) {
         self.starts.turn_began = turn.now;
         self.starts.started = 0;
         while self.starts.started < self.config.limits.starts_per_turn.max(1) {
-            let Some((connection, request, treatment)) = self.starts.waiting.pop_front() else { return };
+            let Some((connection, request, policy)) = self.starts.waiting.pop_front() else { return };
             self.starts.started += 1;
-            self.start_request(turn, connection, &request, treatment);
+            self.start_request(turn, connection, &request, policy);
         }
         if !self.starts.waiting.is_empty() {
             self.timers.insert(turn.now + self.config.timing.turn, Timer::Starts);
@@ -108,26 +108,26 @@ impl GatewayModel {
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         request: &Request,
-        treatment: Treatment,
+        policy: ResponsePolicy,
     ) {
         if self.sessions.get(&connection).is_none_or(|session| session.established().is_none()) {
             return;
         }
         let mut delay = self.latency_of(&request.method);
-        let reply = match treatment {
-            Treatment::Faithful => self.call(turn, connection, request, delay),
-            Treatment::Delay(by) => {
+        let reply = match policy {
+            ResponsePolicy::Faithful => self.call(turn, connection, request, delay),
+            ResponsePolicy::Delay(by) => {
                 delay += by;
                 self.call(turn, connection, request, delay)
             }
-            Treatment::Withhold => {
-                self.misbehaved(turn, connection, Mischief::ResponseWithheld);
+            ResponsePolicy::Withhold => {
+                self.misbehaved(turn, connection, Deviation::ResponseWithheld);
                 // The work is done all the same; only its answer is lost.
                 self.call(turn, connection, request, delay);
                 return;
             }
-            Treatment::Fail(rejection) => Reply::Error(Box::new((&*rejection).into())),
-            Treatment::RefuseCapacity => Reply::Error(Box::new(capacity_exceeded())),
+            ResponsePolicy::Fail(rejection) => Reply::Error(Box::new((&*rejection).into())),
+            ResponsePolicy::RefuseCapacity => Reply::Error(Box::new(capacity_exceeded())),
         };
         let id = request.id.clone();
         let answer = match reply {
@@ -187,16 +187,16 @@ impl GatewayModel {
             return;
         }
         let mut text = frame::response(&frame::string(&answer.id), &answer.body);
-        if self.mischief.take_extra_fields() {
+        if self.deviation.take_extra_fields() {
             text = with_extra_fields(&text);
-            self.misbehaved(turn, connection, Mischief::FrameInvented);
+            self.misbehaved(turn, connection, Deviation::FrameInvented);
         }
         if let Some(established) = self.sessions.get_mut(&connection).and_then(Session::established_mut) {
             established.last_response = Some((text.clone(), answer.id.clone(), answer.ok));
         }
         turn.effects.push(Effect::Send { connection, text });
         let (id, ok, accepted) = (answer.id.clone(), answer.ok, answer.accepted);
-        turn.note(Note::ResponseSent { connection, id, ok, accepted });
+        turn.note(ModelEvent::ResponseSent { connection, id, ok, accepted });
     }
 
     /// Whether a response can go out; a connection whose buffer is full is dropped instead (protocol 11.6).

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::broadcast::Event;
-use super::effect::{ConnectionId, Note};
+use super::effect::{ConnectionId, ModelEvent};
 use super::frame::{self, ErrorShape, Request};
 use super::gateway_model::{GatewayModel, Turn};
 use super::methods::{Reply, invalid};
@@ -142,7 +142,7 @@ impl GatewayModel {
 
     fn begin_run(&mut self, turn: &mut Turn<'_>, key: &Arc<str>, kind: Kind, delay: Duration) {
         self.outcomes.runs.insert(key.clone(), Run { kind, began: turn.now, end: None });
-        turn.note(Note::RunStarted { run: key.clone() });
+        turn.note(ModelEvent::RunStarted { run: key.clone() });
         let duration = self.random.latency(self.config.runs.duration);
         if self.config.runs.events {
             self.timers.insert(turn.now + delay, Timer::RunBegins(key.clone()));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use onesocket_gateway::config::{Auth, GatewayConfig, RateLimit};
-use onesocket_gateway::{Effect, Note, Order, Peer};
+use onesocket_gateway::{Effect, ModelEvent, Order, Peer};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, TOKEN, backend, client};
@@ -243,7 +243,7 @@ fn a_token_changed_while_a_connect_is_decided_does_not_slip_in() {
     rig.order(Order::ChangeToken { token: "next".to_owned() });
     rig.advance(Duration::from_millis(50));
     assert_eq!(rig.closed(a).unwrap().0, 4001);
-    assert!(!rig.log.iter().any(|effect| matches!(effect, Effect::Note(Note::HelloSent { .. }))));
+    assert!(!rig.log.iter().any(|effect| matches!(effect, Effect::ModelEvent(ModelEvent::HelloSent { .. }))));
 }
 
 #[test]
@@ -251,10 +251,11 @@ fn a_presented_secret_is_never_printed() {
     let mut rig = Rig::default();
     let a = rig.open();
     rig.connect(a, "very-secret");
-    let notes: Vec<&Effect> = rig.log.iter().filter(|effect| matches!(effect, Effect::Note(_))).collect();
+    let notes: Vec<&Effect> =
+        rig.log.iter().filter(|effect| matches!(effect, Effect::ModelEvent(_))).collect();
     assert!(!format!("{notes:?}").contains("very-secret"));
     let presented = notes.iter().find_map(|effect| match effect {
-        Effect::Note(Note::ConnectReceived { presented, .. }) => presented.token.as_deref(),
+        Effect::ModelEvent(ModelEvent::ConnectReceived { presented, .. }) => presented.token.as_deref(),
         _ => None,
     });
     assert_eq!(presented, Some("very-secret"));

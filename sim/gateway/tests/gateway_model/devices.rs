@@ -222,7 +222,8 @@ fn a_device_keeps_its_token_and_can_use_it_alone_or_beside_a_wrong_one() {
     let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&scopes), json!({"token": TOKEN}));
     let issued = hello["payload"]["auth"].clone();
     let token = issued["deviceToken"].as_str().unwrap().to_owned();
-    let notes: Vec<&Effect> = rig.log.iter().filter(|effect| matches!(effect, Effect::Note(_))).collect();
+    let notes: Vec<&Effect> =
+        rig.log.iter().filter(|effect| matches!(effect, Effect::ModelEvent(_))).collect();
     assert!(!format!("{notes:?}").contains(&token), "a note never prints the token");
     for auth in [
         json!({"token": token}),

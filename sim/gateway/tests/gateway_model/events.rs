@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use onesocket_gateway::{ConnectionId, Effect, Input, Note, Order};
+use onesocket_gateway::{ConnectionId, Effect, Input, ModelEvent, Order};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, TOKEN, client};
@@ -210,5 +210,9 @@ fn a_dropped_event_consumes_its_number() {
     }
     let frames = rig.sent(a);
     assert_eq!((frames.len(), &frames[0]["seq"]), (1, &json!(3)));
-    assert!(rig.log.iter().any(|effect| matches!(effect, Effect::Note(Note::EventDropped { seq: 2, .. }))));
+    assert!(
+        rig.log
+            .iter()
+            .any(|effect| matches!(effect, Effect::ModelEvent(ModelEvent::EventDropped { seq: 2, .. })))
+    );
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use onesocket_gateway::config::{GatewayConfig, Latency, Limits, Timing};
-use onesocket_gateway::{Admission, Effect, Input, Message, Note, Order, Peer, RestartMode};
+use onesocket_gateway::{Admission, Effect, Input, Message, ModelEvent, Order, Peer, RestartMode};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, TOKEN, backend, client};
@@ -280,5 +280,5 @@ fn a_socket_accepted_too_late_is_dropped() {
     assert_eq!(rig.model.admission(), Admission::Refused);
     let a = rig.open_from(Peer::LOCAL);
     assert!(rig.terminated(a));
-    assert!(rig.log.iter().any(|effect| matches!(effect, Effect::Note(Note::Terminated { .. }))));
+    assert!(rig.log.iter().any(|effect| matches!(effect, Effect::ModelEvent(ModelEvent::Terminated { .. }))));
 }

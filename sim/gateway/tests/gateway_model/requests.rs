@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use onesocket_gateway::config::{FixedMethod, GatewayConfig, Latencies, Latency, Runs};
-use onesocket_gateway::{ConnectionId, Effect, Input, Note, TerminateCause};
+use onesocket_gateway::{ConnectionId, Effect, Input, ModelEvent, TerminateCause};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, TOKEN};
@@ -204,7 +204,10 @@ fn a_repeated_key_runs_once_and_answers_from_the_cache_for_five_minutes() {
     let (mut rig, a) = connected(GatewayConfig::default());
     let params = json!({"message": "hi", "idempotencyKey": "key"});
     let runs = |rig: &Rig| {
-        rig.log.iter().filter(|effect| matches!(effect, Effect::Note(Note::RunStarted { .. }))).count()
+        rig.log
+            .iter()
+            .filter(|effect| matches!(effect, Effect::ModelEvent(ModelEvent::RunStarted { .. })))
+            .count()
     };
     rig.request(a, "1", "agent", &params);
     assert_eq!(rig.request(a, "2", "agent", &params).unwrap()["payload"]["status"], "accepted");
@@ -281,7 +284,7 @@ fn an_answer_to_a_slow_consumer_ends_it() {
     rig.request(a, "1", "test.echo", &json!({}));
     assert!(rig.terminated(a));
     let cause = rig.log.iter().find_map(|effect| match effect {
-        Effect::Note(Note::Terminated { cause, .. }) => Some(*cause),
+        Effect::ModelEvent(ModelEvent::Terminated { cause, .. }) => Some(*cause),
         _ => None,
     });
     assert_eq!(cause, Some(TerminateCause::SlowConsumer));

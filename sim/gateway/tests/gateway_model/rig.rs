@@ -98,7 +98,7 @@ impl Rig {
                 Effect::Terminate { connection } => {
                     self.seen.entry(*connection).or_default().terminated = true;
                 }
-                Effect::Note(_) => {}
+                Effect::ModelEvent(_) => {}
             }
         }
         self.log.extend(effects);

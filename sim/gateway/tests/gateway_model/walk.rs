@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use onesocket_gateway::config::{GatewayConfig, Latencies, Latency};
 use onesocket_gateway::{
-    Admission, ConnectionId, Effect, GatewayModel, HandshakeFault, Input, Message, Misbehave, Mischief, Note,
-    Order, Peer, Rejection, RestartMode,
+    Admission, ConnectionId, Deviation, Effect, GatewayModel, HandshakeFault, Input, Message, Misbehave,
+    ModelEvent, Order, Peer, Rejection, RestartMode,
 };
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -45,26 +45,29 @@ impl World {
                 assert!(self.open.remove(connection), "{connection:?} is dropped twice");
                 self.closing.remove(connection);
             }
-            Effect::Note(note) => self.judge_note(note),
+            Effect::ModelEvent(note) => self.judge_note(note),
         }
     }
 
-    fn judge_note(&mut self, note: &Note) {
+    fn judge_note(&mut self, note: &ModelEvent) {
         match note {
-            Note::EventSent { connection, seq, .. } | Note::EventDropped { connection, seq, .. } => {
+            ModelEvent::EventSent { connection, seq, .. }
+            | ModelEvent::EventDropped { connection, seq, .. } => {
                 let last = self.seqs.insert(*connection, *seq).unwrap_or_default();
                 assert!(self.bent || *seq == last + 1, "{connection:?}: {seq} after {last}");
             }
-            Note::Misbehaved { mischief: Mischief::SequenceBent | Mischief::FrameInvented, .. } => {
+            ModelEvent::Misbehaved {
+                deviation: Deviation::SequenceBent | Deviation::FrameInvented, ..
+            } => {
                 self.bent = true;
             }
-            Note::Misbehaved { connection: Some(connection), mischief: Mischief::HelloSpoiled } => {
+            ModelEvent::Misbehaved { connection: Some(connection), deviation: Deviation::HelloSpoiled } => {
                 self.spoiled.insert(*connection);
             }
-            Note::HelloSent { connection, .. } => {
+            ModelEvent::HelloSent { connection, .. } => {
                 assert!(self.established.insert(*connection), "{connection:?} is welcomed twice");
             }
-            Note::ResponseSent { connection, .. } => {
+            ModelEvent::ResponseSent { connection, .. } => {
                 assert!(self.established.contains(connection) || self.spoiled.contains(connection));
             }
             _ => {}

@@ -265,7 +265,7 @@ impl Replay {
                     self.answer(connection, "close 1006 ".to_owned());
                     self.closed.insert(connection);
                 }
-                Effect::Ping { .. } | Effect::SendBinary { .. } | Effect::Note(_) => {}
+                Effect::Ping { .. } | Effect::SendBinary { .. } | Effect::ModelEvent(_) => {}
             }
         }
         for input in buffered {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
-use onesocket_gateway::{Effect, Mischief, Note};
+use onesocket_gateway::{Deviation, Effect, ModelEvent};
 use serde_json::{Value, json};
 
 /// The schema's definitions, each compiled once.
@@ -122,28 +122,28 @@ impl Inspector {
 }
 
 fn answers_nonsense(effect: &Effect) -> bool {
-    matches!(effect, Effect::Note(Note::FrameRejected { answered: true, .. }))
+    matches!(effect, Effect::ModelEvent(ModelEvent::FrameRejected { answered: true, .. }))
 }
 
 /// The misbehaviours whose frames the schema need not allow.
 fn is_wrong_on_purpose(effect: &Effect) -> bool {
-    let Effect::Note(Note::Misbehaved { mischief, .. }) = effect else { return false };
-    match mischief {
+    let Effect::ModelEvent(ModelEvent::Misbehaved { deviation, .. }) = effect else { return false };
+    match deviation {
         // A challenge without a nonce, a hello that is none, and frames that no gateway sends.
-        Mischief::ChallengeWithheld | Mischief::HelloSpoiled | Mischief::FrameInvented => true,
+        Deviation::ChallengeWithheld | Deviation::HelloSpoiled | Deviation::FrameInvented => true,
         // Any words at all, absurd ones included.
-        Mischief::ConnectRejected => true,
+        Deviation::ConnectRejected => true,
         // Judged when it was sent first.
-        Mischief::ResponseRepeated => true,
-        Mischief::ChallengeDelayed
-        | Mischief::HelloWithheld
-        | Mischief::HelloDelayed
-        | Mischief::TickStarved
-        | Mischief::ResponseWithheld
-        | Mischief::ResponseInvented
-        | Mischief::SequenceBent
-        | Mischief::CapacityRefused
-        | Mischief::PingStarved
-        | Mischief::EndedEarly => false,
+        Deviation::ResponseRepeated => true,
+        Deviation::ChallengeDelayed
+        | Deviation::HelloWithheld
+        | Deviation::HelloDelayed
+        | Deviation::TickStarved
+        | Deviation::ResponseWithheld
+        | Deviation::ResponseInvented
+        | Deviation::SequenceBent
+        | Deviation::CapacityRefused
+        | Deviation::PingStarved
+        | Deviation::EndedEarly => false,
     }
 }

@@ -3,19 +3,19 @@
 //! Counting runs says nothing about what was tried. A mark is a situation seen in a trace; one that
 //! is never reached means that the generator does not go there, whatever the invariants say.
 //!
-//! To add one: name it in [`Situation`], and say in `walk` how a trace shows it.
+//! To add one: name it in [`Situation`], and say in `coverage_collector` how a trace shows it.
 
-mod walk;
+mod coverage_collector;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::plan::Fault;
 use crate::trace::{Record, StatusKind};
-use onesocket_gateway::Mischief;
+use onesocket_gateway::Deviation;
 use onesocket_gateway::named;
 
-use walk::Walk;
+use coverage_collector::CoverageCollector;
 
 /// Something worth reaching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,7 +25,7 @@ pub enum Mark {
     /// A fault began while the client was in this state.
     Met(Fault, StatusKind),
     /// A gateway deviated from the protocol in this way.
-    Deviated(Mischief),
+    Deviated(Deviation),
 }
 
 named! {
@@ -141,7 +141,7 @@ impl Mark {
     pub fn all() -> Vec<Self> {
         let situations = Situation::ALL.iter().copied().map(Self::In);
         let met = Fault::ALL.iter().flat_map(|fault| MET_IN.map(|state| Self::Met(*fault, state)));
-        let deviated = Mischief::ALL.iter().copied().map(Self::Deviated);
+        let deviated = Deviation::ALL.iter().copied().map(Self::Deviated);
         situations.chain(met).chain(deviated).collect()
     }
 
@@ -158,7 +158,7 @@ impl Mark {
             Self::In(situation) => situation.name().into(),
             // Not "while": the fault `stop` would share its names with the shutdown.
             Self::Met(fault, state) => format!("{}-meets-{state:?}", fault.name()).to_lowercase().into(),
-            Self::Deviated(mischief) => mischief.name().into(),
+            Self::Deviated(deviation) => deviation.name().into(),
         }
     }
 }
@@ -175,11 +175,11 @@ pub struct Coverage {
 impl Coverage {
     /// Adds what one run reached.
     pub fn add(&mut self, records: &[Record]) {
-        let mut walk = Walk::default();
+        let mut collector = CoverageCollector::default();
         for record in records {
-            walk.take(record, &mut self.faults);
+            collector.take(record, &mut self.faults);
         }
-        for mark in walk.reached {
+        for mark in collector.reached {
             *self.marks.entry(mark).or_default() += 1;
         }
     }

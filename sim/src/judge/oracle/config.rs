@@ -9,7 +9,7 @@ use super::suspension::Suspension;
 use super::{Invariant, Oracle};
 use crate::plan::Plan;
 use crate::plan::environment::{ConfigRef, TokenKind};
-use crate::trace::{Record, Seen, What};
+use crate::trace::{Event, GatewayEvent, Record};
 
 /// Only the config in force is dialed and presented, and the socket of an older one is let go
 /// within the grace for its close.
@@ -36,8 +36,10 @@ impl OneReconnectPerChange {
     }
 
     /// A config with a bootstrap token is presented with that, or with the device token that came of it.
-    fn presented(&self, gateway: u8, seen: &Seen) -> Result<(), String> {
-        let Seen::Connect { connection, token, device_token, bootstrap_token } = seen else { return Ok(()) };
+    fn presented(&self, gateway: u8, event: &GatewayEvent) -> Result<(), String> {
+        let GatewayEvent::Connect { connection, token, device_token, bootstrap_token } = event else {
+            return Ok(());
+        };
         let presents = |config: &ConfigRef| {
             let is_it = match (config.kind, bootstrap_token) {
                 (TokenKind::Shared, _) => token.as_ref() == Some(&config.token),
@@ -79,12 +81,12 @@ impl Oracle for OneReconnectPerChange {
         if let Some(socket) = self.overdue(record.at) {
             return Err(format!("socket {socket} outlives the config it belongs to"));
         }
-        match &record.what {
-            What::Configured { config, changed: true } => {
+        match &record.event {
+            Event::Configured { config, changed: true } => {
                 self.history.push((record.at, Some(config.clone())));
             }
-            What::Unconfigured { changed: true } => self.history.push((record.at, None)),
-            What::Dialed { socket, gateway } => {
+            Event::Unconfigured { changed: true } => self.history.push((record.at, None)),
+            Event::Dialed { socket, gateway } => {
                 self.held.insert(*socket, record.at);
                 let in_force =
                     self.history.last().and_then(|(_, config)| config.as_ref()).map(|config| config.gateway);
@@ -94,14 +96,14 @@ impl Oracle for OneReconnectPerChange {
                     ));
                 }
             }
-            What::Released { socket, .. } => {
+            Event::Released { socket, .. } => {
                 self.held.remove(socket);
             }
-            What::Gateway { gateway, seen: Seen::Accepted { connection } } => {
+            Event::Gateway { gateway, event: GatewayEvent::Accepted { connection } } => {
                 self.accepted.insert((*gateway, *connection), record.at);
             }
-            What::Gateway { gateway, seen: seen @ Seen::Connect { .. } } => {
-                return self.presented(*gateway, seen);
+            Event::Gateway { gateway, event: event @ GatewayEvent::Connect { .. } } => {
+                return self.presented(*gateway, event);
             }
             _ => {}
         }
@@ -114,17 +116,17 @@ mod tests {
     use super::super::first_broken;
     use super::*;
 
-    fn broken(history: Vec<(u64, What)>) -> Option<usize> {
+    fn broken(history: Vec<(u64, Event)>) -> Option<usize> {
         first_broken(&mut OneReconnectPerChange::new(&Plan::new(1)), history)
     }
 
     #[test]
     fn nothing_is_dialed_or_kept_while_there_is_no_config() {
-        let taken_away = || (1_000, What::Unconfigured { changed: true });
-        let dialed = |at_ms| (at_ms, What::Dialed { socket: 1, gateway: 0 });
-        let released = |at_ms| (at_ms, What::Released { socket: 1, silent: Duration::ZERO });
-        let applied = What::Configured { config: ConfigRef::first(), changed: true };
-        let later = (5_000, What::Woken);
+        let taken_away = || (1_000, Event::Unconfigured { changed: true });
+        let dialed = |at_ms| (at_ms, Event::Dialed { socket: 1, gateway: 0 });
+        let released = |at_ms| (at_ms, Event::Released { socket: 1, silent: Duration::ZERO });
+        let applied = Event::Configured { config: ConfigRef::first(), changed: true };
+        let later = (5_000, Event::Woken);
         assert_eq!(broken(vec![taken_away(), dialed(1_001)]), Some(1));
         assert_eq!(broken(vec![taken_away(), (1_000, applied), dialed(1_001)]), None);
         assert_eq!(broken(vec![dialed(500), taken_away(), released(1_400), later.clone()]), None);

@@ -9,7 +9,7 @@ use onesocket::core::Instant;
 use super::{Invariant, Oracle};
 use crate::plan::consumer::Lag;
 use crate::plan::{Action, Fault, Plan};
-use crate::trace::{Item, Record, Seen, StatusKind, What};
+use crate::trace::{Event, GatewayEvent, Item, Record, StatusKind};
 
 /// Longer than any tick of a clock or a network: what happens within it has no certain order.
 const BLUR: Duration = Duration::from_millis(20);
@@ -230,35 +230,37 @@ impl IsolatedConsumers {
         }
     }
 
-    fn gateway(&mut self, gateway: u8, seen: &Seen, at: Instant) {
-        match seen {
-            Seen::Accepted { connection } => self.newest = Some((gateway, *connection)),
-            Seen::Hello { connection, .. } if self.newest == Some((gateway, *connection)) => {
+    fn gateway(&mut self, gateway: u8, event: &GatewayEvent, at: Instant) {
+        match event {
+            GatewayEvent::Accepted { connection } => self.newest = Some((gateway, *connection)),
+            GatewayEvent::Hello { connection, .. } if self.newest == Some((gateway, *connection)) => {
                 self.trouble();
                 self.healthy = Some((gateway, *connection));
                 for reading in self.subscriptions.values_mut() {
                     reading.seq = None;
                 }
             }
-            Seen::EventSent { connection, seq } => {
+            GatewayEvent::EventSent { connection, seq } => {
                 // A hello that is late or spoiled makes no connection; the client says when there is one.
                 let is_free = self.lasting == 0 && at >= self.caught_up;
                 if self.ready && is_free && self.healthy == Some((gateway, *connection)) {
                     self.under_way.push_back((at, *seq));
                 }
             }
-            Seen::Closed { connection, .. } | Seen::Dropped { connection } | Seen::Gone { connection } => {
+            GatewayEvent::Closed { connection, .. }
+            | GatewayEvent::Dropped { connection }
+            | GatewayEvent::Gone { connection } => {
                 if self.healthy == Some((gateway, *connection)) {
                     self.trouble();
                 }
             }
-            Seen::Booted | Seen::Down | Seen::Misbehaved { .. } => self.trouble(),
-            Seen::Hello { .. }
-            | Seen::Connect { .. }
-            | Seen::Refused { .. }
-            | Seen::Request { .. }
-            | Seen::RunStarted { .. }
-            | Seen::EventLost { .. } => {}
+            GatewayEvent::Booted | GatewayEvent::Down | GatewayEvent::Misbehaved { .. } => self.trouble(),
+            GatewayEvent::Hello { .. }
+            | GatewayEvent::Connect { .. }
+            | GatewayEvent::Refused { .. }
+            | GatewayEvent::Request { .. }
+            | GatewayEvent::RunStarted { .. }
+            | GatewayEvent::EventLost { .. } => {}
         }
     }
 }
@@ -281,47 +283,47 @@ impl Oracle for IsolatedConsumers {
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.overdue(record.at)?;
-        match &record.what {
-            What::Behaves { consumer, prompt: true } => {
+        match &record.event {
+            Event::Behaves { consumer, prompt: true } => {
                 self.slow_consumers.remove(consumer);
             }
-            What::Behaves { consumer, prompt: false } => {
+            Event::Behaves { consumer, prompt: false } => {
                 self.slow_consumers.insert(*consumer);
             }
-            What::Subscribed { consumer, subscription, lag } => {
+            Event::Subscribed { consumer, subscription, lag } => {
                 self.opened(*consumer, *subscription, *lag, record.at);
             }
-            What::Unsubscribed { subscription } | What::Panicked { subscription } => {
+            Event::Unsubscribed { subscription } | Event::Panicked { subscription } => {
                 if let Some(reading) = self.subscriptions.get_mut(subscription) {
                     reading.left = true;
                 }
             }
-            What::Pushed { subscription, item } => return self.pushed(*subscription, *item, record.at),
-            What::Status(status) => self.ready = *status == StatusKind::Ready,
-            What::Configured { changed: true, .. }
-            | What::Unconfigured { changed: true }
-            | What::ShutdownCalled => {
-                self.stopping |= matches!(record.what, What::ShutdownCalled);
+            Event::Pushed { subscription, item } => return self.pushed(*subscription, *item, record.at),
+            Event::Status(status) => self.ready = *status == StatusKind::Ready,
+            Event::Configured { changed: true, .. }
+            | Event::Unconfigured { changed: true }
+            | Event::ShutdownCalled => {
+                self.stopping |= matches!(record.event, Event::ShutdownCalled);
                 self.changed = Some(record.at);
                 self.ready = false;
                 self.trouble();
             }
-            What::Dialed { .. } => self.newest = None,
-            What::Released { .. } => self.trouble(),
-            What::Fault { fault, .. } => {
+            Event::Dialed { .. } => self.newest = None,
+            Event::Released { .. } => self.trouble(),
+            Event::Fault { fault, .. } => {
                 self.lasting += u32::from(fault.lasts());
                 self.under_way.clear();
                 if !is_harmless(*fault) {
                     self.trouble();
                 }
             }
-            What::Healed { fault, .. } => {
+            Event::Healed { fault, .. } => {
                 self.lasting -= 1;
                 if *fault == Fault::Delay {
                     self.caught_up = record.at + self.delay;
                 }
             }
-            What::Gateway { gateway, seen } => self.gateway(*gateway, seen, record.at),
+            Event::Gateway { gateway, event } => self.gateway(*gateway, event, record.at),
             _ => {}
         }
         Ok(())
@@ -337,40 +339,40 @@ mod tests {
     const SLOW: u32 = 2;
 
     /// Two subscribers of a connection, the second of them slow.
-    fn begin(lag: Lag) -> Vec<(u64, What)> {
+    fn begin(lag: Lag) -> Vec<(u64, Event)> {
         vec![
-            (0, What::Dialed { socket: 1, gateway: 0 }),
-            (0, What::Subscribed { consumer: 0, subscription: PROMPT, lag: Lag::DropOldest }),
-            (90, at_gateway(Seen::Accepted { connection: 1 })),
-            (100, at_gateway(Seen::Hello { connection: 1, issued: None, handed_over: None })),
-            (110, What::Status(StatusKind::Ready)),
-            (110, What::Pushed { subscription: PROMPT, item: Item::Snapshot { epoch: 1 } }),
-            (200, What::Behaves { consumer: 1, prompt: false }),
-            (200, What::Subscribed { consumer: 1, subscription: SLOW, lag }),
+            (0, Event::Dialed { socket: 1, gateway: 0 }),
+            (0, Event::Subscribed { consumer: 0, subscription: PROMPT, lag: Lag::DropOldest }),
+            (90, at_gateway(GatewayEvent::Accepted { connection: 1 })),
+            (100, at_gateway(GatewayEvent::Hello { connection: 1, issued: None, handed_over: None })),
+            (110, Event::Status(StatusKind::Ready)),
+            (110, Event::Pushed { subscription: PROMPT, item: Item::Snapshot { epoch: 1 } }),
+            (200, Event::Behaves { consumer: 1, prompt: false }),
+            (200, Event::Subscribed { consumer: 1, subscription: SLOW, lag }),
         ]
     }
 
-    fn at_gateway(seen: Seen) -> What {
-        What::Gateway { gateway: 0, seen }
+    fn at_gateway(event: GatewayEvent) -> Event {
+        Event::Gateway { gateway: 0, event }
     }
 
-    fn sent(at_ms: u64, seq: u64) -> (u64, What) {
-        (at_ms, at_gateway(Seen::EventSent { connection: 1, seq }))
+    fn sent(at_ms: u64, seq: u64) -> (u64, Event) {
+        (at_ms, at_gateway(GatewayEvent::EventSent { connection: 1, seq }))
     }
 
-    fn got(at_ms: u64, subscription: u32, seq: u64) -> (u64, What) {
-        (at_ms, What::Pushed { subscription, item: Item::Event { epoch: 1, seq: Some(seq) } })
+    fn got(at_ms: u64, subscription: u32, seq: u64) -> (u64, Event) {
+        (at_ms, Event::Pushed { subscription, item: Item::Event { epoch: 1, seq: Some(seq) } })
     }
 
-    fn item(at_ms: u64, subscription: u32, item: Item) -> (u64, What) {
-        (at_ms, What::Pushed { subscription, item })
+    fn item(at_ms: u64, subscription: u32, item: Item) -> (u64, Event) {
+        (at_ms, Event::Pushed { subscription, item })
     }
 
-    fn broken(rest: &[(u64, What)]) -> Option<usize> {
+    fn broken(rest: &[(u64, Event)]) -> Option<usize> {
         broken_with(Lag::DropOldest, rest)
     }
 
-    fn broken_with(lag: Lag, rest: &[(u64, What)]) -> Option<usize> {
+    fn broken_with(lag: Lag, rest: &[(u64, Event)]) -> Option<usize> {
         let mut history = begin(lag);
         history.extend_from_slice(rest);
         first_broken(&mut IsolatedConsumers::new(&Plan::new(1)), history)
@@ -378,15 +380,15 @@ mod tests {
 
     #[test]
     fn who_reads_at_once_gets_every_event_in_time() {
-        let later = (2_000, What::Woken);
+        let later = (2_000, Event::Woken);
         assert_eq!(broken(&[sent(1_000, 1), got(1_002, PROMPT, 1), later.clone()]), None);
         assert_eq!(broken(&[sent(1_000, 1), later.clone()]), Some(9));
-        let fault = |fault| (1_001, What::Fault { fault, gateway: 0 });
+        let fault = |fault| (1_001, Event::Fault { fault, gateway: 0 });
         assert_eq!(broken(&[sent(1_000, 1), fault(Fault::Partition), later.clone()]), None);
-        let left = (900, What::Unsubscribed { subscription: PROMPT });
+        let left = (900, Event::Unsubscribed { subscription: PROMPT });
         assert_eq!(broken(&[left, sent(1_000, 1), later.clone()]), None);
-        let old = Seen::Hello { connection: 7, issued: None, handed_over: None };
-        let to_nobody = Seen::EventSent { connection: 7, seq: 1 };
+        let old = GatewayEvent::Hello { connection: 7, issued: None, handed_over: None };
+        let to_nobody = GatewayEvent::EventSent { connection: 7, seq: 1 };
         assert_eq!(broken(&[(990, at_gateway(old)), (1_000, at_gateway(to_nobody)), later]), None);
     }
 
@@ -396,10 +398,10 @@ mod tests {
         let plan = Plan::new(1).at(0, delay);
         let history = |sent_at| {
             let fault = [
-                (0, What::Fault { fault: Fault::Delay, gateway: 0 }),
-                (50, What::Healed { fault: Fault::Delay, gateway: 0 }),
+                (0, Event::Fault { fault: Fault::Delay, gateway: 0 }),
+                (50, Event::Healed { fault: Fault::Delay, gateway: 0 }),
             ];
-            [&fault[..], &begin(Lag::DropOldest), &[sent(sent_at, 1), (3_000, What::Woken)]].concat()
+            [&fault[..], &begin(Lag::DropOldest), &[sent(sent_at, 1), (3_000, Event::Woken)]].concat()
         };
         let broken = |sent_at| first_broken(&mut IsolatedConsumers::new(&plan), history(sent_at));
         assert_eq!(broken(1_000), None);
@@ -414,7 +416,7 @@ mod tests {
                 item(1_300, SLOW, Item::Snapshot { epoch: 1 }),
                 item(1_400, SLOW, Item::Lagged { missed }),
                 got(1_500, SLOW, 3),
-                (1_600, What::ShutdownCalled),
+                (1_600, Event::ShutdownCalled),
                 item(1_610, PROMPT, Item::Closed),
                 item(1_700, SLOW, Item::Closed),
             ]
@@ -435,7 +437,7 @@ mod tests {
                 item(1_400, SLOW, Item::Lagged { missed }),
                 item(1_450, SLOW, Item::Snapshot { epoch: 1 }),
                 got(1_500, SLOW, 3),
-                (1_600, What::ShutdownCalled),
+                (1_600, Event::ShutdownCalled),
                 item(1_610, PROMPT, Item::Closed),
                 item(1_700, SLOW, Item::Closed),
             ]
@@ -449,12 +451,12 @@ mod tests {
     #[test]
     fn who_ends_with_a_lag_ends_at_once() {
         let lag = item(1_400, SLOW, Item::Lagged { missed: 2 });
-        let with = |rest: &[(u64, What)]| {
+        let with = |rest: &[(u64, Event)]| {
             let begin = [got(1_000, PROMPT, 1), got(1_100, PROMPT, 2), lag.clone()];
             broken_with(Lag::Close, &[&begin[..], rest].concat())
         };
         let end = |at_ms, of| item(at_ms, of, Item::Closed);
-        let stop = (1_600, What::ShutdownCalled);
+        let stop = (1_600, Event::ShutdownCalled);
         assert_eq!(with(&[end(1_500, SLOW), stop.clone(), end(1_700, PROMPT)]), None);
         assert_eq!(with(&[got(1_500, SLOW, 2)]), Some(11));
         let endless = item(1_350, SLOW, Item::Lagged { missed: 7 });

@@ -11,7 +11,7 @@ use onesocket::core::Instant;
 use super::{Invariant, Oracle};
 use crate::plan::Plan;
 use crate::plan::environment::{ConfigRef, TokenKind};
-use crate::trace::{Record, Seen, StatusKind, What};
+use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 
 /// What is presented together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -199,8 +199,8 @@ impl RightCredential {
             // A change of config retired the connection, and the client does not listen to it any more.
             return;
         }
-        let is_deaf = self.struck.is_some_and(|struck| struck >= accepted);
-        if is_deaf || self.lasting > 0 || at > sent + self.in_time {
+        let may_have_missed = self.struck.is_some_and(|struck| struck >= accepted);
+        if may_have_missed || self.lasting > 0 || at > sent + self.in_time {
             // The client may never hear of it.
             return;
         }
@@ -234,14 +234,14 @@ impl RightCredential {
     }
 
     /// What was refused may be right by now.
-    fn pardon(&mut self) {
+    fn clear(&mut self) {
         self.refused.clear();
         self.retried = None;
     }
 
     /// Something new begins, with a budget of its own.
-    fn forgive(&mut self, at: Instant) {
-        self.pardon();
+    fn reset_budget(&mut self, at: Instant) {
+        self.clear();
         self.unheard.clear();
         if std::mem::replace(&mut self.retry, Retry::Unneeded) == Retry::Due {
             self.lapsed = Some(at);
@@ -262,50 +262,50 @@ impl Oracle for RightCredential {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
-        match &record.what {
-            What::Configured { config, changed: true } => {
+        match &record.event {
+            Event::Configured { config, changed: true } => {
                 self.configs.push((record.at, Some(config.clone())));
-                self.forgive(record.at);
+                self.reset_budget(record.at);
             }
-            What::Unconfigured { changed: true } => {
+            Event::Unconfigured { changed: true } => {
                 self.configs.push((record.at, None));
-                self.forgive(record.at);
+                self.reset_budget(record.at);
             }
-            What::Resumed => self.pardon(),
+            Event::Resumed => self.clear(),
             // A refusal may be lost, and the credential is presented once more.
-            What::Fault { fault, .. } => {
+            Event::Fault { fault, .. } => {
                 self.struck = Some(record.at);
                 self.lasting += u32::from(fault.lasts());
-                self.pardon();
+                self.clear();
                 self.unheard.clear();
                 self.dead.clear();
             }
-            What::Healed { .. } => self.lasting -= 1,
-            What::Released { silent, .. } => {
+            Event::Healed { .. } => self.lasting -= 1,
+            Event::Released { silent, .. } => {
                 let silent = u64::try_from(silent.as_micros()).unwrap_or(u64::MAX);
                 self.hung_up(Instant::from_micros(record.at.as_micros().saturating_sub(silent)));
             }
             // A gateway that deviates may say anything, also that the stored token should be tried.
-            What::Gateway { seen: Seen::Misbehaved { .. }, .. } => {
-                self.pardon();
+            Event::Gateway { event: GatewayEvent::Misbehaved { .. }, .. } => {
+                self.clear();
                 self.unheard.clear();
                 self.dead.clear();
                 self.retry = Retry::Due;
             }
-            What::Gateway { gateway, seen: Seen::Accepted { connection } } => {
+            Event::Gateway { gateway, event: GatewayEvent::Accepted { connection } } => {
                 self.accepted.insert((*gateway, *connection), record.at);
                 (self.newest, self.offered) = (Some((*gateway, *connection)), None);
             }
-            What::Gateway {
+            Event::Gateway {
                 gateway,
-                seen: Seen::Connect { connection, token, device_token, bootstrap_token },
+                event: GatewayEvent::Connect { connection, token, device_token, bootstrap_token },
             } => {
                 let (token, device) = (token.clone(), device_token.clone());
                 let presented = Presented { token, device, bootstrap: bootstrap_token.clone() };
                 return self.connect(*gateway, *connection, presented, record.at);
             }
-            What::Status(StatusKind::Ready) => self.kept.extend(self.offered.take()),
-            What::Gateway { gateway, seen: Seen::Hello { connection, issued, .. } } => {
+            Event::Status(StatusKind::Ready) => self.kept.extend(self.offered.take()),
+            Event::Gateway { gateway, event: GatewayEvent::Hello { connection, issued, .. } } => {
                 if let Some(token) = issued {
                     if self.newest == Some((*gateway, *connection)) {
                         self.offered = Some(*gateway);
@@ -313,9 +313,9 @@ impl Oracle for RightCredential {
                     self.dead.remove(&(*gateway, Arc::clone(token)));
                     self.issued.entry(*gateway).or_default().insert(Arc::clone(token));
                 }
-                self.forgive(record.at);
+                self.reset_budget(record.at);
             }
-            What::Gateway { gateway, seen: Seen::Refused { connection, code } } => {
+            Event::Gateway { gateway, event: GatewayEvent::Refused { connection, code } } => {
                 self.refused(*gateway, *connection, code, record.at);
             }
             _ => {}
@@ -329,37 +329,40 @@ mod tests {
     use super::super::first_broken;
     use super::*;
 
-    fn configured(token: &str) -> What {
-        What::Configured {
+    fn configured(token: &str) -> Event {
+        Event::Configured {
             config: ConfigRef { token: Arc::from(token), ..ConfigRef::first() },
             changed: true,
         }
     }
 
-    fn at_gateway(gateway: u8, seen: Seen) -> What {
-        What::Gateway { gateway, seen }
+    fn at_gateway(gateway: u8, event: GatewayEvent) -> Event {
+        Event::Gateway { gateway, event }
     }
 
-    fn accepted(connection: u32) -> What {
-        at_gateway(0, Seen::Accepted { connection })
+    fn accepted(connection: u32) -> Event {
+        at_gateway(0, GatewayEvent::Accepted { connection })
     }
 
-    fn connect(connection: u32, token: &str, device: Option<&str>) -> What {
+    fn connect(connection: u32, token: &str, device: Option<&str>) -> Event {
         let device_token = device.map(Arc::from);
         let token = Some(Arc::from(token));
-        at_gateway(0, Seen::Connect { connection, token, device_token, bootstrap_token: None })
+        at_gateway(0, GatewayEvent::Connect { connection, token, device_token, bootstrap_token: None })
     }
 
-    fn hello(gateway: u8, connection: u32, issued: &str) -> What {
-        at_gateway(gateway, Seen::Hello { connection, issued: Some(Arc::from(issued)), handed_over: None })
+    fn hello(gateway: u8, connection: u32, issued: &str) -> Event {
+        at_gateway(
+            gateway,
+            GatewayEvent::Hello { connection, issued: Some(Arc::from(issued)), handed_over: None },
+        )
     }
 
-    fn refused(connection: u32, code: &'static str) -> What {
-        at_gateway(0, Seen::Refused { connection, code: code.into() })
+    fn refused(connection: u32, code: &'static str) -> Event {
+        at_gateway(0, GatewayEvent::Refused { connection, code: code.into() })
     }
 
     /// One record every 100 ms.
-    fn broken(history: &[What]) -> Option<usize> {
+    fn broken(history: &[Event]) -> Option<usize> {
         let history = (0..).map(|number| number * 100).zip(history.iter().cloned());
         first_broken(&mut RightCredential::new(&Plan::new(1)), history)
     }
@@ -397,8 +400,8 @@ mod tests {
 
     #[test]
     fn a_retry_that_nobody_answers_leaves_the_shared_token_to_be_tried_again() {
-        let hung_up = |silent| What::Released { socket: 1, silent: Duration::from_millis(silent) };
-        let retried = |answer: &[What]| {
+        let hung_up = |silent| Event::Released { socket: 1, silent: Duration::from_millis(silent) };
+        let retried = |answer: &[Event]| {
             let begin = [
                 accepted(1),
                 hello(0, 1, "issued"),
@@ -420,13 +423,13 @@ mod tests {
     #[test]
     fn a_refused_token_waits_for_somebody_to_act() {
         let begin = |code, silent| {
-            let hung_up = What::Released { socket: 1, silent: Duration::from_millis(silent) };
+            let hung_up = Event::Released { socket: 1, silent: Duration::from_millis(silent) };
             [accepted(1), connect(1, "token-0", None), refused(1, code), hung_up, accepted(2)]
         };
         let again = [connect(2, "token-0", None)];
         let wrong = begin("AUTH_TOKEN_MISMATCH", 0);
         assert_eq!(broken(&[&wrong[..], &again[..]].concat()), Some(5));
-        assert_eq!(broken(&[&wrong[..], &[What::Resumed], &again[..]].concat()), None);
+        assert_eq!(broken(&[&wrong[..], &[Event::Resumed], &again[..]].concat()), None);
         // The refusal was sent at 200 ms, and nothing was heard after 100 ms.
         assert_eq!(broken(&[&begin("AUTH_TOKEN_MISMATCH", 200)[..], &again[..]].concat()), None);
         let retired = [&wrong[..2], &[configured("other"), configured("token-0")], &wrong[2..], &again[..]];
@@ -438,20 +441,20 @@ mod tests {
     fn a_bootstrap_token_is_presented_alone_and_only_until_there_is_a_device_token() {
         let bootstrap = |connection, beside: Option<&str>| {
             let (bootstrap_token, token) = (Some(Arc::from("code")), beside.map(Arc::from));
-            at_gateway(0, Seen::Connect { connection, token, device_token: None, bootstrap_token })
+            at_gateway(0, GatewayEvent::Connect { connection, token, device_token: None, bootstrap_token })
         };
         let set_up = |handed_over: Option<&str>| {
             let (issued, handed_over) = (Some(Arc::from("mine")), handed_over.map(Arc::from));
-            at_gateway(0, Seen::Hello { connection: 1, issued, handed_over })
+            at_gateway(0, GatewayEvent::Hello { connection: 1, issued, handed_over })
         };
-        let applied = |config: ConfigRef| What::Configured { config, changed: true };
+        let applied = |config: ConfigRef| Event::Configured { config, changed: true };
         let begin = |config: ConfigRef| [applied(config), accepted(1), bootstrap(1, None)];
         let code = || ConfigRef::bootstrap(0, "code");
         assert_eq!(broken(&begin(code())), None);
         assert_eq!(broken(&begin(ConfigRef::shared(0, "code"))), Some(2));
         assert_eq!(broken(&[applied(code()), accepted(1), bootstrap(1, Some("code"))]), Some(2));
-        let ready = What::Status(StatusKind::Ready);
-        let next = |between: &[What], connect: What| {
+        let ready = Event::Status(StatusKind::Ready);
+        let next = |between: &[Event], connect: Event| {
             broken(
                 &[&begin(code())[..], &[set_up(Some("other's"))], between, &[accepted(2), connect]].concat(),
             )

@@ -11,7 +11,7 @@ use onesocket::core::Instant;
 
 use super::{Invariant, Oracle};
 use crate::plan::consumer::Lag;
-use crate::trace::{Item, Mischief, Record, Seen, StatusKind, What};
+use crate::trace::{Deviation, Event, GatewayEvent, Item, Record, StatusKind};
 
 /// The first item is a snapshot, each connection begins with one, and a newcomer gets the latest. Who begins anew when
 /// it lags gets one with the news of its lag, and nobody gets anything after the end.
@@ -115,22 +115,22 @@ impl Oracle for SnapshotFirst {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
-        match &record.what {
-            What::Subscribed { subscription, lag, .. } => {
+        match &record.event {
+            Event::Subscribed { subscription, lag, .. } => {
                 let reading = Reading { lag: *lag, least: self.latest, ..Reading::default() };
                 self.subscriptions.insert(*subscription, reading);
             }
             // A new config has no snapshot until its own first hello, so the old one is no measure.
-            What::Configured { changed: true, .. } | What::Unconfigured { changed: true } => {
+            Event::Configured { changed: true, .. } | Event::Unconfigured { changed: true } => {
                 self.latest = 0;
                 self.stateless = true;
                 self.stateless_at = Some(record.at);
             }
-            What::Status(StatusKind::Ready) if self.stateless => {
+            Event::Status(StatusKind::Ready) if self.stateless => {
                 self.stateless = false;
                 self.stateless_at = Some(record.at);
             }
-            What::Pushed { subscription, item } => {
+            Event::Pushed { subscription, item } => {
                 if let Item::Snapshot { epoch } = item {
                     self.latest = self.latest.max(*epoch);
                 }
@@ -226,16 +226,19 @@ impl Oracle for GapBeforeEvent {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
-        match &record.what {
-            What::Pushed { subscription, item } => {
+        match &record.event {
+            Event::Pushed { subscription, item } => {
                 let numbers = self.subscriptions.entry(*subscription).or_default();
                 let taken = numbers.take(*item, &self.bent);
                 return taken.map_err(|what| format!("subscription {subscription}: {what}"));
             }
-            What::Gateway { seen: Seen::Misbehaved { mischief: Mischief::SequenceBent, .. }, .. } => {
+            Event::Gateway {
+                event: GatewayEvent::Misbehaved { deviation: Deviation::SequenceBent, .. },
+                ..
+            } => {
                 self.bending = true;
             }
-            What::Gateway { seen: Seen::EventSent { seq, .. }, .. } if self.bending => {
+            Event::Gateway { event: GatewayEvent::EventSent { seq, .. }, .. } if self.bending => {
                 self.bending = false;
                 self.bent.insert(*seq);
             }
@@ -251,8 +254,8 @@ mod tests {
     use super::*;
 
     fn read(lag: Lag, items: &[Item]) -> Option<usize> {
-        let subscribed = What::Subscribed { consumer: 0, subscription: 1, lag };
-        let pushed = items.iter().map(|item| What::Pushed { subscription: 1, item: *item });
+        let subscribed = Event::Subscribed { consumer: 0, subscription: 1, lag };
+        let pushed = items.iter().map(|item| Event::Pushed { subscription: 1, item: *item });
         let history = std::iter::once(subscribed).chain(pushed);
         // The number of the item, from 1.
         first_broken(&mut SnapshotFirst::default(), (0..).map(|number| number * 100).zip(history))
@@ -277,13 +280,13 @@ mod tests {
 
     #[test]
     fn without_a_snapshot_of_the_config_nobody_begins_anew() {
-        let pushed = |at_ms, item| (at_ms, What::Pushed { subscription: 1, item });
+        let pushed = |at_ms, item| (at_ms, Event::Pushed { subscription: 1, item });
         let history = |ready_ms| {
             [
-                (0, What::Subscribed { consumer: 0, subscription: 1, lag: Lag::Resnapshot }),
+                (0, Event::Subscribed { consumer: 0, subscription: 1, lag: Lag::Resnapshot }),
                 pushed(100, Item::Snapshot { epoch: 3 }),
-                (200, What::Unconfigured { changed: true }),
-                (ready_ms, What::Status(StatusKind::Ready)),
+                (200, Event::Unconfigured { changed: true }),
+                (ready_ms, Event::Status(StatusKind::Ready)),
                 pushed(800, Item::Status(StatusKind::Ready)),
                 pushed(900, Item::Lagged { missed: 2 }),
                 pushed(950, Item::Status(StatusKind::Backoff)),
@@ -311,7 +314,7 @@ mod tests {
     }
 
     fn broken(items: &[Item]) -> Option<usize> {
-        let history = items.iter().map(|item| (1, What::Pushed { subscription: 1, item: *item }));
+        let history = items.iter().map(|item| (1, Event::Pushed { subscription: 1, item: *item }));
         first_broken(&mut GapBeforeEvent::default(), history)
     }
 

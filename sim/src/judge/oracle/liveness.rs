@@ -7,7 +7,7 @@ use onesocket::core::Instant;
 
 use super::{Invariant, Oracle};
 use crate::plan::{Fault, Plan};
-use crate::trace::{Record, Seen, StatusKind, What};
+use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 
 /// Two dials without a reason in between are at least the first wait apart, and nothing is dialed
 /// in a pause. The one retry with a stored device token after a refused one may come sooner
@@ -78,19 +78,19 @@ impl Oracle for NoStorm {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
-        match &record.what {
-            What::Dialed { socket, .. } => return self.dialed(*socket, record.at),
-            What::Configured { changed: true, .. } | What::Unconfigured { changed: true } => {
+        match &record.event {
+            Event::Dialed { socket, .. } => return self.dialed(*socket, record.at),
+            Event::Configured { changed: true, .. } | Event::Unconfigured { changed: true } => {
                 self.device_retry_used = false;
                 self.pause_ends(record.at);
             }
-            What::Resumed => self.pause_ends(record.at),
+            Event::Resumed => self.pause_ends(record.at),
             // A watcher may tell of a pause a moment after it ended.
-            What::Status(status) => {
+            Event::Status(status) => {
                 self.paused = *status == StatusKind::Paused && self.pause_ended != Some(record.at);
             }
-            What::Gateway { seen: Seen::Hello { .. }, .. } => self.device_retry_used = false,
-            What::Gateway { seen: Seen::Refused { code, .. }, .. } => {
+            Event::Gateway { event: GatewayEvent::Hello { .. }, .. } => self.device_retry_used = false,
+            Event::Gateway { event: GatewayEvent::Refused { code, .. }, .. } => {
                 self.token_refused = code == "AUTH_TOKEN_MISMATCH";
                 self.starting = code == "startup-sidecars";
             }
@@ -175,59 +175,59 @@ impl Oracle for NoWedge {
             let status = self.status.unwrap_or(StatusKind::Idle);
             return Err(format!("the client is {status:?} although nothing is wrong since {since}"));
         }
-        match &record.what {
-            What::RequestMade { .. } | What::Subscribed { .. } | What::Wanted if !self.wanted => {
+        match &record.event {
+            Event::RequestMade { .. } | Event::Subscribed { .. } | Event::Wanted if !self.wanted => {
                 self.wanted = true;
                 self.healed_at = self.healed_at.max(record.at);
             }
-            What::Configured { changed: true, .. } => {
+            Event::Configured { changed: true, .. } => {
                 self.configured = true;
                 self.healed_at = record.at;
             }
-            What::Unconfigured { changed: true } => {
+            Event::Unconfigured { changed: true } => {
                 self.configured = false;
                 self.healed_at = record.at;
             }
-            What::Resumed => self.healed_at = record.at,
-            What::Fault { fault, gateway } => {
+            Event::Resumed => self.healed_at = record.at,
+            Event::Fault { fault, gateway } => {
                 self.healed_at = record.at;
                 if fault.lasts() {
                     *self.lasting.entry((*fault, *gateway)).or_default() += 1;
                 }
             }
-            What::Healed { fault, gateway } => {
+            Event::Healed { fault, gateway } => {
                 self.healed_at = record.at;
                 *self.lasting.entry((*fault, *gateway)).or_default() -= 1;
             }
             // A partition may cost a connection long after it: a gateway that misses a pong says nothing for
             // most of a minute and then drops it.
-            What::Gateway { seen: Seen::Dropped { .. }, .. } => self.healed_at = record.at,
+            Event::Gateway { event: GatewayEvent::Dropped { .. }, .. } => self.healed_at = record.at,
             // What was ordered may take effect long after.
-            What::Gateway { seen: Seen::Misbehaved { .. }, .. } => self.healed_at = record.at,
-            What::Gateway { gateway, seen: Seen::Down } => {
+            Event::Gateway { event: GatewayEvent::Misbehaved { .. }, .. } => self.healed_at = record.at,
+            Event::Gateway { gateway, event: GatewayEvent::Down } => {
                 self.down.insert(*gateway);
             }
-            What::Gateway { gateway, seen: Seen::Booted } => {
+            Event::Gateway { gateway, event: GatewayEvent::Booted } => {
                 self.down.remove(gateway);
                 self.healed_at = record.at;
             }
-            What::Gateway { gateway, seen: Seen::Connect { connection, .. } } => {
+            Event::Gateway { gateway, event: GatewayEvent::Connect { connection, .. } } => {
                 self.unanswered.insert((*gateway, *connection), record.at);
             }
-            What::Gateway {
+            Event::Gateway {
                 gateway,
-                seen: Seen::Hello { connection, .. } | Seen::Refused { connection, .. },
+                event: GatewayEvent::Hello { connection, .. } | GatewayEvent::Refused { connection, .. },
             } => {
                 self.unanswered.remove(&(*gateway, *connection));
             }
-            What::Gateway { gateway, seen: Seen::Gone { connection } } => {
+            Event::Gateway { gateway, event: GatewayEvent::Gone { connection } } => {
                 let since = self.unanswered.remove(&(*gateway, *connection));
                 if since.is_some_and(|since| record.at.since(since) >= self.patience) {
                     self.healed_at = record.at;
                 }
             }
-            What::ShutdownCalled => self.stopping = true,
-            What::Status(status) => self.status = Some(*status),
+            Event::ShutdownCalled => self.stopping = true,
+            Event::Status(status) => self.status = Some(*status),
             _ => {}
         }
         Ok(())
@@ -239,8 +239,8 @@ mod tests {
     use super::super::first_broken;
     use super::*;
 
-    fn at_gateway(seen: Seen) -> What {
-        What::Gateway { gateway: 0, seen }
+    fn at_gateway(event: GatewayEvent) -> Event {
+        Event::Gateway { gateway: 0, event }
     }
 
     /// The bound of the plan that `broken` judges by.
@@ -248,13 +248,13 @@ mod tests {
         u64::try_from(Plan::new(1).params.convergence().as_millis()).expect("a bound is short")
     }
 
-    fn broken(history: &[(u64, What)]) -> Option<usize> {
+    fn broken(history: &[(u64, Event)]) -> Option<usize> {
         first_broken(&mut NoWedge::new(&Plan::new(1)), history.iter().cloned())
     }
 
     #[test]
     fn a_connection_that_is_wanted_is_ready_in_the_end() {
-        let history = |status| [(0, What::Wanted), (5, What::Status(status)), (bound() + 1, What::Woken)];
+        let history = |status| [(0, Event::Wanted), (5, Event::Status(status)), (bound() + 1, Event::Woken)];
         for status in [StatusKind::Idle, StatusKind::Backoff, StatusKind::Closing, StatusKind::NotConfigured]
         {
             assert_eq!(broken(&history(status)), Some(2), "{status:?}");
@@ -268,10 +268,10 @@ mod tests {
     fn without_a_config_there_is_nothing_to_connect_to() {
         let history = |status| {
             [
-                (0, What::Wanted),
-                (5, What::Unconfigured { changed: true }),
-                (6, What::Status(status)),
-                (bound() + 6, What::Woken),
+                (0, Event::Wanted),
+                (5, Event::Unconfigured { changed: true }),
+                (6, Event::Status(status)),
+                (bound() + 6, Event::Woken),
             ]
         };
         assert_eq!(broken(&history(StatusKind::NotConfigured)), None);
@@ -284,14 +284,18 @@ mod tests {
     fn what_was_never_answered_is_trouble_and_what_was_given_up_early_is_not() {
         let stage = Plan::new(1).params.stage_ms;
         let history = |waited| {
-            let connect =
-                Seen::Connect { connection: 1, token: None, device_token: None, bootstrap_token: None };
+            let connect = GatewayEvent::Connect {
+                connection: 1,
+                token: None,
+                device_token: None,
+                bootstrap_token: None,
+            };
             [
-                (0, What::Wanted),
-                (0, What::Status(StatusKind::Handshaking)),
+                (0, Event::Wanted),
+                (0, Event::Status(StatusKind::Handshaking)),
                 (bound() - waited, at_gateway(connect)),
-                (bound(), at_gateway(Seen::Gone { connection: 1 })),
-                (bound() + 1, What::Woken),
+                (bound(), at_gateway(GatewayEvent::Gone { connection: 1 })),
+                (bound() + 1, Event::Woken),
             ]
         };
         assert_eq!(broken(&history(stage)), None);

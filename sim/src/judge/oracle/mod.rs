@@ -22,9 +22,9 @@ use std::fmt;
 use onesocket::core::Instant;
 
 use crate::plan::Plan;
-use crate::trace::Record;
 #[cfg(test)]
-use crate::trace::What;
+use crate::trace::Event;
+use crate::trace::Record;
 
 /// What must hold. The ids are stable: marks, mutants, tests and stored plans name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,7 +180,7 @@ impl Judge {
     }
 
     /// Something is wrong that no record shows. The first violation stands.
-    pub(crate) fn accuse(&mut self, invariant: Invariant, at: Instant, what: impl FnOnce() -> String) {
+    pub(crate) fn report(&mut self, invariant: Invariant, at: Instant, what: impl FnOnce() -> String) {
         self.violation.get_or_insert_with(|| Violation { invariant, at, what: what() });
     }
 
@@ -193,8 +193,8 @@ impl Judge {
 
 /// The number of the first record of a made-up history that an oracle objects to. Times are in milliseconds.
 #[cfg(test)]
-fn first_broken(oracle: &mut dyn Oracle, history: impl IntoIterator<Item = (u64, What)>) -> Option<usize> {
+fn first_broken(oracle: &mut dyn Oracle, history: impl IntoIterator<Item = (u64, Event)>) -> Option<usize> {
     let mut history =
-        history.into_iter().map(|(at_ms, what)| Record { at: Instant::from_millis(at_ms), what });
+        history.into_iter().map(|(at_ms, event)| Record { at: Instant::from_millis(at_ms), event });
     history.position(|record| oracle.observe(&record).is_err())
 }

@@ -15,7 +15,7 @@ use runs::Runs;
 
 use crate::plan::Fault;
 use crate::trace::probe::may_have_arrived;
-use crate::trace::{FailureKind, Outcome, Record, Seen, What};
+use crate::trace::{Event, FailureKind, GatewayEvent, Outcome, Record};
 
 /// Looks at every request from its making to the end of the run.
 #[derive(Default)]
@@ -125,21 +125,23 @@ impl Oracle for SettlesOnce {
         self.overdue(record.at)?;
         self.bound.observe(record)?;
         self.runs.observe(record)?;
-        match &record.what {
-            What::RequestMade { request, timeout_ms, .. } => {
+        match &record.event {
+            Event::RequestMade { request, timeout_ms, .. } => {
                 self.made(*request, record.at, timeout_ms.map(Duration::from_millis));
             }
-            What::Fault { fault: Fault::Suspend, .. } => self.fell_asleep(record.at),
-            What::Healed { fault: Fault::Suspend, .. } if self.suspension.is_awake() => self.woke(record.at),
-            What::RequestSettled { request, outcome } => return self.settled(*request, *outcome, record.at),
-            What::RequestDropped { request } => {
+            Event::Fault { fault: Fault::Suspend, .. } => self.fell_asleep(record.at),
+            Event::Healed { fault: Fault::Suspend, .. } if self.suspension.is_awake() => self.woke(record.at),
+            Event::RequestSettled { request, outcome } => return self.settled(*request, *outcome, record.at),
+            Event::RequestDropped { request } => {
                 self.open.remove(request);
             }
-            What::Gateway { seen: Seen::Request { request, .. }, .. } => return self.arrived(*request),
-            What::Remaining { requests, .. } if *requests > 0 => {
+            Event::Gateway { event: GatewayEvent::Request { request, .. }, .. } => {
+                return self.arrived(*request);
+            }
+            Event::Remaining { requests, .. } if *requests > 0 => {
                 return Err(format!("{requests} requests are left"));
             }
-            What::ShutdownReturned => {
+            Event::ShutdownReturned => {
                 // A request that is made at this very moment may not have had its turn yet to say how it ended.
                 let open = self.open.values().filter(|open| open.made < record.at).count();
                 if open > 0 {
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_time_of_a_request_begins_when_its_process_wakes() {
-        let made = What::RequestMade {
+        let made = Event::RequestMade {
             consumer: 0,
             request: 1,
             timeout_ms: Some(100),
@@ -167,10 +169,10 @@ mod tests {
             key: None,
             to_the_end: false,
         };
-        let suspend = |at_ms| (at_ms, What::Fault { fault: Fault::Suspend, gateway: 0 });
-        let wake = (2_000, What::Healed { fault: Fault::Suspend, gateway: 0 });
+        let suspend = |at_ms| (at_ms, Event::Fault { fault: Fault::Suspend, gateway: 0 });
+        let wake = (2_000, Event::Healed { fault: Fault::Suspend, gateway: 0 });
         let broken = |asleep_ms, now_ms| {
-            let history = [(1_000, made.clone()), suspend(asleep_ms), wake.clone(), (now_ms, What::Woken)];
+            let history = [(1_000, made.clone()), suspend(asleep_ms), wake.clone(), (now_ms, Event::Woken)];
             first_broken(&mut SettlesOnce::default(), history)
         };
         assert_eq!(broken(1_000, 2_100), None);

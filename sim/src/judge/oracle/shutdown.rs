@@ -7,7 +7,7 @@ use onesocket::core::Instant;
 use super::suspension::Suspension;
 use super::{Invariant, Oracle};
 use crate::plan::Plan;
-use crate::trace::{Outcome, Record, StatusKind, What};
+use crate::trace::{Event, Outcome, Record, StatusKind};
 
 /// Where the shutdown stands.
 enum Stage {
@@ -30,18 +30,18 @@ impl StopIsFinal {
     }
 
     fn after_return(record: &Record) -> Result<(), String> {
-        match &record.what {
-            What::Dialed { socket, .. } => Err(format!("socket {socket} is dialed after the shutdown")),
-            What::Remaining { sockets, timers, .. } if sockets + timers > 0 => {
+        match &record.event {
+            Event::Dialed { socket, .. } => Err(format!("socket {socket} is dialed after the shutdown")),
+            Event::Remaining { sockets, timers, .. } if sockets + timers > 0 => {
                 Err(format!("{sockets} sockets and {timers} timers are left after the shutdown"))
             }
-            What::Remaining { subscriptions, .. } if *subscriptions > 0 => {
+            Event::Remaining { subscriptions, .. } if *subscriptions > 0 => {
                 Err(format!("{subscriptions} subscriptions are left after the shutdown"))
             }
-            What::Status(status) if *status != StatusKind::Stopped => {
+            Event::Status(status) if *status != StatusKind::Stopped => {
                 Err(format!("the status becomes {status:?} after the shutdown"))
             }
-            What::RequestSettled { request, outcome: Outcome::Answered { .. } } => {
+            Event::RequestSettled { request, outcome: Outcome::Answered { .. } } => {
                 Err(format!("request {request} is answered after the shutdown"))
             }
             _ => Ok(()),
@@ -56,17 +56,17 @@ impl Oracle for StopIsFinal {
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.suspension.observe(record);
-        match (&self.stage, &record.what) {
-            (Stage::Running, What::ShutdownCalled) => self.stage = Stage::Called(record.at),
+        match (&self.stage, &record.event) {
+            (Stage::Running, Event::ShutdownCalled) => self.stage = Stage::Called(record.at),
             (Stage::Running, _) => {}
             (Stage::Called(called), what) => {
                 if self.suspension.is_overdue(*called + self.bound, record.at) {
                     return Err(format!("the shutdown takes longer than {:?}", self.bound));
                 }
-                if let What::Dialed { socket, .. } = what {
+                if let Event::Dialed { socket, .. } = what {
                     return Err(format!("socket {socket} is dialed while the client shuts down"));
                 }
-                if *what == What::ShutdownReturned {
+                if *what == Event::ShutdownReturned {
                     self.stage = Stage::Returned;
                 }
             }

@@ -8,7 +8,7 @@ use onesocket::core::Instant;
 use super::suspension::{LATE, Suspension};
 use super::{Invariant, Oracle};
 use crate::plan::{Fault, Plan};
-use crate::trace::{Record, Seen, StatusKind, What};
+use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 
 /// A connection on which nothing arrives is let go after twice the tick interval, an attempt that comes to nothing
 /// after its stages, and what was sent on it fails then. A connection on which something arrived is not let go
@@ -127,8 +127,8 @@ impl Oracle for DeadIsDetected {
         {
             return Err(format!("request {request} is open although its connection is gone since {since}"));
         }
-        match &record.what {
-            What::Dialed { socket, gateway } => {
+        match &record.event {
+            Event::Dialed { socket, gateway } => {
                 self.socket = Some(Socket {
                     number: *socket,
                     gateway: *gateway,
@@ -137,32 +137,35 @@ impl Oracle for DeadIsDetected {
                     ended: false,
                 });
             }
-            What::Released { socket, silent } => return self.released(*socket, *silent, now),
-            What::Status(StatusKind::Ready) => {
+            Event::Released { socket, silent } => return self.released(*socket, *silent, now),
+            Event::Status(StatusKind::Ready) => {
                 if let Some(socket) = &mut self.socket {
                     socket.ready = true;
                 }
             }
-            What::Configured { changed: true, .. }
-            | What::Unconfigured { changed: true }
-            | What::ShutdownCalled => self.ended_by(None),
-            What::Gateway { gateway, seen: Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Down } => {
+            Event::Configured { changed: true, .. }
+            | Event::Unconfigured { changed: true }
+            | Event::ShutdownCalled => self.ended_by(None),
+            Event::Gateway {
+                gateway,
+                event: GatewayEvent::Closed { .. } | GatewayEvent::Dropped { .. } | GatewayEvent::Down,
+            } => {
                 self.ended_by(Some(*gateway));
             }
-            What::Gateway { seen: Seen::Request { request, .. }, .. } => {
+            Event::Gateway { event: GatewayEvent::Request { request, .. }, .. } => {
                 if let Some(arrived) = self.open.get_mut(request) {
                     *arrived = true;
                 }
             }
-            What::RequestMade { request, .. } => {
+            Event::RequestMade { request, .. } => {
                 self.open.insert(*request, false);
             }
-            What::RequestSettled { request, .. } | What::RequestDropped { request } => {
+            Event::RequestSettled { request, .. } | Event::RequestDropped { request } => {
                 self.open.remove(request);
                 self.orphans.remove(request);
             }
-            What::Fault { fault, gateway } => self.fault(*fault, *gateway, now, true),
-            What::Healed { fault, gateway } => self.fault(*fault, *gateway, now, false),
+            Event::Fault { fault, gateway } => self.fault(*fault, *gateway, now, true),
+            Event::Healed { fault, gateway } => self.fault(*fault, *gateway, now, false),
             _ => {}
         }
         Ok(())
@@ -176,19 +179,19 @@ mod tests {
     use crate::trace::Outcome;
 
     /// Ticks every second, stages of a second.
-    fn judge(records: &[(u64, What)]) -> Result<(), String> {
+    fn judge(records: &[(u64, Event)]) -> Result<(), String> {
         let params = Params { tick_ms: 1_000, stage_ms: 1_000, close_grace_ms: 100, ..Params::default() };
         let mut oracle = DeadIsDetected::new(&Plan::new(0).with(|it| *it = params));
-        records.iter().try_for_each(|(at_ms, what)| {
-            oracle.observe(&Record { at: Instant::from_millis(*at_ms), what: what.clone() })
+        records.iter().try_for_each(|(at_ms, event)| {
+            oracle.observe(&Record { at: Instant::from_millis(*at_ms), event: event.clone() })
         })
     }
 
-    const DIALED: What = What::Dialed { socket: 1, gateway: 0 };
-    const READY: What = What::Status(StatusKind::Ready);
+    const DIALED: Event = Event::Dialed { socket: 1, gateway: 0 };
+    const READY: Event = Event::Status(StatusKind::Ready);
 
-    fn released(silent_ms: u64) -> What {
-        What::Released { socket: 1, silent: Duration::from_millis(silent_ms) }
+    fn released(silent_ms: u64) -> Event {
+        Event::Released { socket: 1, silent: Duration::from_millis(silent_ms) }
     }
 
     #[test]
@@ -200,14 +203,14 @@ mod tests {
     #[test]
     fn a_live_connection_is_not_let_go_without_a_reason() {
         let dies =
-            |between: What| judge(&[(0, DIALED), (10, READY), (4_000, between), (5_000, released(500))]);
-        assert!(dies(What::Woken).is_err());
-        let closed = Seen::Closed { connection: 1, code: 1000 };
-        assert_eq!(dies(What::Gateway { gateway: 0, seen: closed.clone() }), Ok(()));
-        assert!(dies(What::Gateway { gateway: 1, seen: closed }).is_err());
-        assert_eq!(dies(What::ShutdownCalled), Ok(()));
-        assert_eq!(dies(What::Fault { fault: Fault::Reset, gateway: 0 }), Ok(()));
-        assert!(dies(What::Fault { fault: Fault::UnknownEvent, gateway: 0 }).is_err());
+            |between: Event| judge(&[(0, DIALED), (10, READY), (4_000, between), (5_000, released(500))]);
+        assert!(dies(Event::Woken).is_err());
+        let closed = GatewayEvent::Closed { connection: 1, code: 1000 };
+        assert_eq!(dies(Event::Gateway { gateway: 0, event: closed.clone() }), Ok(()));
+        assert!(dies(Event::Gateway { gateway: 1, event: closed }).is_err());
+        assert_eq!(dies(Event::ShutdownCalled), Ok(()));
+        assert_eq!(dies(Event::Fault { fault: Fault::Reset, gateway: 0 }), Ok(()));
+        assert!(dies(Event::Fault { fault: Fault::UnknownEvent, gateway: 0 }).is_err());
     }
 
     #[test]
@@ -218,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_fails_with_its_connection() {
-        let made = What::RequestMade {
+        let made = Event::RequestMade {
             consumer: 0,
             request: 7,
             timeout_ms: Some(60_000),
@@ -226,18 +229,19 @@ mod tests {
             key: None,
             to_the_end: false,
         };
-        let arrived = What::Gateway { gateway: 0, seen: Seen::Request { connection: 1, request: 7 } };
-        let settled = What::RequestSettled { request: 7, outcome: Outcome::Answered { own: true } };
+        let arrived =
+            Event::Gateway { gateway: 0, event: GatewayEvent::Request { connection: 1, request: 7 } };
+        let settled = Event::RequestSettled { request: 7, outcome: Outcome::Answered { own: true } };
         let start = [(0, DIALED), (10, READY), (20, made), (30, arrived), (3_000, released(2_000))];
-        let with = |end: &[(u64, What)]| judge(&[&start, end].concat());
-        assert_eq!(with(&[(3_000, settled.clone()), (4_000, What::Woken)]), Ok(()));
+        let with = |end: &[(u64, Event)]| judge(&[&start, end].concat());
+        assert_eq!(with(&[(3_000, settled.clone()), (4_000, Event::Woken)]), Ok(()));
         assert!(with(&[(4_000, settled)]).is_err());
     }
 
     #[test]
     fn a_process_that_sleeps_notices_when_it_wakes() {
-        let suspend = (3_000, What::Fault { fault: Fault::Suspend, gateway: 0 });
-        let wakes = (60_000, What::Healed { fault: Fault::Suspend, gateway: 0 });
+        let suspend = (3_000, Event::Fault { fault: Fault::Suspend, gateway: 0 });
+        let wakes = (60_000, Event::Healed { fault: Fault::Suspend, gateway: 0 });
         let with = |end| judge(&[(0, DIALED), (10, READY), suspend.clone(), wakes.clone(), end]);
         assert_eq!(with((60_010, released(58_000))), Ok(()));
         assert!(with((61_000, released(58_000))).is_err());

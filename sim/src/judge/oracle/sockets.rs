@@ -7,7 +7,7 @@ use onesocket::core::Instant;
 use super::{Invariant, Oracle};
 use crate::plan::environment::TokenKind;
 use crate::plan::{Fault, Plan};
-use crate::trace::{Mischief, Record, Seen, StatusKind, What};
+use crate::trace::{Deviation, Event, GatewayEvent, Record, StatusKind};
 
 /// No dial while any other socket is dialing, open or closing. The invariant allows a closing one
 /// beside a live one; onesocket waits for it, so nothing less is asked here.
@@ -22,14 +22,14 @@ impl Oracle for OneSocket {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
-        match &record.what {
-            What::Dialed { socket, .. } => {
+        match &record.event {
+            Event::Dialed { socket, .. } => {
                 if let Some(other) = self.held.first() {
                     return Err(format!("socket {socket} is dialed while socket {other} is held"));
                 }
                 self.held.insert(*socket);
             }
-            What::Released { socket, .. } if !self.held.remove(socket) => {
+            Event::Released { socket, .. } if !self.held.remove(socket) => {
                 return Err(format!("socket {socket} is released twice"));
             }
             _ => {}
@@ -101,23 +101,23 @@ fn troubles(fault: Fault) -> bool {
 }
 
 /// Whether a deviation makes a client give a socket up, or lets it seem dead.
-fn spoils(mischief: Mischief) -> bool {
-    match mischief {
-        Mischief::ChallengeWithheld
-        | Mischief::ChallengeDelayed
-        | Mischief::HelloWithheld
-        | Mischief::HelloDelayed
-        | Mischief::HelloSpoiled
-        | Mischief::ConnectRejected
-        | Mischief::TickStarved => true,
-        Mischief::ResponseWithheld
-        | Mischief::ResponseRepeated
-        | Mischief::ResponseInvented
-        | Mischief::SequenceBent
-        | Mischief::FrameInvented
-        | Mischief::CapacityRefused
-        | Mischief::PingStarved
-        | Mischief::EndedEarly => false,
+fn spoils(deviation: Deviation) -> bool {
+    match deviation {
+        Deviation::ChallengeWithheld
+        | Deviation::ChallengeDelayed
+        | Deviation::HelloWithheld
+        | Deviation::HelloDelayed
+        | Deviation::HelloSpoiled
+        | Deviation::ConnectRejected
+        | Deviation::TickStarved => true,
+        Deviation::ResponseWithheld
+        | Deviation::ResponseRepeated
+        | Deviation::ResponseInvented
+        | Deviation::SequenceBent
+        | Deviation::FrameInvented
+        | Deviation::CapacityRefused
+        | Deviation::PingStarved
+        | Deviation::EndedEarly => false,
     }
 }
 
@@ -127,54 +127,57 @@ impl Oracle for SharedAttempt {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
-        match &record.what {
-            What::Dialed { socket, gateway } => {
+        match &record.event {
+            Event::Dialed { socket, gateway } => {
                 self.dialed.insert(*socket, Dialed { gateway: *gateway, at: record.at, ready: false });
             }
-            What::Released { socket, .. } => return self.released(*socket, record.at),
-            What::Gateway { seen: Seen::Hello { .. }, .. } => self.token_refused = false,
-            What::Configured { changed: true, config } => {
+            Event::Released { socket, .. } => return self.released(*socket, record.at),
+            Event::Gateway { event: GatewayEvent::Hello { .. }, .. } => self.token_refused = false,
+            Event::Configured { changed: true, config } => {
                 self.changed = Some(record.at);
                 self.token_refused = false;
                 self.needs_store = config.kind == TokenKind::Bootstrap;
             }
-            What::Unconfigured { changed: true } | What::ShutdownCalled => {
+            Event::Unconfigured { changed: true } | Event::ShutdownCalled => {
                 self.changed = Some(record.at);
                 self.token_refused = false;
             }
-            What::Gateway { gateway, seen: Seen::Refused { code, .. } } => {
+            Event::Gateway { gateway, event: GatewayEvent::Refused { code, .. } } => {
                 self.token_refused |= code == "AUTH_TOKEN_MISMATCH";
                 self.troubled.insert(*gateway, record.at);
             }
-            What::Status(StatusKind::Ready) => {
+            Event::Status(StatusKind::Ready) => {
                 self.dialed.values_mut().for_each(|dialed| dialed.ready = true);
             }
-            What::Fault { fault, gateway } if troubles(*fault) && fault.lasts() => {
+            Event::Fault { fault, gateway } if troubles(*fault) && fault.lasts() => {
                 *self.lasting.entry(*gateway).or_default() += 1;
             }
-            What::Fault { fault, gateway } if troubles(*fault) => {
+            Event::Fault { fault, gateway } if troubles(*fault) => {
                 self.troubled.insert(*gateway, record.at);
             }
-            What::Healed { fault, gateway } if troubles(*fault) => {
+            Event::Healed { fault, gateway } if troubles(*fault) => {
                 *self.lasting.entry(*gateway).or_default() -= 1;
                 self.troubled.insert(*gateway, record.at);
             }
-            What::Fault { fault: Fault::Restart | Fault::Crash | Fault::Stop, gateway }
-            | What::Gateway { gateway, seen: Seen::Down } => {
+            Event::Fault { fault: Fault::Restart | Fault::Crash | Fault::Stop, gateway }
+            | Event::Gateway { gateway, event: GatewayEvent::Down } => {
                 self.down.insert(*gateway);
             }
-            What::Gateway { gateway, seen: Seen::Booted } => {
+            Event::Gateway { gateway, event: GatewayEvent::Booted } => {
                 self.down.remove(gateway);
                 self.troubled.insert(*gateway, record.at);
             }
             // A gateway that loses all it says is silent, and may be taken for dead.
-            What::Gateway {
+            Event::Gateway {
                 gateway,
-                seen: Seen::Closed { .. } | Seen::Dropped { .. } | Seen::EventLost { .. },
+                event:
+                    GatewayEvent::Closed { .. } | GatewayEvent::Dropped { .. } | GatewayEvent::EventLost { .. },
             } => {
                 self.troubled.insert(*gateway, record.at);
             }
-            What::Gateway { gateway, seen: Seen::Misbehaved { mischief, .. } } if spoils(*mischief) => {
+            Event::Gateway { gateway, event: GatewayEvent::Misbehaved { deviation, .. } }
+                if spoils(*deviation) =>
+            {
                 self.troubled.insert(*gateway, record.at);
             }
             _ => {}

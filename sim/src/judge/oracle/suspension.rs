@@ -5,7 +5,7 @@ use std::time::Duration;
 use onesocket::core::Instant;
 
 use crate::plan::Fault;
-use crate::trace::{Record, What};
+use crate::trace::{Event, Record};
 
 /// Timers of the async tiers count whole milliseconds, and turmoil's clock has ticks.
 pub(super) const LATE: Duration = Duration::from_millis(20);
@@ -19,9 +19,9 @@ pub(super) struct Suspension {
 
 impl Suspension {
     pub(super) fn observe(&mut self, record: &Record) {
-        match &record.what {
-            What::Fault { fault: Fault::Suspend, .. } => self.depth += 1,
-            What::Healed { fault: Fault::Suspend, .. } => {
+        match &record.event {
+            Event::Fault { fault: Fault::Suspend, .. } => self.depth += 1,
+            Event::Healed { fault: Fault::Suspend, .. } => {
                 self.depth = self.depth.saturating_sub(1);
                 self.woke = record.at;
             }
@@ -51,13 +51,13 @@ mod tests {
 
     #[test]
     fn a_deadline_slept_through_is_due_at_waking() {
-        let at = |ms, what| Record { at: Instant::from_millis(ms), what };
+        let at = |ms, event| Record { at: Instant::from_millis(ms), event };
         let mut suspension = Suspension::default();
         let deadline = Instant::from_millis(100);
         assert!(suspension.is_overdue(deadline, Instant::from_millis(121)));
-        suspension.observe(&at(90, What::Fault { fault: Fault::Suspend, gateway: 0 }));
+        suspension.observe(&at(90, Event::Fault { fault: Fault::Suspend, gateway: 0 }));
         assert!(!suspension.is_overdue(deadline, Instant::from_millis(5_000)));
-        suspension.observe(&at(6_000, What::Healed { fault: Fault::Suspend, gateway: 0 }));
+        suspension.observe(&at(6_000, Event::Healed { fault: Fault::Suspend, gateway: 0 }));
         assert!(!suspension.is_overdue(deadline, Instant::from_millis(6_020)));
         assert!(suspension.is_overdue(deadline, Instant::from_millis(6_021)));
     }

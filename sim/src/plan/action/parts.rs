@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Action;
-use crate::plan::consumer::{Ask, Manner, Terms};
+use crate::plan::consumer::{ConsumerBehavior, RequestSpec, SubscribeSpec};
 use onesocket_gateway::{Misbehave, Order, RestartMode};
 
 impl Action {
@@ -69,30 +69,37 @@ impl Action {
 
     /// Who asks a gateway for what, and will wait for the answer, if it is that.
     #[must_use]
-    pub fn ask(&self) -> Option<(u8, Ask)> {
+    pub fn request_spec(&self) -> Option<(u8, RequestSpec)> {
         if let Self::Request { consumer, method, timeout_ms } = self {
-            return Some((*consumer, Ask::new(method, *timeout_ms)));
+            return Some((*consumer, RequestSpec::new(method, *timeout_ms)));
         }
         if let Self::BoundRequest { consumer, method, timeout_ms } = self {
-            return Some((*consumer, Ask { is_bound: true, ..Ask::new(method, *timeout_ms) }));
+            return Some((
+                *consumer,
+                RequestSpec { is_bound: true, ..RequestSpec::new(method, *timeout_ms) },
+            ));
         }
         if let Self::UnboundedRequest { consumer, method } = self {
-            return Some((*consumer, Ask { timeout_ms: None, ..Ask::new(method, 0) }));
+            return Some((*consumer, RequestSpec { timeout_ms: None, ..RequestSpec::new(method, 0) }));
         }
         let Self::RunAgent { consumer, key, timeout_ms, to_the_end } = self else { return None };
-        let ask = Ask { key: Some(*key), to_the_end: *to_the_end, ..Ask::new("agent", *timeout_ms) };
-        Some((*consumer, ask))
+        let spec = RequestSpec {
+            key: Some(*key),
+            to_the_end: *to_the_end,
+            ..RequestSpec::new("agent", *timeout_ms)
+        };
+        Some((*consumer, spec))
     }
 
-    /// Who subscribes, and on which terms, if it is that.
+    /// Who subscribes, and with which spec, if the action does that.
     #[must_use]
-    pub fn terms(&self) -> Option<(u8, Terms)> {
+    pub fn subscribe_spec(&self) -> Option<(u8, SubscribeSpec)> {
         if let Self::Subscribe { consumer } = self {
-            return Some((*consumer, Terms::default()));
+            return Some((*consumer, SubscribeSpec::default()));
         }
         let Self::SubscribeWith { consumer, lag, items } = self else { return None };
         let items = items.map(|items| usize::try_from(items).unwrap_or(usize::MAX));
-        Some((*consumer, Terms { lag: *lag, items }))
+        Some((*consumer, SubscribeSpec { lag: *lag, items }))
     }
 
     /// The order to a gateway that carries it out, if a gateway does.
@@ -159,7 +166,7 @@ impl Action {
             Self::AbandonConfigure { polls: 0, .. } | Self::AbandonShutdown { polls: 0 } => {
                 Err("what is never polled does nothing: polls must be at least 1")
             }
-            Self::Behave { manner: Manner::Slow { every_ms: 0 }, .. } => {
+            Self::Behave { behavior: ConsumerBehavior::Slow { every_ms: 0 }, .. } => {
                 Err("a slow consumer takes its time: every_ms must be at least 1")
             }
             _ => Ok(()),

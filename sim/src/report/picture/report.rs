@@ -7,39 +7,39 @@ use maud::{Markup, html};
 
 use crate::judge::marks::{Coverage, Mark};
 use crate::plan::Fault;
-use crate::search::explore::Explored;
+use crate::search::explore::ExplorationReport;
 use crate::trace::StatusKind;
 
 use super::{document, grouped};
 
-/// The page of what was explored, tier by tier, complete in itself.
+/// The page of an exploration, tier by tier, complete in itself.
 #[must_use]
-pub fn of_explorations(all: &[Explored]) -> String {
+pub fn of_explorations(all: &[ExplorationReport]) -> String {
     let mut coverage = Coverage::default();
-    for explored in all {
-        coverage.merge(&explored.coverage);
+    for report in all {
+        coverage.merge(&report.coverage);
     }
-    let tiers: Vec<&str> = all.iter().map(|explored| explored.tier.name()).collect();
+    let tiers: Vec<&str> = all.iter().map(|report| report.tier.name()).collect();
     let title = format!("Exploration on {}", tiers.join(", "));
-    let runs = all.iter().map(|explored| explored.runs).sum();
+    let runs = all.iter().map(|report| report.runs).sum();
     let body = html! {
         header {
             h1 { (title) }
             (verdict(all))
-            @for explored in all { (facts(explored)) }
+            @for report in all { (facts(report)) }
         }
         main {
             (violations(all))
             (heat_map(&coverage))
             (marks(&coverage, all, runs))
-            @for explored in all { (growth(explored)) (triples(explored)) }
+            @for report in all { (growth(report)) (triples(report)) }
         }
     };
     document(&title, &body, None)
 }
 
-fn verdict(all: &[Explored]) -> Markup {
-    let found: usize = all.iter().map(|explored| explored.found.len()).sum();
+fn verdict(all: &[ExplorationReport]) -> Markup {
+    let found: usize = all.iter().map(|report| report.failures.len()).sum();
     html! {
         @match found {
             0 => p.verdict { "No invariant was broken." },
@@ -49,19 +49,19 @@ fn verdict(all: &[Explored]) -> Markup {
     }
 }
 
-fn facts(explored: &Explored) -> Markup {
-    let wall = explored.wall.as_secs_f64().max(0.001);
-    let simulated = explored.simulated.as_secs_f64();
+fn facts(report: &ExplorationReport) -> Markup {
+    let wall = report.wall.as_secs_f64().max(0.001);
+    let simulated = report.simulated.as_secs_f64();
     html! {
         dl.facts {
-            div { dt { "Tier" } dd { (explored.tier.name()) } }
-            div { dt { "Runs" } dd { (grouped(explored.runs)) } }
-            div { dt { "Runs a second" } dd { (grouped((explored.runs as f64 / wall) as u64)) } }
-            div { dt { "Simulated" } dd { (span(explored.simulated)) } }
+            div { dt { "Tier" } dd { (report.tier.name()) } }
+            div { dt { "Runs" } dd { (grouped(report.runs)) } }
+            div { dt { "Runs a second" } dd { (grouped((report.runs as f64 / wall) as u64)) } }
+            div { dt { "Simulated" } dd { (span(report.simulated)) } }
             div { dt { "Simulated to real" } dd { (grouped((simulated / wall) as u64)) " : 1" } }
-            div { dt { "Records" } dd { (grouped(explored.events)) } }
-            div { dt { "Seeds" } dd { "from " (explored.first_seed) } }
-            div { dt { "Digest" } dd { code { (format!("{:016x}", explored.digest)) } } }
+            div { dt { "Records" } dd { (grouped(report.events)) } }
+            div { dt { "Seeds" } dd { "from " (report.first_seed) } }
+            div { dt { "Digest" } dd { code { (format!("{:016x}", report.digest)) } } }
         }
     }
 }
@@ -75,21 +75,21 @@ fn span(time: Duration) -> String {
     }
 }
 
-fn violations(all: &[Explored]) -> Markup {
-    let found = || all.iter().flat_map(|explored| explored.found.iter().map(move |found| (explored, found)));
+fn violations(all: &[ExplorationReport]) -> Markup {
+    let found = || all.iter().flat_map(|report| report.failures.iter().map(move |found| (report, found)));
     html! {
         @if found().next().is_some() {
             h2 { "Violations" }
-            div.wide { table.found {
+            div.wide { table.failures {
                 thead { tr { th scope="col" { "invariant" } th scope="col" { "at" } th scope="col" { "replay" } th scope="col" { "what was seen" } } }
                 tbody {
-                    @for (explored, found) in found() {
+                    @for (report, found) in found() {
                         tr.broken {
                             td { (found.violation.invariant.id()) }
                             td { (found.violation.at) }
                             td {
                                 @if found.plan.is_some() { "run " (found.seed) ", by a plan of its own" }
-                                @else { code { "cargo sim replay " (found.seed) " --tier " (explored.tier.name()) } }
+                                @else { code { "cargo sim replay " (found.seed) " --tier " (report.tier.name()) } }
                             }
                             td { (found.violation.what) }
                         }
@@ -138,7 +138,7 @@ fn heat_map(coverage: &Coverage) -> Markup {
                 }
             }
         }
-        p.note { "Shades are logarithmic. What was never reached is red if it is a mark, and a dot if it is none." }
+        p.note { "Shades are logarithmic. Event was never reached is red if it is a mark, and a dot if it is none." }
     }
 }
 
@@ -160,7 +160,7 @@ fn share(count: u64, most: u64) -> f64 {
     (count as f64).ln_1p() / (most.max(1) as f64).ln_1p()
 }
 
-fn marks(coverage: &Coverage, all: &[Explored], runs: u64) -> Markup {
+fn marks(coverage: &Coverage, all: &[ExplorationReport], runs: u64) -> Markup {
     let count = |mark| coverage.marks.get(&mark).copied().unwrap_or(0);
     let all_marks = Mark::all();
     // The table of faults and states has the others.
@@ -170,9 +170,8 @@ fn marks(coverage: &Coverage, all: &[Explored], runs: u64) -> Markup {
     let most = rarest.last().map_or(1, |mark| count(*mark));
     let missed = coverage.missed().count();
     let first = |mark: Mark| {
-        let seeds = all
-            .iter()
-            .filter_map(|explored| Some(explored.discoveries.mark(mark)? - explored.first_seed + 1));
+        let seeds =
+            all.iter().filter_map(|report| Some(report.discoveries.mark(mark)? - report.first_seed + 1));
         seeds.min()
     };
     html! {
@@ -198,12 +197,12 @@ fn marks(coverage: &Coverage, all: &[Explored], runs: u64) -> Markup {
 const RAREST: usize = 8;
 
 /// What is probably left to be found.
-fn triples(explored: &Explored) -> Markup {
-    let rarest = explored.triples.by_rarity();
+fn triples(report: &ExplorationReport) -> Markup {
+    let rarest = report.triples.by_rarity();
     html! {
         p.note {
-            (grouped(explored.triples.len() as u64)) " triples of a state of the client, a state of its gateway and a fault were reached. "
-            @if let Some(chance) = explored.triples.chance_of_new() {
+            (grouped(report.triples.len() as u64)) " triples of a state of the client, a state of its gateway and a fault were reached. "
+            @if let Some(chance) = report.triples.chance_of_new() {
                 "The next run of this kind reaches a new one with a chance of " (format!("{:.2} %", chance * 100.0)) ", as Good and Turing estimate it. "
             }
             @if !rarest.is_empty() { "The rarest:" }
@@ -220,12 +219,12 @@ const TOP: f64 = 14.0;
 const BOTTOM: f64 = 28.0;
 
 /// When marks and pairs were first reached: a curve that has gone flat says that more of the same finds little.
-fn growth(explored: &Explored) -> Markup {
-    let end = explored.runs.max(10);
+fn growth(report: &ExplorationReport) -> Markup {
+    let end = report.runs.max(10);
     let x = |run: u64| LEFT + (run.max(1) as f64).ln() / (end as f64).ln() * (WIDTH - LEFT - RIGHT);
-    let run = |seed: u64| seed.saturating_sub(explored.first_seed) + 1;
-    let marks: Vec<u64> = explored.discoveries.marks().map(run).collect();
-    let pairs: Vec<u64> = explored.discoveries.pairs().map(run).collect();
+    let run = |seed: u64| seed.saturating_sub(report.first_seed) + 1;
+    let marks: Vec<u64> = report.discoveries.marks().map(run).collect();
+    let pairs: Vec<u64> = report.discoveries.pairs().map(run).collect();
     let declared = Mark::all().len();
     let most = declared.max(pairs.len()).max(1) as f64;
     let y = |count: usize| HEIGHT - BOTTOM - count as f64 / most * (HEIGHT - TOP - BOTTOM);
@@ -239,7 +238,7 @@ fn growth(explored: &Explored) -> Markup {
     };
     let decades = std::iter::successors(Some(1_u64), |run| run.checked_mul(10)).take_while(|run| *run <= end);
     html! {
-        h2 { "What was new, run by run, on " (explored.tier.name()) }
+        h2 { "Event was new, run by run, on " (report.tier.name()) }
         div.wide {
             svg.growth role="img" aria-label="Marks and pairs reached over runs" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } {
                 line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y(0)) y2=(y(0)) {}
@@ -251,7 +250,7 @@ fn growth(explored: &Explored) -> Markup {
                 text.tick.end x=(LEFT - 6.0) y=(y(declared) + 4.0) { (declared) }
                 path.marks-line d=(steps(marks.clone())) {}
                 path.pairs-line d=(steps(pairs.clone())) {}
-                @for found in &explored.found {
+                @for found in &report.failures {
                     line.violation x1=(x(run(found.seed))) x2=(x(run(found.seed))) y1=(TOP) y2=(y(0)) {
                         title { "seed " (found.seed) ": " (found.violation) }
                     }
@@ -262,7 +261,7 @@ fn growth(explored: &Explored) -> Markup {
         }
         p.note {
             "Runs on a logarithmic axis. Dashed: all marks there are."
-            @if !explored.found.is_empty() { " Red: runs that broke an invariant." }
+            @if !report.failures.is_empty() { " Red: runs that broke an invariant." }
         }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::judge::oracle::Violation;
 use crate::plan::Fault;
-use crate::trace::{Item, Lane, Outcome, Record, Seen, StatusKind, What};
+use crate::trace::{Event, GatewayEvent, Item, Lane, Outcome, Record, StatusKind};
 
 use network::Network;
 use requests::Requests;
@@ -80,42 +80,45 @@ impl Kind {
         }
     }
 
-    fn of(what: &What) -> Self {
+    fn of(what: &Event) -> Self {
         match what {
-            What::RequestMade { .. } | What::RequestSettled { .. } | What::RequestDropped { .. } => {
+            Event::RequestMade { .. } | Event::RequestSettled { .. } | Event::RequestDropped { .. } => {
                 Self::Requests
             }
-            What::Subscribed { .. }
-            | What::Unsubscribed { .. }
-            | What::Panicked { .. }
-            | What::Pushed { .. } => Self::Events,
-            What::Status(_) => Self::Status,
-            What::Configured { .. }
-            | What::Unconfigured { .. }
-            | What::Wanted
-            | What::Woken
-            | What::Resumed
-            | What::ShutdownCalled
-            | What::ShutdownReturned
-            | What::Skipped { .. }
-            | What::Behaves { .. }
-            | What::Remaining { .. } => Self::App,
-            What::Dialed { .. } | What::Released { .. } => Self::Sockets,
-            What::Gateway { seen, .. } => Self::of_seen(seen),
-            What::Fault { .. } | What::Healed { .. } => Self::Faults,
+            Event::Subscribed { .. }
+            | Event::Unsubscribed { .. }
+            | Event::Panicked { .. }
+            | Event::Pushed { .. } => Self::Events,
+            Event::Status(_) => Self::Status,
+            Event::Configured { .. }
+            | Event::Unconfigured { .. }
+            | Event::Wanted
+            | Event::Woken
+            | Event::Resumed
+            | Event::ShutdownCalled
+            | Event::ShutdownReturned
+            | Event::Skipped { .. }
+            | Event::Behaves { .. }
+            | Event::Remaining { .. } => Self::App,
+            Event::Dialed { .. } | Event::Released { .. } => Self::Sockets,
+            Event::Gateway { event, .. } => Self::of_seen(event),
+            Event::Fault { .. } | Event::Healed { .. } => Self::Faults,
         }
     }
 
-    fn of_seen(seen: &Seen) -> Self {
-        match seen {
-            Seen::Accepted { .. } | Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Gone { .. } => {
-                Self::Sockets
+    fn of_seen(event: &GatewayEvent) -> Self {
+        match event {
+            GatewayEvent::Accepted { .. }
+            | GatewayEvent::Closed { .. }
+            | GatewayEvent::Dropped { .. }
+            | GatewayEvent::Gone { .. } => Self::Sockets,
+            GatewayEvent::Connect { .. } | GatewayEvent::Hello { .. } | GatewayEvent::Refused { .. } => {
+                Self::Handshake
             }
-            Seen::Connect { .. } | Seen::Hello { .. } | Seen::Refused { .. } => Self::Handshake,
-            Seen::Request { .. } | Seen::RunStarted { .. } => Self::Requests,
-            Seen::EventSent { .. } | Seen::EventLost { .. } => Self::Events,
-            Seen::Booted | Seen::Down => Self::Gateways,
-            Seen::Misbehaved { .. } => Self::Faults,
+            GatewayEvent::Request { .. } | GatewayEvent::RunStarted { .. } => Self::Requests,
+            GatewayEvent::EventSent { .. } | GatewayEvent::EventLost { .. } => Self::Events,
+            GatewayEvent::Booted | GatewayEvent::Down => Self::Gateways,
+            GatewayEvent::Misbehaved { .. } => Self::Faults,
         }
     }
 }
@@ -264,69 +267,69 @@ impl Teller {
     }
 
     fn take(&mut self, index: usize, record: &Record) {
-        let (column, glyph) = self.tell(index, &record.what);
-        let mut text = record.what.to_string();
-        if let What::Fault { gateway, .. } | What::Healed { gateway, .. } = record.what
+        let (column, glyph) = self.tell(index, &record.event);
+        let mut text = record.event.to_string();
+        if let Event::Fault { gateway, .. } | Event::Healed { gateway, .. } = record.event
             && column == Column::Link
         {
             text = format!("{text} (to gateway {gateway})");
         }
         let at_us = record.at.as_micros();
-        self.story.rows.push(Row { at_us, column, kind: Kind::of(&record.what), glyph, text });
+        self.story.rows.push(Row { at_us, column, kind: Kind::of(&record.event), glyph, text });
     }
 
     /// Follows one record, and says where it belongs and how it looks.
-    fn tell(&mut self, index: usize, what: &What) -> (Column, Glyph) {
+    fn tell(&mut self, index: usize, what: &Event) -> (Column, Glyph) {
         match what {
-            What::RequestMade { consumer, request, .. } => {
+            Event::RequestMade { consumer, request, .. } => {
                 let column = Column::Consumer(*consumer);
                 let span = self.open(index, column, Shade::Request, format!("request {request}"), usize::MAX);
                 self.story.spans[span].track = self.requests.made(*request, *consumer, index, span);
                 (column, Glyph::Dot)
             }
-            What::RequestSettled { request, outcome } => self.settled(index, *request, *outcome),
-            What::RequestDropped { request } => {
+            Event::RequestSettled { request, outcome } => self.settled(index, *request, *outcome),
+            Event::RequestDropped { request } => {
                 let ended = self.requests.ended(*request);
                 self.close(ended.as_ref().map(|request| request.span), index);
                 (self.requests.column(ended.as_ref()), Glyph::Ring)
             }
-            What::Subscribed { consumer, subscription, .. } => {
+            Event::Subscribed { consumer, subscription, .. } => {
                 self.subscribers.insert(*subscription, *consumer);
                 (Column::Consumer(*consumer), Glyph::Dot)
             }
-            What::Panicked { subscription } => (self.subscriber(*subscription), Glyph::Cross),
-            What::Behaves { consumer, .. } => (Column::Consumer(*consumer), Glyph::Dot),
-            What::Unsubscribed { subscription } => (self.subscriber(*subscription), Glyph::Ring),
-            What::Pushed { subscription, item } => self.pushed(index, *subscription, *item),
-            What::Status(status) => {
+            Event::Panicked { subscription } => (self.subscriber(*subscription), Glyph::Cross),
+            Event::Behaves { consumer, .. } => (Column::Consumer(*consumer), Glyph::Dot),
+            Event::Unsubscribed { subscription } => (self.subscriber(*subscription), Glyph::Ring),
+            Event::Pushed { subscription, item } => self.pushed(index, *subscription, *item),
+            Event::Status(status) => {
                 self.status(index, *status);
                 (Column::Client, Glyph::Dot)
             }
-            What::Configured { .. }
-            | What::Unconfigured { .. }
-            | What::Wanted
-            | What::Woken
-            | What::Resumed
-            | What::ShutdownCalled
-            | What::ShutdownReturned => (Column::App, Glyph::Dot),
-            What::Skipped { .. } => (Column::App, Glyph::Ring),
-            What::Remaining { .. } => (Column::Client, Glyph::Dot),
-            What::Dialed { socket, gateway } => {
+            Event::Configured { .. }
+            | Event::Unconfigured { .. }
+            | Event::Wanted
+            | Event::Woken
+            | Event::Resumed
+            | Event::ShutdownCalled
+            | Event::ShutdownReturned => (Column::App, Glyph::Dot),
+            Event::Skipped { .. } => (Column::App, Glyph::Ring),
+            Event::Remaining { .. } => (Column::Client, Glyph::Dot),
+            Event::Dialed { socket, gateway } => {
                 let span = self.open(index, Column::Link, Shade::Socket, format!("socket {socket}"), 0);
                 self.story.spans[span].track = self.network.dialed(*socket, *gateway, index, span);
                 (Column::Client, Glyph::Dot)
             }
-            What::Released { socket, .. } => {
+            Event::Released { socket, .. } => {
                 let released = self.network.released(*socket);
                 self.close(released, index);
                 (Column::Client, Glyph::Ring)
             }
-            What::Gateway { gateway, seen } => self.seen(index, *gateway, seen),
-            What::Fault { fault, gateway } => {
+            Event::Gateway { gateway, event } => self.gateway_event(index, *gateway, event),
+            Event::Fault { fault, gateway } => {
                 self.fault(index, *fault, *gateway, place(what));
                 (place(what), Glyph::Wedge)
             }
-            What::Healed { fault, gateway } => {
+            Event::Healed { fault, gateway } => {
                 let spans = self.faults.get_mut(&(*fault, *gateway));
                 let oldest = spans.filter(|spans| !spans.is_empty()).map(|spans| spans.remove(0));
                 self.close(oldest, index);
@@ -390,10 +393,10 @@ impl Teller {
         }
     }
 
-    fn seen(&mut self, index: usize, gateway: u8, seen: &Seen) -> (Column, Glyph) {
+    fn gateway_event(&mut self, index: usize, gateway: u8, event: &GatewayEvent) -> (Column, Glyph) {
         let column = Column::Gateway(gateway);
-        let glyph = match seen {
-            Seen::Accepted { connection } => {
+        let glyph = match event {
+            GatewayEvent::Accepted { connection } => {
                 let label = format!("connection {connection}");
                 let span = self.open(index, Column::Link, Shade::Connection, label, 0);
                 let (track, dialed) = self.network.accepted(gateway, *connection, span);
@@ -403,46 +406,46 @@ impl Teller {
                 }
                 Glyph::Dot
             }
-            Seen::Connect { .. } => {
+            GatewayEvent::Connect { .. } => {
                 self.arrow((index, Column::Client), (index, column), Message::Control);
                 Glyph::Dot
             }
-            Seen::Hello { connection, .. } => {
+            GatewayEvent::Hello { connection, .. } => {
                 self.network.hello(gateway, *connection, index);
                 Glyph::Dot
             }
-            Seen::Refused { .. } | Seen::Closed { .. } => {
+            GatewayEvent::Refused { .. } | GatewayEvent::Closed { .. } => {
                 self.arrow((index, column), (index, Column::Link), Message::Control);
                 Glyph::Cross
             }
-            Seen::Request { request, .. } => {
+            GatewayEvent::Request { request, .. } => {
                 if let Some((row, consumer)) = self.requests.arrived(*request, gateway) {
                     self.arrow((row, Column::Consumer(consumer)), (index, column), Message::Request);
                 }
                 Glyph::Dot
             }
-            Seen::EventSent { connection, seq } => {
+            GatewayEvent::EventSent { connection, seq } => {
                 self.network.event_sent(gateway, *connection, *seq, index);
                 self.arrow((index, column), (index, Column::Link), Message::Event);
                 Glyph::Dot
             }
-            Seen::EventLost { .. } => {
+            GatewayEvent::EventLost { .. } => {
                 self.arrow((index, column), (index, Column::Link), Message::Lost);
                 Glyph::Cross
             }
-            Seen::Dropped { connection } | Seen::Gone { connection } => {
+            GatewayEvent::Dropped { connection } | GatewayEvent::Gone { connection } => {
                 let gone = self.network.gone(gateway, *connection);
                 self.close(gone, index);
-                if matches!(seen, Seen::Dropped { .. }) { Glyph::Cross } else { Glyph::Ring }
+                if matches!(event, GatewayEvent::Dropped { .. }) { Glyph::Cross } else { Glyph::Ring }
             }
-            Seen::Misbehaved { .. } => Glyph::Cross,
-            Seen::RunStarted { .. } => Glyph::Dot,
-            Seen::Booted => {
+            GatewayEvent::Misbehaved { .. } => Glyph::Cross,
+            GatewayEvent::RunStarted { .. } => Glyph::Dot,
+            GatewayEvent::Booted => {
                 let down = self.down.remove(&gateway);
                 self.close(down, index);
                 Glyph::Dot
             }
-            Seen::Down => {
+            GatewayEvent::Down => {
                 let span = self.open(index, column, Shade::Down, "down".to_owned(), 0);
                 let before = self.down.insert(gateway, span);
                 self.close(before, index);
@@ -471,7 +474,7 @@ impl Teller {
 }
 
 /// The lane of a fault.
-fn place(what: &What) -> Column {
+fn place(what: &Event) -> Column {
     match what.lane() {
         Lane::Consumer => Column::App,
         Lane::Client => Column::Client,

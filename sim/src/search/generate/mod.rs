@@ -9,7 +9,7 @@
 mod faults;
 
 use crate::base::rng::Rng;
-use crate::plan::consumer::{Deed, Lag, Manner};
+use crate::plan::consumer::{ConsumerAction, ConsumerBehavior, Lag};
 use crate::plan::{Action, Actor, Fault, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step};
 use onesocket_gateway::Misbehave;
 
@@ -36,13 +36,13 @@ pub fn plan(seed: u64) -> Plan {
     generator.workload(&mut Rng::new(seed, "workload"));
     generator.configs(&mut Rng::new(seed, "configs"));
     generator.without_config(&mut Rng::new(seed, "without config"));
-    generator.pounce(&mut Rng::new(seed, "pounce"));
-    generator.manners(&mut Rng::new(seed, "manners"));
+    generator.race_steps(&mut Rng::new(seed, "pounce"));
+    generator.behaviors(&mut Rng::new(seed, "manners"));
     generator.lags(&mut Rng::new(seed, "lags"));
-    generator.wishes(&mut Rng::new(seed, "wishes"));
+    generator.special_requests(&mut Rng::new(seed, "wishes"));
     generator.bootstraps(&mut Rng::new(seed, "bootstraps"));
     generator.pairings(&mut Rng::new(seed, "pairings"));
-    generator.last_word(&mut Rng::new(seed, "last word"));
+    generator.final_phase(&mut Rng::new(seed, "last word"));
     // Stable: what follows a milestone goes to the end.
     generator.steps.sort_by_cached_key(|step| step.when.at_ms().unwrap_or(u64::MAX));
     Plan { params: generator.params, steps: generator.steps, ..Plan::new(seed) }
@@ -102,13 +102,13 @@ impl Generator {
             let mut draw = Rng::new(seed, fault.name());
             if draw.chance(density * faults::weight(fault)) {
                 for _ in 0..draw.log_between(1, 2) {
-                    self.strike(fault, &mut draw);
+                    self.inject(fault, &mut draw);
                 }
             }
         }
     }
 
-    fn strike(&mut self, fault: Fault, draw: &mut Rng) {
+    fn inject(&mut self, fault: Fault, draw: &mut Rng) {
         let at_ms = draw.between(0, self.active_ms);
         // Most faults hit the gateway that most configs name.
         let gateway = u8::from(draw.chance(25));
@@ -240,7 +240,7 @@ impl Generator {
     }
 
     /// Races need closeness: the app acts again a moment after something else happened.
-    fn pounce(&mut self, draw: &mut Rng) {
+    fn race_steps(&mut self, draw: &mut Rng) {
         if self.steps.is_empty() || draw.chance(40) {
             return;
         }
@@ -267,7 +267,7 @@ impl Generator {
     }
 
     /// Consumers that are slow, stuck, panic, act where they stand, or drop what they began.
-    fn manners(&mut self, draw: &mut Rng) {
+    fn behaviors(&mut self, draw: &mut Rng) {
         if !draw.chance(40) {
             return;
         }
@@ -282,16 +282,16 @@ impl Generator {
                 self.add(at_ms, action);
                 continue;
             }
-            let manner = self.manner(at_ms, draw);
-            let acts_on_end = matches!(manner, Manner::ActsOnEnd { .. });
-            self.add(at_ms, Action::Behave { consumer, manner });
+            let behavior = self.behavior(at_ms, draw);
+            let acts_on_end = matches!(behavior, ConsumerBehavior::ActsOnEnd { .. });
+            self.add(at_ms, Action::Behave { consumer, behavior });
             if acts_on_end {
                 self.request(consumer, at_ms, draw);
             } else {
                 self.add(at_ms, Action::Subscribe { consumer });
             }
             if draw.chance(70) {
-                self.add(at_ms, Action::Behave { consumer, manner: Manner::Prompt });
+                self.add(at_ms, Action::Behave { consumer, behavior: ConsumerBehavior::Prompt });
             }
         }
     }
@@ -304,17 +304,17 @@ impl Generator {
         for _ in 0..draw.log_between(1, 4) {
             let at_ms = draw.between(0, self.active_ms);
             let consumer = u8::try_from(draw.between(0, CONSUMERS - 1)).expect("there are few consumers");
-            let manner = match draw.between(1, 100) {
-                1..=75 => Manner::Slow { every_ms: draw.log_between(10, 4_000) },
-                76..=85 => Manner::Stuck,
-                _ => Manner::Prompt,
+            let behavior = match draw.between(1, 100) {
+                1..=75 => ConsumerBehavior::Slow { every_ms: draw.log_between(10, 4_000) },
+                76..=85 => ConsumerBehavior::Stuck,
+                _ => ConsumerBehavior::Prompt,
             };
             let lag =
                 *draw.pick(&[Lag::DropOldest, Lag::Resnapshot, Lag::Resnapshot, Lag::Close, Lag::Close]);
             let items = Some(draw.log_between(4, 16).min(self.params.subscription_items));
-            self.add(at_ms, Action::Behave { consumer, manner });
+            self.add(at_ms, Action::Behave { consumer, behavior });
             self.add(at_ms, Action::SubscribeWith { consumer, lag, items });
-            self.add(at_ms, Action::Behave { consumer, manner: Manner::Prompt });
+            self.add(at_ms, Action::Behave { consumer, behavior: ConsumerBehavior::Prompt });
         }
     }
 
@@ -339,7 +339,7 @@ impl Generator {
     }
 
     /// Requests that are bound to a connection, that wait for ever, and that may be repeated.
-    fn wishes(&mut self, draw: &mut Rng) {
+    fn special_requests(&mut self, draw: &mut Rng) {
         if !draw.chance(40) {
             return;
         }
@@ -366,28 +366,29 @@ impl Generator {
         }
     }
 
-    fn manner(&mut self, at_ms: u64, draw: &mut Rng) -> Manner {
+    fn behavior(&mut self, at_ms: u64, draw: &mut Rng) -> ConsumerBehavior {
         match draw.between(1, 100) {
-            1..=30 => Manner::Slow { every_ms: draw.log_between(10, 4_000) },
-            31..=45 => Manner::Stuck,
-            46..=60 => Manner::Panics { item: few(draw.log_between(1, 20)) },
-            61..=85 => {
-                Manner::ActsOnItem { item: few(draw.log_between(1, 20)), then: self.deed(at_ms, draw) }
-            }
-            _ => Manner::ActsOnEnd { then: self.deed(at_ms, draw) },
+            1..=30 => ConsumerBehavior::Slow { every_ms: draw.log_between(10, 4_000) },
+            31..=45 => ConsumerBehavior::Stuck,
+            46..=60 => ConsumerBehavior::Panics { item: few(draw.log_between(1, 20)) },
+            61..=85 => ConsumerBehavior::ActsOnItem {
+                item: few(draw.log_between(1, 20)),
+                then: self.consumer_action(at_ms, draw),
+            },
+            _ => ConsumerBehavior::ActsOnEnd { then: self.consumer_action(at_ms, draw) },
         }
     }
 
-    fn deed(&mut self, at_ms: u64, draw: &mut Rng) -> Deed {
+    fn consumer_action(&mut self, at_ms: u64, draw: &mut Rng) -> ConsumerAction {
         match draw.between(1, 100) {
-            1..=25 => Deed::Subscribe,
-            26..=45 => Deed::Unsubscribe,
-            46..=65 => Deed::Request { timeout_ms: draw.log_between(10, 20_000) },
+            1..=25 => ConsumerAction::Subscribe,
+            26..=45 => ConsumerAction::Unsubscribe,
+            46..=65 => ConsumerAction::Request { timeout_ms: draw.log_between(10, 20_000) },
             66..=92 => {
                 let gateway = u8::from(draw.chance(40));
-                Deed::Configure { gateway, token: self.token_at(gateway, at_ms) }
+                ConsumerAction::Configure { gateway, token: self.token_at(gateway, at_ms) }
             }
-            _ => Deed::Shutdown,
+            _ => ConsumerAction::Shutdown,
         }
     }
 
@@ -431,7 +432,7 @@ impl Generator {
 
     /// When everything is healed the app applies what is right and asks for a connection; after that
     /// there must be quiet, and a connection.
-    fn last_word(&mut self, draw: &mut Rng) {
+    fn final_phase(&mut self, draw: &mut Rng) {
         let ends_ms = |step: &Step| {
             let at_ms = step.when.at_ms().unwrap_or(self.active_ms);
             at_ms + step.action.lasts_ms().unwrap_or(0)

@@ -17,18 +17,18 @@ use onesocket::core::{
 use super::Machine;
 use super::queue::Due;
 use crate::plan::Plan;
-use crate::plan::consumer::{Ask, Deed, Manner, Reaction, Terms};
+use crate::plan::consumer::{ConsumerAction, ConsumerBehavior, Reaction, RequestSpec, SubscribeSpec};
 use crate::plan::environment::{ConfigRef, client_config};
 use crate::subject::Call;
 use crate::subject::translate::outcome;
-use crate::trace::{Item, What};
+use crate::trace::{Event, Item};
 
 /// What the consumers hold.
 pub(super) struct App {
     options: Options,
     pub(super) config: Option<ConfigRef>,
     configs: BTreeMap<ConfigRef, Arc<Config>>,
-    manners: BTreeMap<u8, Manner>,
+    behaviors: BTreeMap<u8, ConsumerBehavior>,
     /// The connection whose snapshot each consumer read last.
     epochs: BTreeMap<u8, u64>,
     next_request: u32,
@@ -42,7 +42,7 @@ pub(super) struct App {
     /// The subscriptions that are not simply read.
     readers: BTreeMap<u32, Reader>,
     /// Who acts when a request ends.
-    at_end: BTreeMap<u32, (u8, Deed)>,
+    at_end: BTreeMap<u32, (u8, ConsumerAction)>,
     /// Requests that are dropped when the core has taken so many more inputs.
     abandoned: Vec<(u8, u32, u32)>,
     /// What follows from the step that goes on, in order.
@@ -51,10 +51,10 @@ pub(super) struct App {
     pub(super) stopped: bool,
 }
 
-/// A subscriber with a manner.
+/// A subscriber with a behavior.
 struct Reader {
     consumer: u8,
-    manner: Manner,
+    behavior: ConsumerBehavior,
     /// Items handled.
     count: u32,
     mailbox: Mailbox,
@@ -64,10 +64,10 @@ struct Reader {
 
 /// Something that follows from a step of the core.
 enum Following {
-    Deed {
+    ConsumerAction {
         consumer: u8,
         subscription: Option<u32>,
-        deed: Deed,
+        consumer_action: ConsumerAction,
     },
     Gone {
         consumer: u8,
@@ -85,7 +85,7 @@ impl App {
             options: plan.params.options(),
             config: None,
             configs: BTreeMap::new(),
-            manners: BTreeMap::new(),
+            behaviors: BTreeMap::new(),
             epochs: BTreeMap::new(),
             next_request: 0,
             next_subscription: 0,
@@ -110,8 +110,12 @@ impl App {
         for open in self.requests.values_mut() {
             open.retain(|other| *other != request);
         }
-        if let Some((consumer, deed)) = self.at_end.remove(&request) {
-            self.follows.push_back(Following::Deed { consumer, subscription: None, deed });
+        if let Some((consumer, consumer_action)) = self.at_end.remove(&request) {
+            self.follows.push_back(Following::ConsumerAction {
+                consumer,
+                subscription: None,
+                consumer_action,
+            });
         }
     }
 
@@ -140,27 +144,27 @@ impl App {
 }
 
 impl Machine<'_> {
-    pub(super) fn behave(&mut self, consumer: u8, manner: &Manner) {
-        self.record(What::Behaves { consumer, prompt: manner.is_prompt() });
-        self.app.manners.insert(consumer, manner.clone());
+    pub(super) fn behave(&mut self, consumer: u8, behavior: &ConsumerBehavior) {
+        self.record(Event::Behaves { consumer, prompt: behavior.is_prompt() });
+        self.app.behaviors.insert(consumer, behavior.clone());
     }
 
     /// Makes a request; none if it would be bound to a connection of which its consumer knows nothing.
-    pub(super) fn request(&mut self, consumer: u8, ask: &Ask) -> Option<u32> {
+    pub(super) fn request(&mut self, consumer: u8, spec: &RequestSpec) -> Option<u32> {
         let epoch = self.app.epochs.get(&consumer).copied();
-        if ask.is_bound && epoch.is_none() {
+        if spec.is_bound && epoch.is_none() {
             return None;
         }
         self.app.next_request += 1;
         let request = self.app.next_request;
         self.app.requests.entry(consumer).or_default().push_back(request);
-        if matches!(self.app.manners.get(&consumer), Some(Manner::ActsOnEnd { .. }))
-            && let Some(Manner::ActsOnEnd { then }) = self.app.manners.remove(&consumer)
+        if matches!(self.app.behaviors.get(&consumer), Some(ConsumerBehavior::ActsOnEnd { .. }))
+            && let Some(ConsumerBehavior::ActsOnEnd { then }) = self.app.behaviors.remove(&consumer)
         {
             self.app.at_end.insert(request, (consumer, then));
         }
-        let call = Call::new(request, ask, epoch);
-        self.record(call.made(consumer, ask));
+        let call = Call::new(request, spec, epoch);
+        self.record(call.made(consumer, spec));
         let command = Command::Request {
             id: RequestId(u64::from(request)),
             method: Arc::from(call.method.as_str()),
@@ -176,15 +180,15 @@ impl Machine<'_> {
     }
 
     /// Every poll but the first is one more input that the core takes before the request is dropped.
-    pub(super) fn abandon_request(&mut self, consumer: u8, ask: &Ask, polls: u32) {
+    pub(super) fn abandon_request(&mut self, consumer: u8, spec: &RequestSpec, polls: u32) {
         if polls == 0 {
             self.app.next_request += 1;
             let request = self.app.next_request;
-            self.record(Call::new(request, ask, None).made(consumer, ask));
-            self.record(What::RequestDropped { request });
+            self.record(Call::new(request, spec, None).made(consumer, spec));
+            self.record(Event::RequestDropped { request });
             return;
         }
-        let Some(request) = self.request(consumer, ask) else { return };
+        let Some(request) = self.request(consumer, spec) else { return };
         if polls == 1 {
             self.cancel(consumer, request);
         } else {
@@ -196,7 +200,7 @@ impl Machine<'_> {
     pub(super) fn settle(&mut self, id: RequestId, result: &Result<Response, RequestError>) {
         let request = u32::try_from(id.0).expect("requests are numbered by this tier");
         let call = self.app.calls.remove(&request).expect("what ends was asked for");
-        self.record(What::RequestSettled { request, outcome: outcome(&call, result) });
+        self.record(Event::RequestSettled { request, outcome: outcome(&call, result) });
         self.app.request_ended(request);
     }
 
@@ -208,31 +212,31 @@ impl Machine<'_> {
 
     fn cancel(&mut self, consumer: u8, request: u32) {
         if self.app.forget_request(consumer, request) {
-            self.record(What::RequestDropped { request });
+            self.record(Event::RequestDropped { request });
             self.command(Command::Cancel { id: RequestId(u64::from(request)) });
         }
     }
 
-    pub(super) fn subscribe(&mut self, consumer: u8, terms: Terms) {
-        let manner = self.app.manners.get(&consumer).cloned().unwrap_or_default();
-        self.subscribe_as(consumer, manner, terms);
+    pub(super) fn subscribe(&mut self, consumer: u8, spec: SubscribeSpec) {
+        let behavior = self.app.behaviors.get(&consumer).cloned().unwrap_or_default();
+        self.subscribe_as(consumer, behavior, spec);
     }
 
-    fn subscribe_as(&mut self, consumer: u8, manner: Manner, terms: Terms) {
+    fn subscribe_as(&mut self, consumer: u8, behavior: ConsumerBehavior, spec: SubscribeSpec) {
         self.app.next_subscription += 1;
         let subscription = self.app.next_subscription;
         self.app.subscriptions.entry(consumer).or_default().push_back(subscription);
-        self.record(What::Subscribed { consumer, subscription, lag: terms.lag });
-        if let Manner::Slow { every_ms } = manner {
+        self.record(Event::Subscribed { consumer, subscription, lag: spec.lag });
+        if let ConsumerBehavior::Slow { every_ms } = behavior {
             self.read_later(subscription, every_ms);
         }
-        if manner != Manner::Prompt {
+        if behavior != ConsumerBehavior::Prompt {
             let options = &self.app.options;
-            let items = terms.items.unwrap_or(options.subscription_items);
-            let mailbox = Mailbox::new(items, options.subscription_bytes).with_policy(terms.lag.into());
+            let items = spec.items.unwrap_or(options.subscription_items);
+            let mailbox = Mailbox::new(items, options.subscription_bytes).with_policy(spec.lag.into());
             self.app
                 .readers
-                .insert(subscription, Reader { consumer, manner, count: 0, mailbox, is_hungry: false });
+                .insert(subscription, Reader { consumer, behavior, count: 0, mailbox, is_hungry: false });
         }
         self.command(Command::Subscribe { id: SubscriptionId(u64::from(subscription)) });
     }
@@ -240,12 +244,12 @@ impl Machine<'_> {
     pub(super) fn unsubscribe(&mut self, consumer: u8) {
         let oldest = self.app.subscriptions.get(&consumer).and_then(|open| open.front().copied());
         if let Some(subscription) = oldest {
-            self.leave(consumer, subscription, What::Unsubscribed { subscription });
+            self.leave(consumer, subscription, Event::Unsubscribed { subscription });
         }
     }
 
     /// Ends a subscription that is open still, and says why.
-    fn leave(&mut self, consumer: u8, subscription: u32, why: What) {
+    fn leave(&mut self, consumer: u8, subscription: u32, why: Event) {
         if self.app.forget_subscription(consumer, subscription) {
             self.record(why);
             self.command(Command::Unsubscribe { id: SubscriptionId(u64::from(subscription)) });
@@ -256,20 +260,20 @@ impl Machine<'_> {
         let changed = self.app.config.as_ref() != Some(&next);
         let config = self.app.config(self.plan, &next);
         self.app.config = Some(next.clone());
-        self.record(What::Configured { config: next, changed });
+        self.record(Event::Configured { config: next, changed });
         self.command(Command::Configure(Some(config)));
     }
 
     pub(super) fn unconfigure(&mut self) {
         let changed = self.app.config.take().is_some();
-        self.record(What::Unconfigured { changed });
+        self.record(Event::Unconfigured { changed });
         self.command(Command::Configure(None));
     }
 
     pub(super) fn shut_down(&mut self) {
         if !self.app.stopping {
             self.app.stopping = true;
-            self.record(What::ShutdownCalled);
+            self.record(Event::ShutdownCalled);
         }
         self.command(Command::ShutDown);
     }
@@ -280,8 +284,8 @@ impl Machine<'_> {
             self.read(subscription, &push);
             return;
         };
-        match reader.manner {
-            Manner::Slow { .. } | Manner::Stuck => {
+        match reader.behavior {
+            ConsumerBehavior::Slow { .. } | ConsumerBehavior::Stuck => {
                 let may_give_up = push != Push::Closed && !reader.mailbox.is_closed();
                 reader.mailbox.push(push, self.core.snapshot());
                 if may_give_up && reader.mailbox.is_closed() {
@@ -291,7 +295,10 @@ impl Machine<'_> {
                     self.read_one(subscription);
                 }
             }
-            Manner::Prompt | Manner::Panics { .. } | Manner::ActsOnItem { .. } | Manner::ActsOnEnd { .. } => {
+            ConsumerBehavior::Prompt
+            | ConsumerBehavior::Panics { .. }
+            | ConsumerBehavior::ActsOnItem { .. }
+            | ConsumerBehavior::ActsOnEnd { .. } => {
                 self.handle(subscription, &push);
             }
         }
@@ -300,7 +307,7 @@ impl Machine<'_> {
     /// A slow reader takes an item; if there is none, it takes the next as soon as that comes.
     pub(super) fn read_one(&mut self, subscription: u32) {
         let Some(reader) = self.app.readers.get_mut(&subscription) else { return };
-        let Manner::Slow { every_ms } = reader.manner else { return };
+        let ConsumerBehavior::Slow { every_ms } = reader.behavior else { return };
         let push = reader.mailbox.pop();
         reader.is_hungry = push.is_none();
         let Some(push) = push else { return };
@@ -321,7 +328,7 @@ impl Machine<'_> {
                 self.app.epochs.insert(*consumer, epoch);
             }
         }
-        self.record(What::Pushed { subscription, item });
+        self.record(Event::Pushed { subscription, item });
     }
 
     fn read_later(&mut self, subscription: u32, every_ms: u64) {
@@ -334,17 +341,21 @@ impl Machine<'_> {
         let Some(reader) = self.app.readers.get_mut(&subscription) else { return };
         reader.count += 1;
         let consumer = reader.consumer;
-        match reader.manner.reaction(reader.count) {
+        match reader.behavior.reaction(reader.count) {
             _ if *push == Push::Closed => {}
             Reaction::Read => {}
             Reaction::Panic => {
                 let gone = Following::Gone { consumer, subscription };
                 self.app.follows.push_back(gone);
             }
-            Reaction::Act(deed) => {
+            Reaction::Act(consumer_action) => {
                 let subscription = Some(subscription);
-                let deed = Following::Deed { consumer, subscription, deed: deed.clone() };
-                self.app.follows.push_back(deed);
+                let consumer_action = Following::ConsumerAction {
+                    consumer,
+                    subscription,
+                    consumer_action: consumer_action.clone(),
+                };
+                self.app.follows.push_back(consumer_action);
             }
         }
     }
@@ -365,30 +376,39 @@ impl Machine<'_> {
         while let Some(following) = self.app.follows.pop_front() {
             match following {
                 Following::Gone { consumer, subscription } => {
-                    self.leave(consumer, subscription, What::Panicked { subscription });
+                    self.leave(consumer, subscription, Event::Panicked { subscription });
                 }
                 Following::GaveUp { subscription } => {
                     self.command(Command::Unsubscribe { id: SubscriptionId(u64::from(subscription)) });
                 }
-                Following::Deed { consumer, subscription, deed } => {
-                    self.carry_out_deed(consumer, subscription, &deed);
+                Following::ConsumerAction { consumer, subscription, consumer_action } => {
+                    self.apply_consumer_action(consumer, subscription, &consumer_action);
                 }
             }
         }
     }
 
-    fn carry_out_deed(&mut self, consumer: u8, subscription: Option<u32>, deed: &Deed) {
-        match (deed, subscription) {
-            (Deed::Subscribe, _) => self.subscribe_as(consumer, Manner::Prompt, Terms::default()),
-            (Deed::Unsubscribe, None) => self.unsubscribe(consumer),
-            (Deed::Unsubscribe, Some(subscription)) => {
-                self.leave(consumer, subscription, What::Unsubscribed { subscription });
+    fn apply_consumer_action(
+        &mut self,
+        consumer: u8,
+        subscription: Option<u32>,
+        consumer_action: &ConsumerAction,
+    ) {
+        match (consumer_action, subscription) {
+            (ConsumerAction::Subscribe, _) => {
+                self.subscribe_as(consumer, ConsumerBehavior::Prompt, SubscribeSpec::default())
             }
-            (Deed::Request { timeout_ms }, _) => {
-                self.request(consumer, &Ask::new("health", *timeout_ms));
+            (ConsumerAction::Unsubscribe, None) => self.unsubscribe(consumer),
+            (ConsumerAction::Unsubscribe, Some(subscription)) => {
+                self.leave(consumer, subscription, Event::Unsubscribed { subscription });
             }
-            (Deed::Configure { gateway, token }, _) => self.configure(ConfigRef::shared(*gateway, token)),
-            (Deed::Shutdown, _) => self.shut_down(),
+            (ConsumerAction::Request { timeout_ms }, _) => {
+                self.request(consumer, &RequestSpec::new("health", *timeout_ms));
+            }
+            (ConsumerAction::Configure { gateway, token }, _) => {
+                self.configure(ConfigRef::shared(*gateway, token))
+            }
+            (ConsumerAction::Shutdown, _) => self.shut_down(),
         }
     }
 }

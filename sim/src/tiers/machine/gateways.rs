@@ -6,8 +6,8 @@ use super::link::{ToClient, ToGateway};
 use super::queue::Due;
 use super::{Machine, epoch_of, socket_of};
 use crate::pipe::{Dials, Direction};
-use crate::trace::probe::{probe_of, seen};
-use crate::trace::{Seen, What};
+use crate::trace::probe::{gateway_event, probe_of};
+use crate::trace::{Event, GatewayEvent};
 use onesocket_gateway::host::CloseAnswer;
 use onesocket_gateway::{self as gateway, ConnectionId, Peer};
 
@@ -23,8 +23,8 @@ impl Machine<'_> {
             ToGateway::Dial => self.dial_arrives(epoch, index),
             ToGateway::Text(text) => {
                 if let Some(request) = probe_of(&text) {
-                    let seen = Seen::Request { connection: connection.0, request };
-                    self.record(What::Gateway { gateway, seen });
+                    let event = GatewayEvent::Request { connection: connection.0, request };
+                    self.record(Event::Gateway { gateway, event });
                 }
                 let message = gateway::Message::Text(text);
                 self.step_gateway(index, gateway::Input::Received { connection, message });
@@ -71,12 +71,12 @@ impl Machine<'_> {
         let mut effects = std::mem::take(&mut self.gateway_effects);
         self.gateways[index].step(self.now.elapsed(), input, &mut effects);
         for effect in effects.drain(..) {
-            self.carry_out_at_gateway(index, effect);
+            self.apply_gateway_effect(index, effect);
         }
         self.gateway_effects = effects;
     }
 
-    fn carry_out_at_gateway(&mut self, index: usize, effect: gateway::Effect) {
+    fn apply_gateway_effect(&mut self, index: usize, effect: gateway::Effect) {
         let gateway = u8::try_from(index).expect("there are few gateways");
         (self.tap)(gateway, &effect);
         match effect {
@@ -99,9 +99,9 @@ impl Machine<'_> {
             gateway::Effect::Terminate { connection } => {
                 self.send_to_client(epoch_of(connection), ToClient::Reset);
             }
-            gateway::Effect::Note(note) => {
-                if let Some(seen) = seen(&note) {
-                    self.record(What::Gateway { gateway, seen });
+            gateway::Effect::ModelEvent(note) => {
+                if let Some(event) = gateway_event(&note) {
+                    self.record(Event::Gateway { gateway, event });
                 }
             }
         }

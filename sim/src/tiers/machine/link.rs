@@ -9,7 +9,7 @@ use onesocket::core::{ConnectionError, DialError, Epoch, Input, Instant, WireTex
 use crate::base::rng::Rng;
 use crate::pipe::{Dials, Direction};
 use crate::plan::{Action, GATEWAYS, Plan};
-use crate::tiers::link_state::Path;
+use crate::tiers::link_state::LinkState;
 use onesocket_gateway::host::CloseAnswer;
 
 /// What travels to a gateway.
@@ -77,7 +77,7 @@ impl ToClient {
 
 /// All links and sockets.
 pub(super) struct Network {
-    paths: Vec<Path>,
+    link_states: Vec<LinkState>,
     sockets: BTreeMap<Epoch, Socket>,
     latency: Rng,
     latency_us: (u64, u64),
@@ -122,7 +122,7 @@ impl<T> Channel<T> {
 impl Network {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
-            paths: vec![Path::default(); usize::from(GATEWAYS)],
+            link_states: vec![LinkState::default(); usize::from(GATEWAYS)],
             sockets: BTreeMap::new(),
             latency: Rng::new(plan.seed, "latency"),
             latency_us: (plan.params.latency_min_us, plan.params.latency_max_us),
@@ -130,9 +130,9 @@ impl Network {
     }
 
     pub(super) fn dial(&mut self, now: Instant, epoch: Epoch, gateway: u8) {
-        let path = &self.paths[usize::from(gateway)];
+        let link_state = &self.link_states[usize::from(gateway)];
         // A dial needs both directions.
-        let lost = Direction::BOTH.into_iter().any(|direction| path.loses(direction));
+        let lost = Direction::BOTH.into_iter().any(|direction| link_state.loses(direction));
         let socket = Socket {
             gateway,
             lost: [lost; 2],
@@ -161,9 +161,9 @@ impl Network {
 
     /// A fault of the path begins.
     pub(super) fn begin(&mut self, gateway: u8, action: &Action) {
-        self.paths[usize::from(gateway)].begin(action);
+        self.link_states[usize::from(gateway)].begin(action);
         for direction in Direction::BOTH {
-            if self.paths[usize::from(gateway)].loses(direction) {
+            if self.link_states[usize::from(gateway)].loses(direction) {
                 self.lose(gateway, direction);
             }
         }
@@ -171,10 +171,10 @@ impl Network {
 
     /// A fault of the path is over; what stood still because of it is due now.
     pub(super) fn end(&mut self, gateway: u8, action: &Action, due: &mut Vec<(Epoch, Direction)>) {
-        let path = &mut self.paths[usize::from(gateway)];
-        path.end(action);
+        let link_state = &mut self.link_states[usize::from(gateway)];
+        link_state.end(action);
         for (epoch, socket) in self.sockets.iter_mut().filter(|(_, socket)| socket.gateway == gateway) {
-            for direction in Direction::BOTH.into_iter().filter(|direction| !path.stalls(*direction)) {
+            for direction in Direction::BOTH.into_iter().filter(|direction| !link_state.stalls(*direction)) {
                 let stopped = match direction {
                     Direction::ToGateway => &mut socket.to_gateway.stopped,
                     Direction::ToClient => &mut socket.to_client.stopped,
@@ -202,7 +202,7 @@ impl Network {
     /// Whether what arrives now has to wait for a path that stands still.
     pub(super) fn stops(&mut self, epoch: Epoch, direction: Direction) -> bool {
         let Some(socket) = self.sockets.get_mut(&epoch) else { return false };
-        let stops = self.paths[usize::from(socket.gateway)].stalls(direction);
+        let stops = self.link_states[usize::from(socket.gateway)].stalls(direction);
         if stops {
             match direction {
                 Direction::ToGateway => socket.to_gateway.stopped += 1,
@@ -217,13 +217,13 @@ impl Network {
     }
 
     pub(super) fn dials(&self, gateway: u8) -> Dials {
-        let path = &self.paths[usize::from(gateway)];
+        let link_state = &self.link_states[usize::from(gateway)];
         // Only a byte stream tells a dial from its upgrade.
-        if path.ignores_upgrades() { Dials::Ignored } else { path.dials() }
+        if link_state.ignores_upgrades() { Dials::Ignored } else { link_state.dials() }
     }
 
     pub(super) fn close_answer(&self, gateway: u8) -> CloseAnswer {
-        self.paths[usize::from(gateway)].close_answer()
+        self.link_states[usize::from(gateway)].close_answer()
     }
 
     /// Sends a parcel; its arrival, unless it is lost or a second close frame.
@@ -239,7 +239,7 @@ impl Network {
         if closes && std::mem::replace(&mut socket.client_closes, true) {
             return None;
         }
-        let arrival = now + latency + self.paths[usize::from(socket.gateway)].delay();
+        let arrival = now + latency + self.link_states[usize::from(socket.gateway)].delay();
         Some(socket.to_gateway.send(arrival, parcel))
     }
 
@@ -251,7 +251,7 @@ impl Network {
         if closes && std::mem::replace(&mut socket.gateway_closes, true) {
             return None;
         }
-        let arrival = now + latency + self.paths[usize::from(socket.gateway)].delay();
+        let arrival = now + latency + self.link_states[usize::from(socket.gateway)].delay();
         Some(socket.to_client.send(arrival, parcel))
     }
 

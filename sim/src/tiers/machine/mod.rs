@@ -21,7 +21,7 @@ use crate::plan::environment::ConfigRef;
 use crate::plan::environment::{client_seed, gateway, gateway_of};
 use crate::plan::{GATEWAYS, Plan, When};
 use crate::subject::token_store::Tokens;
-use crate::trace::What;
+use crate::trace::Event;
 use onesocket_gateway::{self as gateway, ConnectionId, GatewayModel};
 
 use app::App;
@@ -103,7 +103,7 @@ impl<'p> Machine<'p> {
         self.shut_down();
         let grace = Duration::from_millis(self.plan.params.close_grace_ms + 1_000);
         self.run_until(self.now.max(end) + grace);
-        let remaining = What::Remaining {
+        let remaining = Event::Remaining {
             sockets: self.network.held(),
             timers: u32::from(self.core.next_deadline().is_some()),
             requests: u32::try_from(self.core.pending()).unwrap_or(u32::MAX),
@@ -135,7 +135,7 @@ impl<'p> Machine<'p> {
             return false;
         };
         self.now = self.now.max(next);
-        self.recorder.stir(self.now);
+        self.recorder.count_event(self.now);
         let mut due = [0; 2 + GATEWAYS as usize];
         let mut count = 0;
         for (index, deadline) in deadlines.iter().enumerate() {
@@ -187,7 +187,7 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn record(&mut self, what: What) {
+    fn record(&mut self, what: Event) {
         if self.recorder.record(self.now, what) {
             self.queue_reached();
         }
@@ -201,7 +201,7 @@ impl<'p> Machine<'p> {
             let is_late = self.plan.params.calm_ms.is_some_and(|calm_ms| at > Instant::from_millis(calm_ms));
             if is_late {
                 let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
-                self.recorder.record(self.now, What::Skipped { step });
+                self.recorder.record(self.now, Event::Skipped { step });
             } else {
                 self.queue.push(at, self.ties.any(), Due::Step(index));
             }
@@ -222,7 +222,7 @@ impl<'p> Machine<'p> {
                 assert_eq!(of, epoch, "one step writes to one socket");
                 *frames += 1;
             }
-            self.carry_out(effect);
+            self.apply(effect);
         }
         self.effects = effects;
         // The transport of this tier takes everything at once.
@@ -234,11 +234,11 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Dial { epoch, endpoint } => {
                 let gateway = gateway_of(&endpoint);
-                self.record(What::Dialed { socket: socket_of(epoch), gateway });
+                self.record(Event::Dialed { socket: socket_of(epoch), gateway });
                 self.network.dial(self.now, epoch, gateway);
                 self.send_to_gateway(epoch, ToGateway::Dial);
             }
@@ -274,11 +274,11 @@ impl<'p> Machine<'p> {
                 self.answer_from_store(Input::TokenStored);
             }
             Effect::Deliver { to, push } => self.deliver(to, push),
-            Effect::Status(status) => self.record(What::Status((&status).into())),
+            Effect::Status(status) => self.record(Event::Status((&status).into())),
             Effect::Stopped => {
                 if !self.app.stopped {
                     self.app.stopped = true;
-                    self.record(What::ShutdownReturned);
+                    self.record(Event::ShutdownReturned);
                 }
             }
         }
@@ -294,7 +294,7 @@ impl<'p> Machine<'p> {
     /// The client lets go of a socket, if it had not before.
     fn release(&mut self, epoch: Epoch) {
         if let Some(silent) = self.network.release(self.now, epoch) {
-            self.record(What::Released { socket: socket_of(epoch), silent });
+            self.record(Event::Released { socket: socket_of(epoch), silent });
         }
     }
 

@@ -8,10 +8,10 @@ use super::Machine;
 use super::link::{ToClient, ToGateway};
 use super::queue::Due;
 use crate::pipe::Direction;
-use crate::plan::consumer::Ask;
+use crate::plan::consumer::RequestSpec;
 use crate::plan::environment::ConfigRef;
 use crate::plan::{Action, Actor};
-use crate::trace::What;
+use crate::trace::Event;
 use onesocket_gateway as gateway;
 
 impl Machine<'_> {
@@ -22,7 +22,7 @@ impl Machine<'_> {
         }
         if let Some(fault) = action.fault() {
             let gateway = action.gateway().unwrap_or_default();
-            self.record(What::Fault { fault, gateway });
+            self.record(Event::Fault { fault, gateway });
         }
         if let Some(lasts_ms) = action.lasts_ms() {
             let over = self.now + Duration::from_millis(lasts_ms);
@@ -34,25 +34,25 @@ impl Machine<'_> {
     fn carry_out_step(&mut self, action: &Action) {
         match action {
             Action::Connect {} => {
-                self.record(What::Wanted);
+                self.record(Event::Wanted);
                 self.command(Command::Connect);
             }
             Action::Request { .. }
             | Action::BoundRequest { .. }
             | Action::UnboundedRequest { .. }
             | Action::RunAgent { .. } => {
-                if let Some((consumer, ask)) = action.ask() {
-                    self.request(consumer, &ask);
+                if let Some((consumer, spec)) = action.request_spec() {
+                    self.request(consumer, &spec);
                 }
             }
             Action::AbandonRequest { consumer, method, timeout_ms, polls } => {
-                self.abandon_request(*consumer, &Ask::new(method, *timeout_ms), *polls);
+                self.abandon_request(*consumer, &RequestSpec::new(method, *timeout_ms), *polls);
             }
             Action::DropRequest { consumer } => self.drop_request(*consumer),
-            Action::Behave { consumer, manner } => self.behave(*consumer, manner),
+            Action::Behave { consumer, behavior } => self.behave(*consumer, behavior),
             Action::Subscribe { .. } | Action::SubscribeWith { .. } => {
-                if let Some((consumer, terms)) = action.terms() {
-                    self.subscribe(consumer, terms);
+                if let Some((consumer, spec)) = action.subscribe_spec() {
+                    self.subscribe(consumer, spec);
                 }
             }
             Action::Unsubscribe { consumer } => self.unsubscribe(*consumer),
@@ -65,11 +65,11 @@ impl Machine<'_> {
             }
             Action::Unconfigure {} => self.unconfigure(),
             Action::Wake {} => {
-                self.record(What::Woken);
+                self.record(Event::Woken);
                 self.command(Command::Wake);
             }
             Action::Resume {} => {
-                self.record(What::Resumed);
+                self.record(Event::Resumed);
                 self.command(Command::Resume);
             }
             Action::Shutdown {} | Action::AbandonShutdown { .. } => self.shut_down(),
@@ -102,7 +102,7 @@ impl Machine<'_> {
             | Action::IgnoreUpgrades { .. }
             | Action::IgnoreCloses { .. }
             | Action::LateCloses { .. }
-            | Action::Bytes { .. } => self.strike(action),
+            | Action::Bytes { .. } => self.inject(action),
             Action::Suspend { for_ms } => {
                 let until = self.now + Duration::from_millis(*for_ms);
                 self.suspended_until = self.suspended_until.max(until);
@@ -111,7 +111,7 @@ impl Machine<'_> {
     }
 
     /// A fault of the path begins.
-    fn strike(&mut self, action: &Action) {
+    fn inject(&mut self, action: &Action) {
         let gateway = action.gateway().expect("a path leads to a gateway");
         self.network.begin(gateway, action);
         if let Action::HalfOpen { .. } = action {
@@ -142,7 +142,7 @@ impl Machine<'_> {
             }
         }
         if let Some(fault) = action.fault() {
-            self.record(What::Healed { fault, gateway });
+            self.record(Event::Healed { fault, gateway });
         }
     }
 }

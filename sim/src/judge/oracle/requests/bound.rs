@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use onesocket::core::{Delivery, Instant};
 
 use crate::judge::oracle::suspension::LATE;
-use crate::trace::{FailureKind, Item, Outcome, Record, Seen, StatusKind, What};
+use crate::trace::{Event, FailureKind, GatewayEvent, Item, Outcome, Record, StatusKind};
 
 /// A request that is bound to a connection arrives over no other, and is refused only when that connection is not the
 /// ready one, and then as not sent.
@@ -49,36 +49,36 @@ impl Bound {
         {
             return Err(format!("request {request} was refused at {at}, and its connection was ready"));
         }
-        match &record.what {
-            What::RequestMade { request, bound_to: Some(epoch), .. } => {
+        match &record.event {
+            Event::RequestMade { request, bound_to: Some(epoch), .. } => {
                 self.requests.insert(*request, *epoch);
             }
-            What::RequestDropped { request } => {
+            Event::RequestDropped { request } => {
                 self.requests.remove(request);
             }
-            What::Gateway { gateway, seen: Seen::Accepted { connection } } => {
+            Event::Gateway { gateway, event: GatewayEvent::Accepted { connection } } => {
                 self.accepted.insert((*gateway, *connection), self.records);
             }
-            What::Gateway { gateway, seen: Seen::Request { connection, request } } => {
+            Event::Gateway { gateway, event: GatewayEvent::Request { connection, request } } => {
                 return self.arrived(*gateway, *connection, *request);
             }
-            What::Pushed { item: Item::Snapshot { epoch }, .. } if !self.read.contains_key(epoch) => {
+            Event::Pushed { item: Item::Snapshot { epoch }, .. } if !self.read.contains_key(epoch) => {
                 self.read.insert(*epoch, self.records);
                 self.newest = Some((record.at, *epoch));
                 self.know(record.at);
             }
-            What::Status(StatusKind::Ready) => {
+            Event::Status(StatusKind::Ready) => {
                 self.forget();
                 self.ready = Some(record.at);
                 self.know(record.at);
             }
-            What::Status(_)
-            | What::Dialed { .. }
-            | What::Released { .. }
-            | What::Configured { changed: true, .. }
-            | What::Unconfigured { .. }
-            | What::ShutdownCalled
-            | What::Fault { .. } => self.forget(),
+            Event::Status(_)
+            | Event::Dialed { .. }
+            | Event::Released { .. }
+            | Event::Configured { changed: true, .. }
+            | Event::Unconfigured { .. }
+            | Event::ShutdownCalled
+            | Event::Fault { .. } => self.forget(),
             _ => {}
         }
         Ok(())
@@ -116,28 +116,31 @@ mod tests {
     use super::super::SettlesOnce;
     use super::*;
 
-    fn made(request: u32, bound_to: u64) -> What {
+    fn made(request: u32, bound_to: u64) -> Event {
         let (timeout_ms, bound_to) = (Some(60_000), Some(bound_to));
-        What::RequestMade { consumer: 0, request, timeout_ms, bound_to, key: None, to_the_end: false }
+        Event::RequestMade { consumer: 0, request, timeout_ms, bound_to, key: None, to_the_end: false }
     }
 
-    fn at_gateway(seen: Seen) -> What {
-        What::Gateway { gateway: 0, seen }
+    fn at_gateway(event: GatewayEvent) -> Event {
+        Event::Gateway { gateway: 0, event }
     }
 
-    fn snapshot(epoch: u64) -> What {
-        What::Pushed { subscription: 1, item: Item::Snapshot { epoch } }
+    fn snapshot(epoch: u64) -> Event {
+        Event::Pushed { subscription: 1, item: Item::Snapshot { epoch } }
     }
 
-    fn refused(request: u32, delivery: Delivery) -> What {
+    fn refused(request: u32, delivery: Delivery) -> Event {
         let outcome = Outcome::Failed { delivery, kind: FailureKind::OtherConnection };
-        What::RequestSettled { request, outcome }
+        Event::RequestSettled { request, outcome }
     }
 
     /// The beginning is the first connection, all of it at one moment; then one record every 100 ms.
-    fn broken(rest: &[What]) -> Option<usize> {
-        let begin =
-            [at_gateway(Seen::Accepted { connection: 1 }), What::Status(StatusKind::Ready), snapshot(7)];
+    fn broken(rest: &[Event]) -> Option<usize> {
+        let begin = [
+            at_gateway(GatewayEvent::Accepted { connection: 1 }),
+            Event::Status(StatusKind::Ready),
+            snapshot(7),
+        ];
         let begin = begin.into_iter().map(|what| (100, what));
         let rest = (2..).map(|number| number * 100).zip(rest.iter().cloned());
         first_broken(&mut SettlesOnce::default(), begin.chain(rest))
@@ -145,9 +148,9 @@ mod tests {
 
     #[test]
     fn a_bound_request_arrives_on_its_own_connection_or_nowhere() {
-        let arrives = |connection| at_gateway(Seen::Request { connection, request: 1 });
+        let arrives = |connection| at_gateway(GatewayEvent::Request { connection, request: 1 });
         assert_eq!(broken(&[made(1, 7), arrives(1)]), None);
-        let next = at_gateway(Seen::Accepted { connection: 2 });
+        let next = at_gateway(GatewayEvent::Accepted { connection: 2 });
         assert_eq!(broken(&[made(1, 7), next.clone(), arrives(2)]), Some(5));
         assert_eq!(broken(&[next.clone(), made(1, 7), arrives(2)]), Some(5));
         assert_eq!(broken(&[next, snapshot(8), made(1, 8), arrives(2)]), None);
@@ -156,13 +159,19 @@ mod tests {
     #[test]
     fn a_bound_request_is_refused_when_its_connection_is_not_the_ready_one() {
         let refusal = || refused(1, Delivery::NotSent);
-        let lost = What::Status(StatusKind::Backoff);
-        assert_eq!(broken(&[lost.clone(), made(1, 7), refusal(), What::Woken]), None);
-        assert_eq!(broken(&[made(1, 7), refusal(), What::Woken]), Some(5));
+        let lost = Event::Status(StatusKind::Backoff);
+        assert_eq!(broken(&[lost.clone(), made(1, 7), refusal(), Event::Woken]), None);
+        assert_eq!(broken(&[made(1, 7), refusal(), Event::Woken]), Some(5));
         assert_eq!(broken(&[made(1, 7), refused(1, Delivery::Unknown)]), Some(4));
         let (timeout_ms, bound_to) = (None, None);
-        let unbound =
-            What::RequestMade { consumer: 0, request: 1, timeout_ms, bound_to, key: None, to_the_end: false };
+        let unbound = Event::RequestMade {
+            consumer: 0,
+            request: 1,
+            timeout_ms,
+            bound_to,
+            key: None,
+            to_the_end: false,
+        };
         assert_eq!(broken(&[lost, unbound, refusal()]), Some(5));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use onesocket::core::Instant;
 
 use crate::trace::probe::run_key;
-use crate::trace::{Record, Seen, What};
+use crate::trace::{Event, GatewayEvent, Record};
 
 /// How long a gateway remembers what became of a piece of work (protocol 12.5).
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -21,11 +21,11 @@ pub(super) struct Runs {
 
 impl Runs {
     pub(super) fn observe(&mut self, record: &Record) -> Result<(), String> {
-        match &record.what {
-            What::RequestMade { key: Some(key), .. } => {
+        match &record.event {
+            Event::RequestMade { key: Some(key), .. } => {
                 self.asked.insert(run_key(*key));
             }
-            What::Gateway { gateway, seen: Seen::RunStarted { run } } => {
+            Event::Gateway { gateway, event: GatewayEvent::RunStarted { run } } => {
                 if !self.asked.contains(&**run) {
                     return Err(format!("gateway {gateway} begins the run {run}, which nobody asked for"));
                 }
@@ -34,7 +34,9 @@ impl Runs {
                     return Err(format!("gateway {gateway} begins the run {run} again"));
                 }
             }
-            What::Gateway { gateway, seen: Seen::Down } => self.begun.retain(|(of, _), _| of != gateway),
+            Event::Gateway { gateway, event: GatewayEvent::Down } => {
+                self.begun.retain(|(of, _), _| of != gateway)
+            }
             _ => {}
         }
         Ok(())
@@ -47,16 +49,16 @@ mod tests {
     use super::super::SettlesOnce;
     use super::*;
 
-    fn asked(request: u32, key: u32) -> What {
+    fn asked(request: u32, key: u32) -> Event {
         let (timeout_ms, bound_to) = (Some(60_000), None);
-        What::RequestMade { consumer: 0, request, timeout_ms, bound_to, key: Some(key), to_the_end: false }
+        Event::RequestMade { consumer: 0, request, timeout_ms, bound_to, key: Some(key), to_the_end: false }
     }
 
-    fn begins(gateway: u8, key: u32) -> What {
-        What::Gateway { gateway, seen: Seen::RunStarted { run: run_key(key).into() } }
+    fn begins(gateway: u8, key: u32) -> Event {
+        Event::Gateway { gateway, event: GatewayEvent::RunStarted { run: run_key(key).into() } }
     }
 
-    fn broken(history: &[What]) -> Option<usize> {
+    fn broken(history: &[Event]) -> Option<usize> {
         let history = (0..).map(|number| number * 100).zip(history.iter().cloned());
         first_broken(&mut SettlesOnce::default(), history)
     }
@@ -65,7 +67,7 @@ mod tests {
     fn work_begins_once_in_a_boot_and_only_when_it_was_asked_for() {
         assert_eq!(broken(&[asked(1, 1), begins(0, 1), asked(2, 1), begins(1, 1)]), None);
         assert_eq!(broken(&[asked(1, 1), begins(0, 1), asked(2, 1), begins(0, 1)]), Some(3));
-        let down = What::Gateway { gateway: 0, seen: Seen::Down };
+        let down = Event::Gateway { gateway: 0, event: GatewayEvent::Down };
         assert_eq!(broken(&[asked(1, 1), begins(0, 1), down, asked(2, 1), begins(0, 1)]), None);
         assert_eq!(broken(&[asked(1, 1), begins(0, 2)]), Some(1));
     }

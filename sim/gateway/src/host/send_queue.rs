@@ -12,11 +12,11 @@ use crate::model::{Admission, ConnectionId, Effect, GatewayModel, Input, Peer};
 
 use super::Observer;
 
-/// The model, its observer, and a desk for each connection.
-pub(super) struct Desks {
+/// The model, its observer, and a queue for each connection.
+pub(super) struct Connections {
     pub(super) model: GatewayModel,
     observer: Box<dyn Observer>,
-    desks: BTreeMap<ConnectionId, Desk>,
+    connections: BTreeMap<ConnectionId, SendQueue>,
     accepted: u32,
     /// The latest time the model was told.
     now: Duration,
@@ -26,7 +26,7 @@ pub(super) struct Desks {
 
 /// What waits to be sent on one connection.
 #[derive(Default)]
-pub(super) struct Desk {
+pub(super) struct SendQueue {
     pub(super) messages: VecDeque<WsMessage>,
     /// The connection is to be dropped after one attempt to send the messages.
     pub(super) terminated: bool,
@@ -34,12 +34,12 @@ pub(super) struct Desk {
     pub(super) task: Option<Waker>,
 }
 
-impl Desks {
+impl Connections {
     pub(super) fn new(model: GatewayModel, observer: Box<dyn Observer>) -> Self {
-        Desks {
+        Connections {
             model,
             observer,
-            desks: BTreeMap::new(),
+            connections: BTreeMap::new(),
             accepted: 0,
             now: Duration::ZERO,
             effects: Vec::new(),
@@ -58,21 +58,21 @@ impl Desks {
         now.max(self.now)
     }
 
-    /// The desk of a connection that has a seat.
-    pub(super) fn desk(&mut self, connection: ConnectionId) -> &mut Desk {
-        self.desks.get_mut(&connection).expect("a connection has a desk until it leaves")
+    /// The queue of a connection whose guard lives.
+    pub(super) fn queue(&mut self, connection: ConnectionId) -> &mut SendQueue {
+        self.connections.get_mut(&connection).expect("a connection has a queue until it leaves")
     }
 
     pub(super) fn accept(&mut self, now: Duration, peer: Peer, wake: &mut Vec<Waker>) -> ConnectionId {
         self.accepted += 1;
         let connection = ConnectionId(self.accepted);
-        self.desks.insert(connection, Desk::default());
+        self.connections.insert(connection, SendQueue::default());
         self.step(now, Input::Accepted { connection, peer }, wake);
         connection
     }
 
     pub(super) fn leave(&mut self, now: Duration, connection: ConnectionId, wake: &mut Vec<Waker>) {
-        let terminated = self.desks.remove(&connection).is_some_and(|desk| desk.terminated);
+        let terminated = self.connections.remove(&connection).is_some_and(|queue| queue.terminated);
         if !terminated {
             self.step(now, Input::Disconnected { connection }, wake);
         }
@@ -98,41 +98,41 @@ impl Desks {
         let mut effects = std::mem::take(&mut self.effects);
         self.model.step(now, input, &mut effects);
         for effect in effects.drain(..) {
-            self.carry_out(effect, wake);
+            self.apply(effect, wake);
         }
         self.effects = effects;
     }
 
-    fn carry_out(&mut self, effect: Effect, wake: &mut Vec<Waker>) {
+    fn apply(&mut self, effect: Effect, wake: &mut Vec<Waker>) {
         match effect {
             Effect::Send { connection, text } => {
                 self.observer.sent(self.now, connection, &text);
-                self.queue(connection, WsMessage::text(&*text), wake);
+                self.enqueue(connection, WsMessage::text(&*text), wake);
             }
             Effect::SendBinary { connection, data } => {
                 self.observer.sent_binary(self.now, connection, &data);
-                self.queue(connection, WsMessage::Binary(Bytes::copy_from_slice(&data)), wake);
+                self.enqueue(connection, WsMessage::Binary(Bytes::copy_from_slice(&data)), wake);
             }
-            Effect::Ping { connection } => self.queue(connection, WsMessage::Ping(Bytes::new()), wake),
+            Effect::Ping { connection } => self.enqueue(connection, WsMessage::Ping(Bytes::new()), wake),
             Effect::Close { connection, code, reason } => {
                 let frame = CloseFrame { code: code.into(), reason: reason.as_ref().into() };
-                self.queue(connection, WsMessage::Close(Some(frame)), wake);
+                self.enqueue(connection, WsMessage::Close(Some(frame)), wake);
             }
             Effect::Terminate { connection } => {
-                if let Some(desk) = self.desks.get_mut(&connection) {
-                    desk.terminated = true;
-                    wake.extend(desk.task.take());
+                if let Some(queue) = self.connections.get_mut(&connection) {
+                    queue.terminated = true;
+                    wake.extend(queue.task.take());
                 }
             }
-            Effect::Note(note) => self.observer.note(self.now, &note),
+            Effect::ModelEvent(note) => self.observer.note(self.now, &note),
         }
     }
 
     /// Messages to a connection that has just left go nowhere.
-    fn queue(&mut self, connection: ConnectionId, message: WsMessage, wake: &mut Vec<Waker>) {
-        if let Some(desk) = self.desks.get_mut(&connection) {
-            desk.messages.push_back(message);
-            wake.extend(desk.task.take());
+    fn enqueue(&mut self, connection: ConnectionId, message: WsMessage, wake: &mut Vec<Waker>) {
+        if let Some(queue) = self.connections.get_mut(&connection) {
+            queue.messages.push_back(message);
+            wake.extend(queue.task.take());
         }
     }
 }

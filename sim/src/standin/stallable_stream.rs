@@ -1,4 +1,4 @@
-//! A TCP stream that stalls with its gate and ends politely.
+//! A TCP stream that stalls with its switch and ends politely.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::gate::Gate;
+use super::stall_switch::StallSwitch;
 
 /// How long what a peer still sends is read after the end, so that it can read what was said last.
 ///
@@ -17,28 +17,28 @@ use super::gate::Gate;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// One accepted connection.
-pub(super) struct Wire {
+pub(super) struct StallableStream {
     /// Present until the drop.
     stream: Option<(TcpStream, OwnedSemaphorePermit)>,
-    gate: Gate,
+    stall_switch: StallSwitch,
 }
 
-impl Wire {
+impl StallableStream {
     /// The permit is held as long as the socket is.
-    pub(super) fn new(stream: TcpStream, permit: OwnedSemaphorePermit, gate: Gate) -> Self {
+    pub(super) fn new(stream: TcpStream, permit: OwnedSemaphorePermit, stall_switch: StallSwitch) -> Self {
         // Small frames go out at once; a socket that cannot be told so still works.
         let _ = stream.set_nodelay(true);
-        Wire { stream: Some((stream, permit)), gate }
+        StallableStream { stream: Some((stream, permit)), stall_switch }
     }
 
     fn poll_stream(&mut self, cx: &Context<'_>) -> Poll<Pin<&mut TcpStream>> {
-        ready!(self.gate.poll_open(cx));
+        ready!(self.stall_switch.poll_open(cx));
         let (stream, _) = self.stream.as_mut().expect("it is there until the drop");
         Poll::Ready(Pin::new(stream))
     }
 }
 
-impl Drop for Wire {
+impl Drop for StallableStream {
     fn drop(&mut self) {
         let Some((stream, permit)) = self.stream.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -57,7 +57,7 @@ async fn drain(mut stream: TcpStream) {
     while matches!(stream.read(&mut unread).await, Ok(1..)) {}
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for StallableStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -67,7 +67,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for StallableStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_stream(cx)).poll_write(cx, data)
     }

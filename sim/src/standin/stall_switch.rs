@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Open, or closed for a while. Clones are the same gate.
+/// Open, or closed for a while. Clones are the same switch.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Gate {
+pub(super) struct StallSwitch {
     state: Arc<Mutex<State>>,
 }
 
@@ -18,8 +18,8 @@ struct State {
     waiting: Vec<Waker>,
 }
 
-impl Gate {
-    /// Closes the gate; it opens by itself. Needs a runtime.
+impl StallSwitch {
+    /// Closes the switch; it opens by itself. Needs a runtime.
     pub(super) fn close_for(&self, lasting: Duration) {
         let closing = {
             let mut state = self.lock();
@@ -30,10 +30,10 @@ impl Gate {
         if lasting.is_zero() {
             return self.open(closing);
         }
-        let gate = self.clone();
+        let stall_switch = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(lasting).await;
-            gate.open(closing);
+            stall_switch.open(closing);
         });
     }
 
@@ -41,7 +41,7 @@ impl Gate {
         self.lock().closed
     }
 
-    /// Ready while the gate is open.
+    /// Ready while the switch is open.
     pub(super) fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if !state.closed {

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 
 use crate::model::Message;
 
-use super::{CloseAnswer, Seat};
+use super::{CloseAnswer, ConnectionGuard};
 
 /// Messages read in one turn, so that a busy peer cannot starve its own answers.
 const READS_PER_TURN: usize = 64;
@@ -28,8 +28,8 @@ const TURNS_PER_POLL: usize = 16;
 /// A connection of the model and its socket.
 ///
 /// Fields are dropped in order: the model learns of the end before the peer can react to it.
-pub(super) struct Conversation<S> {
-    seat: Seat,
+pub(super) struct WebSocketConnection<S> {
+    guard: ConnectionGuard,
     socket: WebSocketStream<Metered<S>>,
     /// Messages the socket has no room for yet.
     outgoing: VecDeque<WsMessage>,
@@ -66,13 +66,13 @@ impl Silence {
 /// The conversation has ended.
 struct Over;
 
-impl<S> Conversation<S>
+impl<S> WebSocketConnection<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(seat: Seat, socket: WebSocketStream<Metered<S>>) -> Self {
-        Conversation {
-            seat,
+    pub(super) fn new(guard: ConnectionGuard, socket: WebSocketStream<Metered<S>>) -> Self {
+        WebSocketConnection {
+            guard,
             socket,
             outgoing: VecDeque::new(),
             framed: 0,
@@ -114,7 +114,7 @@ where
         if moved {
             return Ok(true);
         }
-        // The socket has nothing to do; the desk is looked at last, because reading has filled it.
+        // The socket has nothing to do; the queue is looked at last, because reading has filled it.
         Ok(!self.park(cx.waker()))
     }
 
@@ -141,19 +141,19 @@ where
     }
 
     fn clear_desk(&mut self) {
-        let Conversation { seat, outgoing, terminated, .. } = self;
-        seat.with_desk(|desk| {
-            outgoing.append(&mut desk.messages);
-            *terminated = desk.terminated;
+        let WebSocketConnection { guard, outgoing, terminated, .. } = self;
+        guard.with_desk(|queue| {
+            outgoing.append(&mut queue.messages);
+            *terminated = queue.terminated;
         });
     }
 
-    /// Waits for the desk, unless there is something on it.
+    /// Waits for the queue, unless there is something on it.
     fn park(&self, waker: &Waker) -> bool {
-        self.seat.with_desk(|desk| {
-            let idle = desk.messages.is_empty() && desk.terminated == self.terminated;
+        self.guard.with_desk(|queue| {
+            let idle = queue.messages.is_empty() && queue.terminated == self.terminated;
             if idle {
-                desk.task = Some(waker.clone());
+                queue.task = Some(waker.clone());
             }
             idle
         })
@@ -208,13 +208,13 @@ where
                     bytes += data.len();
                     self.message(Message::Binary(Arc::from(&*data)));
                 }
-                Some(Ok(WsMessage::Pong(_))) => self.seat.pong(),
+                Some(Ok(WsMessage::Pong(_))) => self.guard.pong(),
                 // The websocket layer has queued the answer.
                 Some(Ok(WsMessage::Ping(_))) => self.needs_flush = true,
                 Some(Ok(WsMessage::Close(_))) => {
                     self.mute = true;
                     self.needs_flush = true;
-                    self.silence = Silence::begun_by(self.seat.host.socket_policy().close_answer);
+                    self.silence = Silence::begun_by(self.guard.host.socket_policy().close_answer);
                     if self.silence.is_some() {
                         return Ok(true);
                     }
@@ -237,8 +237,8 @@ where
 
     /// Gives the model a message, which may be the one after which larger ones are welcome.
     fn message(&mut self, message: Message) {
-        self.seat.message(message);
-        if !self.widened && self.seat.is_established() {
+        self.guard.message(message);
+        if !self.widened && self.guard.is_established() {
             self.widened = true;
             self.socket.get_mut().allowance = u64::MAX;
         }
@@ -259,7 +259,7 @@ where
         let buffered = waiting + self.framed.saturating_sub(self.socket.get_ref().written);
         if buffered != self.buffered {
             self.buffered = buffered;
-            self.seat.buffered(buffered);
+            self.guard.buffered(buffered);
         }
     }
 }

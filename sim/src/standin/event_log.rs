@@ -5,27 +5,27 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use onesocket_gateway::Note;
+use onesocket_gateway::ModelEvent;
 use onesocket_gateway::host::Observer;
 
 use super::lines;
 
 /// Where a stand-in says what it does, line by line. Clones write to the same place.
 #[derive(Clone)]
-pub struct Journal {
+pub struct EventLog {
     start: Instant,
     write: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
-impl Journal {
-    /// A journal that begins now. `write` takes one line without its end, and must not block: the gateway waits for it.
+impl EventLog {
+    /// A log that begins now. `write` takes one line without its end, and must not block: the gateway waits for it.
     pub fn new(write: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Journal { start: Instant::now(), write: Arc::new(write) }
+        EventLog { start: Instant::now(), write: Arc::new(write) }
     }
 
-    /// A journal that nobody reads.
+    /// A log that nobody reads.
     pub fn silent() -> Self {
-        Journal::new(|_| {})
+        EventLog::new(|_| {})
     }
 
     /// Writes a line with the time since the beginning.
@@ -38,14 +38,14 @@ impl Journal {
     }
 }
 
-impl Observer for Journal {
-    fn note(&mut self, now: Duration, note: &Note) {
+impl Observer for EventLog {
+    fn note(&mut self, now: Duration, note: &ModelEvent) {
         self.write_at(now, &lines::line(note));
     }
 }
 
-impl std::fmt::Debug for Journal {
+impl std::fmt::Debug for EventLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal").finish_non_exhaustive()
+        f.debug_struct("EventLog").finish_non_exhaustive()
     }
 }

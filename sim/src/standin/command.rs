@@ -19,7 +19,7 @@ pub enum Command {
     Stall(Duration),
     /// Says how the gateway is doing.
     Status,
-    /// Lists the words.
+    /// Lists the commands.
     Help,
     /// Ends the stand-in. Only the prompt can.
     Quit,
@@ -29,7 +29,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WordError {
     /// There is no such word.
-    #[error("there is no {0:?}; help lists the words")]
+    #[error("there is no {0:?}; help lists the commands")]
     Unknown(String),
     /// The word needs something else.
     #[error("{usage}: {why}")]
@@ -127,7 +127,12 @@ const WORDS: &[Word] = &[
         does: "says how the gateway is doing, as JSON",
         parse: |rest| nothing(rest, Command::Status),
     },
-    Word { name: "help", arguments: "", does: "lists the words", parse: |rest| nothing(rest, Command::Help) },
+    Word {
+        name: "help",
+        arguments: "",
+        does: "lists the commands",
+        parse: |rest| nothing(rest, Command::Help),
+    },
     Word {
         name: "quit",
         arguments: "",
@@ -153,7 +158,7 @@ impl Command {
     }
 
     /// Does it, and says what there is to say.
-    pub fn carry_out(&self, steering: &Steering) -> String {
+    pub fn apply(&self, steering: &Steering) -> String {
         match self {
             Command::Order(order) => steering.order(order.clone()),
             Command::Stall(lasting) => steering.stall(*lasting),
@@ -180,7 +185,7 @@ impl Command {
     }
 }
 
-/// The words, one a line.
+/// The commands, one a line.
 pub fn help() -> String {
     let usage = |word: &Word| format!("{} {}", word.name, word.arguments);
     let lines = WORDS.iter().map(|word| format!("  {:<24}{}", usage(word), word.does));

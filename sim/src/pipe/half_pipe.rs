@@ -18,7 +18,7 @@ use tokio::time::Instant;
 ///         lost (nothing more arrives, nobody is told)
 /// ```
 #[derive(Default)]
-pub(super) struct Lane {
+pub(super) struct HalfPipe {
     bytes: VecDeque<u8>,
     /// When each piece of `bytes` arrives. Times never decrease.
     segments: VecDeque<Segment>,
@@ -29,7 +29,7 @@ pub(super) struct Lane {
     /// When the line has sent what was written before.
     line_free: Option<Instant>,
     end: Option<(Instant, End)>,
-    /// When the reader of the other lane learns that this lane's writer is gone entirely.
+    /// When the reader of the other half learns that this half's writer is gone entirely.
     writer_gone: Option<Instant>,
     reader_gone: bool,
     lost: bool,
@@ -42,7 +42,7 @@ struct Segment {
     len: usize,
 }
 
-/// How a lane ends.
+/// How a half ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// The writer has finished.
@@ -61,14 +61,14 @@ pub(super) enum Arrival {
     Unknown,
 }
 
-impl Lane {
-    /// A lane that loses everything from the start.
+impl HalfPipe {
+    /// A half that loses everything from the start.
     pub(super) fn new(lost: bool) -> Self {
-        Lane { lost, ..Lane::default() }
+        HalfPipe { lost, ..HalfPipe::default() }
     }
 
     /// Reads what has arrived by `horizon`, at most `limit` bytes, which is only drawn if there are any. `held` says
-    /// that the lane stands still, so that waiting for a time would be in vain.
+    /// that the half stands still, so that waiting for a time would be in vain.
     pub(super) fn read(
         &mut self,
         horizon: Instant,
@@ -146,7 +146,7 @@ impl Lane {
         Poll::Ready(Ok(len))
     }
 
-    /// Ends the lane after everything before it, unless it has ended already.
+    /// Ends the half after everything before it, unless it has ended already.
     pub(super) fn finish(&mut self, due: Instant, end: End) {
         if self.end.is_none() && !self.lost {
             let due = self.in_order(due);
@@ -195,7 +195,7 @@ impl Lane {
         self.segments.front().is_some_and(|segment| segment.due <= horizon)
     }
 
-    /// The error of a write in the other direction, once the news that this lane's writer is gone has arrived.
+    /// The error of a write in the other direction, once the news that this half's writer is gone has arrived.
     pub(super) fn departure(&self, horizon: Instant) -> Option<io::Error> {
         self.writer_gone.filter(|due| *due <= horizon)?;
         Some(match self.end {

@@ -8,10 +8,10 @@ use onesocket::core::{Delivery, Instant};
 use super::{MET_IN, Mark, Situation};
 use crate::plan::Fault;
 use crate::plan::consumer::Lag;
-use crate::trace::{FailureKind, Item, Outcome, Record, Seen, StatusKind, What};
+use crate::trace::{Event, FailureKind, GatewayEvent, Item, Outcome, Record, StatusKind};
 
 /// One pass over a trace.
-pub(super) struct Walk {
+pub(super) struct CoverageCollector {
     pub(super) reached: BTreeSet<Mark>,
     status: StatusKind,
     readies: u32,
@@ -24,7 +24,7 @@ pub(super) struct Walk {
     changed: Option<Instant>,
     made_unready: BTreeMap<u32, bool>,
     /// Requests that are not like any other.
-    wishes: BTreeMap<u32, Wish>,
+    special_requests: BTreeMap<u32, Wish>,
     /// Work whose answer was lost.
     in_doubt: BTreeSet<u32>,
     /// Subscriptions that do not just drop what is oldest, and whether each was just told of a lag.
@@ -40,7 +40,7 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 /// Silence that is longer than any client grants its peer in generated runs: twice the longest tick interval.
 const LONG_SLEEP: Duration = Duration::from_secs(10);
 
-impl Default for Walk {
+impl Default for CoverageCollector {
     fn default() -> Self {
         Self {
             reached: BTreeSet::new(),
@@ -52,7 +52,7 @@ impl Default for Walk {
             close_unanswered: false,
             changed: None,
             made_unready: BTreeMap::new(),
-            wishes: BTreeMap::new(),
+            special_requests: BTreeMap::new(),
             in_doubt: BTreeSet::new(),
             lagging: BTreeMap::new(),
             asleep_ready: None,
@@ -61,90 +61,94 @@ impl Default for Walk {
     }
 }
 
-impl Walk {
+impl CoverageCollector {
     fn reach(&mut self, situation: Situation) {
         self.reached.insert(Mark::In(situation));
     }
 
     pub(super) fn take(&mut self, record: &Record, faults: &mut BTreeMap<(Fault, StatusKind), u64>) {
-        let what = &record.what;
+        let what = &record.event;
         self.look_awake(record);
         self.look_at_lag(what);
         match what {
-            What::Fault { fault, .. } => {
+            Event::Fault { fault, .. } => {
                 *faults.entry((*fault, self.status)).or_default() += 1;
                 if MET_IN.contains(&self.status) {
                     self.reached.insert(Mark::Met(*fault, self.status));
                 }
             }
-            What::Gateway { seen: Seen::Misbehaved { mischief, .. }, .. } => {
-                self.reached.insert(Mark::Deviated(*mischief));
+            Event::Gateway { event: GatewayEvent::Misbehaved { deviation, .. }, .. } => {
+                self.reached.insert(Mark::Deviated(*deviation));
             }
-            What::Skipped { .. } => self.reach(Situation::Skipped),
-            What::Released { .. } if self.status == StatusKind::Closing && self.close_unanswered => {
+            Event::Skipped { .. } => self.reach(Situation::Skipped),
+            Event::Released { .. } if self.status == StatusKind::Closing && self.close_unanswered => {
                 self.reach(Situation::CloseUnanswered);
             }
-            What::Status(status) => self.status_changed(*status),
-            What::Configured { changed, .. } => {
+            Event::Status(status) => self.status_changed(*status),
+            Event::Configured { changed, .. } => {
                 if *changed && self.changed.replace(record.at) == Some(record.at) {
                     self.reach(Situation::ChangedTwice);
                 }
                 self.configured(*changed);
             }
-            What::Unconfigured { changed: true } => self.reach(Situation::ConfigTakenAway),
-            What::ShutdownCalled => self.stopping(),
-            What::RequestMade { request, .. } => {
+            Event::Unconfigured { changed: true } => self.reach(Situation::ConfigTakenAway),
+            Event::ShutdownCalled => self.stopping(),
+            Event::RequestMade { request, .. } => {
                 self.made_unready.insert(*request, self.status != StatusKind::Ready);
                 self.look_at_wish(what);
             }
-            What::RequestSettled { request, outcome } => {
+            Event::RequestSettled { request, outcome } => {
                 self.settled(*request, *outcome);
-                if let Some(wish) = self.wishes.remove(request) {
+                if let Some(wish) = self.special_requests.remove(request) {
                     self.settled_wish(wish, *outcome);
                 }
             }
-            What::RequestDropped { .. } if self.status == StatusKind::Ready => self.reach(Situation::Dropped),
-            What::Subscribed { .. } if self.status == StatusKind::Ready => {
+            Event::RequestDropped { .. } if self.status == StatusKind::Ready => {
+                self.reach(Situation::Dropped)
+            }
+            Event::Subscribed { .. } if self.status == StatusKind::Ready => {
                 self.reach(Situation::LateSubscriber);
             }
-            What::Unsubscribed { .. } if self.status == StatusKind::Ready => {
+            Event::Unsubscribed { .. } if self.status == StatusKind::Ready => {
                 self.reach(Situation::LeftWhileReady);
             }
-            What::Pushed { item: Item::Gap { .. }, .. } => self.reach(Situation::GapReported),
-            What::Pushed { item: Item::Lagged { .. }, .. } => self.reach(Situation::Lagged),
-            What::Panicked { .. } => self.reach(Situation::Panicked),
-            What::Gateway { seen: Seen::Connect { bootstrap_token: Some(_), .. }, .. } => {
+            Event::Pushed { item: Item::Gap { .. }, .. } => self.reach(Situation::GapReported),
+            Event::Pushed { item: Item::Lagged { .. }, .. } => self.reach(Situation::Lagged),
+            Event::Panicked { .. } => self.reach(Situation::Panicked),
+            Event::Gateway { event: GatewayEvent::Connect { bootstrap_token: Some(_), .. }, .. } => {
                 self.reach(Situation::Bootstrapped);
             }
-            What::Gateway { seen: Seen::Hello { handed_over: Some(_), .. }, .. } => {
+            Event::Gateway { event: GatewayEvent::Hello { handed_over: Some(_), .. }, .. } => {
                 self.reach(Situation::HandedOver);
             }
-            What::Gateway {
-                seen: Seen::Connect { token: Some(token), device_token: Some(device), .. },
+            Event::Gateway {
+                event: GatewayEvent::Connect { token: Some(token), device_token: Some(device), .. },
                 ..
             } => {
                 let alone = token == device;
                 self.reach(if alone { Situation::DeviceTokenAlone } else { Situation::DeviceTokenRetried });
             }
-            What::Pushed { item: Item::Snapshot { .. }, .. }
+            Event::Pushed { item: Item::Snapshot { .. }, .. }
                 if self.readies > 0 && self.status != StatusKind::Ready =>
             {
                 self.reach(Situation::SnapshotAgain);
             }
-            What::Woken if self.status == StatusKind::Backoff => self.woken = true,
-            What::Dialed { .. } => {
+            Event::Woken if self.status == StatusKind::Backoff => self.woken = true,
+            Event::Dialed { .. } => {
                 if self.woken {
                     self.reach(Situation::Woken);
                 }
                 self.woken = false;
                 self.closed_by_gateway = false;
             }
-            What::Gateway {
-                seen: Seen::Closed { .. } | Seen::Dropped { .. } | Seen::Refused { .. }, ..
+            Event::Gateway {
+                event:
+                    GatewayEvent::Closed { .. } | GatewayEvent::Dropped { .. } | GatewayEvent::Refused { .. },
+                ..
             } => {
                 self.closed_by_gateway = true;
             }
-            What::Released { .. } if self.status == StatusKind::Ready && !self.closed_by_gateway => {
+            Event::Released { .. } if self.status == StatusKind::Ready && !self.closed_by_gateway => {
                 self.reach(Situation::GaveUp);
             }
             _ => {}
@@ -152,12 +156,12 @@ impl Walk {
     }
 
     /// What followed a lag.
-    fn look_at_lag(&mut self, what: &What) {
+    fn look_at_lag(&mut self, what: &Event) {
         match what {
-            What::Subscribed { subscription, lag: lag @ (Lag::Resnapshot | Lag::Close), .. } => {
+            Event::Subscribed { subscription, lag: lag @ (Lag::Resnapshot | Lag::Close), .. } => {
                 self.lagging.insert(*subscription, (*lag, false));
             }
-            What::Pushed { subscription, item } => {
+            Event::Pushed { subscription, item } => {
                 let Some((lag, told)) = self.lagging.get_mut(subscription) else { return };
                 let was_told = std::mem::replace(told, matches!(item, Item::Lagged { .. }));
                 match (*lag, item) {
@@ -172,16 +176,16 @@ impl Walk {
 
     /// What became of a connection while the client slept.
     fn look_awake(&mut self, record: &Record) {
-        match &record.what {
-            What::Fault { fault: Fault::IgnoreCloses, .. } => self.close_unanswered = true,
-            What::Healed { fault: Fault::IgnoreCloses, .. } => self.close_unanswered = false,
-            What::Fault { fault: Fault::Suspend, .. } if self.status == StatusKind::Ready => {
+        match &record.event {
+            Event::Fault { fault: Fault::IgnoreCloses, .. } => self.close_unanswered = true,
+            Event::Healed { fault: Fault::IgnoreCloses, .. } => self.close_unanswered = false,
+            Event::Fault { fault: Fault::Suspend, .. } if self.status == StatusKind::Ready => {
                 self.asleep_ready.get_or_insert(record.at);
             }
-            What::Healed { fault: Fault::Suspend, .. } => {
+            Event::Healed { fault: Fault::Suspend, .. } => {
                 self.woke_ready = self.asleep_ready.take().map(|since| (record.at, record.at.since(since)));
             }
-            What::Released { .. }
+            Event::Released { .. }
                 if self.woke_ready.is_some_and(|(woke, _)| record.at.since(woke) < AT_ONCE) =>
             {
                 self.reach(Situation::LostAsleep);
@@ -259,8 +263,8 @@ impl Walk {
         }
     }
 
-    fn look_at_wish(&mut self, what: &What) {
-        let What::RequestMade { request, timeout_ms, bound_to, key, to_the_end, .. } = what else { return };
+    fn look_at_wish(&mut self, what: &Event) {
+        let Event::RequestMade { request, timeout_ms, bound_to, key, to_the_end, .. } = what else { return };
         let wish = match (bound_to, key) {
             (Some(_), _) => Wish::Bound,
             (None, Some(key)) => {
@@ -269,7 +273,7 @@ impl Walk {
             (None, None) if timeout_ms.is_none() => Wish::Unbounded,
             (None, None) => return,
         };
-        self.wishes.insert(*request, wish);
+        self.special_requests.insert(*request, wish);
     }
 
     fn settled_wish(&mut self, wish: Wish, outcome: Outcome) {
