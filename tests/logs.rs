@@ -1,7 +1,7 @@
 //! What a production app finds in its log: little, and never a secret.
 
-use onesocket_sim::plan::Plan;
-use onesocket_sim::plan::Tier;
+use onesocket_sim::plan::{Plan, Tier};
+use onesocket_sim::scenario::file::Scenario;
 use tracing_test::traced_test;
 
 /// The token of the simulated gateway.
@@ -9,9 +9,9 @@ const TOKEN: &str = Plan::FIRST_TOKEN;
 
 fn run(name: &str) {
     let path = format!("{}/scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-    let plan =
-        Plan::parse(&std::fs::read_to_string(path).expect("the plan is stored")).expect("the plan is valid");
-    assert_eq!(Tier::Stream.run(&plan).violation, None);
+    let text = std::fs::read_to_string(path).expect("the scenario is stored");
+    let scenario = Scenario::parse(&text).expect("the scenario is valid");
+    assert_eq!(Tier::Stream.run(&scenario.plan).violation, None);
 }
 
 fn lines_of<'l>(lines: &[&'l str], level: &str) -> Vec<&'l str> {

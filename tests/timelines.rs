@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use onesocket_sim::plan::Plan;
 use onesocket_sim::plan::Tier;
+use onesocket_sim::scenario::file::Scenario;
 use onesocket_sim::search::explore::run_judged;
 
 fn told(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(format!("{name}.toml"));
     let text = fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
-    let plan = Plan::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
-    let finished = run_judged(Tier::Machine, &plan);
+    let scenario = Scenario::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    let finished = run_judged(Tier::Machine, &scenario.plan);
     assert_eq!(finished.violation, None);
     finished.records.iter().map(|record| format!("{record}\n")).collect()
 }
