@@ -44,7 +44,7 @@ fn is_drawn(outcome: &MutantResult, plan: &str) {
         .expect("the mutated simulator runs");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let page = fs::read_to_string(&page_file).expect("the page was written");
-    let says = format!("{} broken at ", outcome.invariant.id());
+    let says = format!("{} broken at ", outcome.invariant.name());
     assert!(page.contains(r#"id="violation""#) && page.contains(&says), "{says}");
 }
 
@@ -61,7 +61,7 @@ fn tells_how_to_go_on(outcome: &MutantResult) {
     let tier = outcome.tier.name();
     assert_eq!(lines[0], format!("cargo sim replay {seed} --tier {tier}"), "{text}");
     assert_eq!(lines[1], format!("cargo sim shrink {seed} --tier {tier}"), "{text}");
-    assert!(lines[2].starts_with(&format!("{} broken at ", outcome.invariant.id())), "{text}");
+    assert!(lines[2].starts_with(&format!("{} broken at ", outcome.invariant.name())), "{text}");
     assert!(lines[3].contains("s  "), "a record is a time and what happened: {text}");
 }
 
@@ -70,8 +70,8 @@ fn tells_how_to_go_on(outcome: &MutantResult) {
 fn every_oracle_has_a_mutant() {
     let all = mutants::load(workspace(), &[]).expect("the mutants can be read");
     let covered: BTreeSet<Invariant> = all.iter().map(|mutant| mutant.invariant).collect();
-    for invariant in Invariant::ALL {
+    for invariant in Invariant::ALL.iter().copied() {
         let needs_none = [Invariant::NoPanic, Invariant::Deterministic].contains(&invariant);
-        assert!(needs_none || covered.contains(&invariant), "{} has no mutant", invariant.id());
+        assert!(needs_none || covered.contains(&invariant), "{} has no mutant", invariant.name());
     }
 }

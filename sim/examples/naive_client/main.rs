@@ -58,7 +58,7 @@ fn explore() {
     let mut broken: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for seed in 0..SEEDS {
         let name =
-            run(&generate::plan(seed)).violation.map_or("(clean)", |violation| violation.invariant.id());
+            run(&generate::plan(seed)).violation.map_or("(clean)", |violation| violation.invariant.name());
         broken.entry(name).or_default().push(seed);
     }
     println!("Of {SEEDS} generated plans:");

@@ -272,7 +272,7 @@ fn verdict(all: &[ExplorationReport], folder: &Path, json_on_stdout: bool) -> Re
 /// What `replay` and `shrink` call a plan: its seed, or the file that it is written to for them.
 fn name_of(found: &Failure, tier: Tier, folder: &Path) -> Result<String, CliError> {
     let Some(plan) = &found.plan else { return Ok(found.seed.to_string()) };
-    let slug = found.violation.invariant.id().replace('_', "-");
+    let slug = found.violation.invariant.name().replace('_', "-");
     let name = format!("guided-{}-{}-{slug}.toml", tier.name(), found.seed);
     store_plan(&folder.join(name), plan, &found.violation, tier)
 }

@@ -159,7 +159,7 @@ fn to_json(arguments: &Replay, finished: &Finished) -> String {
         what: String,
     }
     let violation = finished.violation.as_ref().map(|violation| Broken {
-        invariant: violation.invariant.id(),
+        invariant: violation.invariant.name(),
         at_ms: violation.at.as_micros() / 1_000,
         what: violation.what.clone(),
     });

@@ -142,7 +142,7 @@ fn to_json(shrunk: &Shrunk, violation: &Violation, tier: Tier, path: &str) -> St
     }
     let json = Json {
         tier: tier.name(),
-        invariant: violation.invariant.id(),
+        invariant: violation.invariant.name(),
         at_ms: violation.at.as_micros() / 1_000,
         steps_before: shrunk.steps_before,
         steps: shrunk.plan.steps.len(),

@@ -134,7 +134,7 @@ fn keep(level: Level, target: &str, text: String) {
     LINES.with_borrow_mut(|lines| lines.push(line));
 }
 
-/// Hears `tracing`.
+/// Receives from `tracing`.
 struct Tap(Keep);
 
 impl Subscriber for Tap {
@@ -192,7 +192,7 @@ impl Visit for Fields<'_> {
     }
 }
 
-/// Hears the `log` crate.
+/// Receives from the `log` crate.
 struct LogTap;
 
 impl log::Log for LogTap {

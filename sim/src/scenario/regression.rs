@@ -32,7 +32,7 @@ pub fn next_path(folder: &Path, slug: &str) -> io::Result<PathBuf> {
 /// A short name: the invariant, and the faults that it takes or, without any, the last steps.
 #[must_use]
 pub fn slug(symptom: &Symptom, plan: &Plan) -> String {
-    let mut words = vec![symptom.invariant.id().replace('_', "-")];
+    let mut words = vec![symptom.invariant.name().replace('_', "-")];
     let faults: Vec<&str> = plan.faults().into_iter().map(|fault| fault.name()).collect();
     if faults.is_empty() {
         let mut names = names(&plan.steps);

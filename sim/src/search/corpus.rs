@@ -3,7 +3,7 @@
 use crate::base::rng::Rng;
 use crate::plan::Plan;
 
-use super::coverage::{Reached, Triples};
+use super::coverage::{RunTriples, Triples};
 
 /// Plans that are kept.
 pub(super) const PLANS_MAX: usize = 512;
@@ -16,7 +16,7 @@ const TIRED_AFTER: u64 = 16;
 #[derive(Clone, Debug)]
 struct Kept {
     plan: Plan,
-    reached: Reached,
+    reached: RunTriples,
     chosen: u64,
 }
 
@@ -41,7 +41,7 @@ impl Corpus {
 
     /// Takes a plan in. If there are too many now, the one goes whose rarest triple is the most common; of several
     /// the oldest.
-    pub(super) fn keep(&mut self, plan: Plan, reached: Reached, triples: &Triples) {
+    pub(super) fn keep(&mut self, plan: Plan, reached: RunTriples, triples: &Triples) {
         self.kept.push(Kept { plan, reached, chosen: 0 });
         if self.kept.len() > self.max {
             let rarest = |index: &usize| (triples.rarest_of(&self.kept[*index].reached), usize::MAX - index);
@@ -85,8 +85,8 @@ mod tests {
     use super::*;
     use crate::trace::{Event, Record, StatusKind};
 
-    fn reached(status: StatusKind) -> Reached {
-        Reached::of(&[Record { at: Instant::ZERO, event: Event::Status(status) }])
+    fn reached(status: StatusKind) -> RunTriples {
+        RunTriples::of(&[Record { at: Instant::ZERO, event: Event::Status(status) }])
     }
 
     #[test]

@@ -72,17 +72,17 @@ fn triple(row: usize, column: usize) -> Triple {
 
 /// The triples of one run, or of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reached {
+pub struct RunTriples {
     rows: [Faults; ROWS],
 }
 
-impl Default for Reached {
+impl Default for RunTriples {
     fn default() -> Self {
         Self { rows: [0; ROWS] }
     }
 }
 
-impl Reached {
+impl RunTriples {
     /// What a run reached.
     #[must_use]
     pub fn of(records: &[Record]) -> Self {
@@ -151,7 +151,7 @@ impl Default for Triples {
 
 impl Triples {
     /// Adds what the run `run` reached.
-    pub fn add(&mut self, run: u64, reached: &Reached) {
+    pub fn add(&mut self, run: u64, reached: &RunTriples) {
         self.runs += 1;
         for number in reached.numbers() {
             self.different += usize::from(self.counts[number] == 0);
@@ -186,7 +186,7 @@ impl Triples {
 
     /// How much of `reached` no run has reached.
     #[must_use]
-    pub fn lacking(&self, reached: &Reached) -> u64 {
+    pub fn lacking(&self, reached: &RunTriples) -> u64 {
         reached.numbers().map(|number| u64::from(self.counts[number] == 0)).sum()
     }
 
@@ -197,7 +197,7 @@ impl Triples {
 
     /// In how many runs the rarest of `reached` was reached.
     #[must_use]
-    pub fn rarest_of(&self, reached: &Reached) -> u64 {
+    pub fn rarest_of(&self, reached: &RunTriples) -> u64 {
         reached.numbers().map(|number| self.counts[number]).min().unwrap_or(u64::MAX)
     }
 
@@ -324,7 +324,7 @@ struct TripleCollector {
     gateways: [Gateway; GATEWAYS as usize],
     /// Faults of the client's own process.
     at_home: Active,
-    reached: Reached,
+    reached: RunTriples,
 }
 
 impl Default for TripleCollector {
@@ -334,7 +334,7 @@ impl Default for TripleCollector {
             dialed: 0,
             gateways: Default::default(),
             at_home: Active::default(),
-            reached: Reached::default(),
+            reached: RunTriples::default(),
         }
     }
 }
@@ -421,13 +421,13 @@ mod tests {
 
     use super::*;
 
-    fn reached(events: Vec<Event>) -> Reached {
+    fn reached(events: Vec<Event>) -> RunTriples {
         let records: Vec<Record> =
             events.into_iter().map(|event| Record { at: Instant::ZERO, event }).collect();
-        Reached::of(&records)
+        RunTriples::of(&records)
     }
 
-    fn listed(reached: &Reached) -> Vec<String> {
+    fn listed(reached: &RunTriples) -> Vec<String> {
         reached.numbers().map(|number| triple(number / COLUMNS, number % COLUMNS).to_string()).collect()
     }
 

@@ -18,7 +18,7 @@ use crate::judge::oracle::{Invariant, Violation};
 use crate::judge::recorder::Finished;
 use crate::plan::Tier;
 use crate::plan::{Fault, Plan};
-use crate::search::coverage::{Reached as ReachedTriples, Triple, Triples};
+use crate::search::coverage::{RunTriples, Triple, Triples};
 use crate::search::discoveries::Discoveries;
 use crate::search::generate;
 use crate::trace::StatusKind;
@@ -106,7 +106,7 @@ pub struct Progress {
 struct Reached {
     pairs: BTreeSet<(Fault, StatusKind)>,
     marks: BTreeSet<Mark>,
-    triples: ReachedTriples,
+    triples: RunTriples,
 }
 
 impl Progress {
@@ -136,7 +136,7 @@ impl Progress {
     }
 
     /// Takes note of a run that reached what `report` has, or a part of it.
-    pub(crate) fn note(&self, simulated: Duration, report: &ExplorationReport, triples: &ReachedTriples) {
+    pub(crate) fn note(&self, simulated: Duration, report: &ExplorationReport, triples: &RunTriples) {
         self.count(simulated);
         let coverage = &report.coverage;
         let mut reached = self.reached.lock().expect("workers do not panic");
@@ -279,10 +279,10 @@ impl ExplorationReport {
     }
 
     /// Runs a plan and adds what comes of it; it is made a second time if `check` says so, and now and then anyway.
-    pub(crate) fn add(&mut self, seed: u64, plan: &Plan, check: bool) -> ReachedTriples {
+    pub(crate) fn add(&mut self, seed: u64, plan: &Plan, check: bool) -> RunTriples {
         let tier = self.tier;
         let finished = run_judged(tier, plan);
-        let reached = ReachedTriples::of(&finished.records);
+        let reached = RunTriples::of(&finished.records);
         self.triples.add(seed, &reached);
         self.runs += 1;
         self.simulated += finished.simulated.elapsed();
@@ -392,7 +392,7 @@ impl From<&Failure> for FoundJson {
     fn from(found: &Failure) -> Self {
         Self {
             seed: found.seed,
-            invariant: found.violation.invariant.id(),
+            invariant: found.violation.invariant.name(),
             at_ms: found.violation.at.as_micros() / 1_000,
             plan: found.plan().to_text(),
         }

@@ -14,7 +14,7 @@ use crate::search::explore::{Exploration, ExplorationReport, Progress};
 use crate::search::generate;
 
 use super::corpus::{Corpus, PLANS_MAX};
-use super::coverage::Reached;
+use super::coverage::RunTriples;
 use super::mutate;
 
 /// Runs of a round.
@@ -143,7 +143,7 @@ fn run(
     candidates: &[Candidate],
     exploration: &Exploration,
     progress: &Progress,
-) -> Vec<Option<(ExplorationReport, Reached)>> {
+) -> Vec<Option<(ExplorationReport, RunTriples)>> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(vec![None; candidates.len()]);
     let work = || {

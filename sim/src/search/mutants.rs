@@ -79,7 +79,7 @@ pub struct ShrunkTo {
 impl fmt::Display for MutantResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, invariant, tier, seeds_to_find, seconds_to_find, .. } = self;
-        let (invariant, tier) = (invariant.id(), tier.name());
+        let (invariant, tier) = (invariant.name(), tier.name());
         if self.found {
             write!(
                 f,
@@ -190,7 +190,7 @@ fn read(path: &Path) -> Result<Mutant, MutantError> {
     let id = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     Ok(Mutant {
         id,
-        invariant: Invariant::from_id(&file.invariant)
+        invariant: Invariant::from_name(&file.invariant)
             .ok_or_else(|| malformed(format!("there is no invariant {:?}", file.invariant)))?,
         tier: Tier::from_name(&file.tier)
             .ok_or_else(|| malformed(format!("there is no tier {:?}", file.tier)))?,
@@ -331,12 +331,12 @@ fn search(binary: &Path, mutant: &Mutant) -> Result<MutantResult, MutantError> {
     };
     for first in (0..SEEDS).step_by(usize::try_from(PART).expect("a small number")) {
         let report = explore(binary, mutant, first, first + PART)?;
-        let hit = report.violations.iter().find(|found| found.invariant == mutant.invariant.id());
+        let hit = report.violations.iter().find(|found| found.invariant == mutant.invariant.name());
         outcome.seeds_to_find = hit.map_or(first + report.runs, |found| found.seed + 1);
         outcome.seconds_to_find = started.elapsed().as_secs_f64();
         outcome.found = hit.is_some();
         for found in &report.violations {
-            if found.invariant != mutant.invariant.id() && !outcome.others.contains(&found.invariant) {
+            if found.invariant != mutant.invariant.name() && !outcome.others.contains(&found.invariant) {
                 outcome.others.push(found.invariant.clone());
             }
         }
@@ -397,7 +397,7 @@ pub fn to_json(outcomes: &[MutantResult]) -> String {
         .iter()
         .map(|outcome| Line {
             id: &outcome.id,
-            invariant: outcome.invariant.id(),
+            invariant: outcome.invariant.name(),
             found: outcome.found,
             tier: outcome.tier.name(),
             seeds_to_find: outcome.seeds_to_find,

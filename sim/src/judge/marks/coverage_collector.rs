@@ -27,7 +27,7 @@ pub(super) struct CoverageCollector {
     special_requests: BTreeMap<u32, Wish>,
     /// Work whose answer was lost.
     in_doubt: BTreeSet<u32>,
-    /// Subscriptions that do not just drop what is oldest, and whether each was just told of a lag.
+    /// Subscriptions that do not just drop what is oldest, and whether each was just notified of a lag.
     lagging: BTreeMap<u32, (Lag, bool)>,
     /// When the client fell asleep while it was ready.
     asleep_ready: Option<Instant>,
@@ -162,11 +162,13 @@ impl CoverageCollector {
                 self.lagging.insert(*subscription, (*lag, false));
             }
             Event::Pushed { subscription, item } => {
-                let Some((lag, told)) = self.lagging.get_mut(subscription) else { return };
-                let was_told = std::mem::replace(told, matches!(item, Item::Lagged { .. }));
+                let Some((lag, notified)) = self.lagging.get_mut(subscription) else { return };
+                let was_notified = std::mem::replace(notified, matches!(item, Item::Lagged { .. }));
                 match (*lag, item) {
-                    (Lag::Resnapshot, Item::Snapshot { .. }) if was_told => self.reach(Situation::BegunAnew),
-                    (Lag::Close, Item::Closed) if was_told => self.reach(Situation::EndedByLag),
+                    (Lag::Resnapshot, Item::Snapshot { .. }) if was_notified => {
+                        self.reach(Situation::Resnapshotted)
+                    }
+                    (Lag::Close, Item::Closed) if was_notified => self.reach(Situation::EndedByLag),
                     (Lag::DropOldest | Lag::Resnapshot | Lag::Close, _) => {}
                 }
             }

@@ -34,7 +34,7 @@ named! {
     pub enum Situation {
         /// A second connection became ready.
         Reconnected = "reconnected",
-        /// A subscriber was told of a gap.
+        /// A subscriber was notified of a gap.
         GapReported = "gap-reported",
         /// A subscriber got the snapshot of a second connection.
         SnapshotAgain = "snapshot-again",
@@ -88,7 +88,7 @@ named! {
         UnboundedAnswered = "unbounded-answered",
         /// A request without a deadline ended with its connection.
         UnboundedLost = "unbounded-lost",
-        /// The end of a piece of work was told to somebody who waited for it.
+        /// The end of a piece of work was reported to somebody who waited for it.
         WorkEnded = "work-ended",
         /// A piece of work was asked for again after the answer was lost, and that was answered.
         AskedAgain = "asked-again",
@@ -102,12 +102,12 @@ named! {
         WaitedForConnection = "waited-for-connection",
         /// A backoff was cut short by the network's return.
         Woken = "woken",
-        /// The client let go of a socket because the peer was silent or too slow.
+        /// The client closed a socket because the peer was silent or too slow.
         GaveUp = "gave-up",
-        /// A slow subscriber was told of a loss.
+        /// A slow subscriber was notified of a loss.
         Lagged = "lagged",
-        /// A subscriber that wants to begin anew when it lags did.
-        BegunAnew = "begun-anew",
+        /// A subscriber that resnapshots when it lags did.
+        Resnapshotted = "resnapshotted",
         /// A subscription that is to end when it lags did.
         EndedByLag = "ended-by-lag",
         /// A subscriber panicked while it handled an item.
@@ -145,9 +145,11 @@ impl Mark {
         situations.chain(met).chain(deviated).collect()
     }
 
-    /// The mark of this name.
+    /// The mark of this name; `begun-anew` is the old name of `resnapshotted`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
+        // Scenarios of the last version still say it this way.
+        let name = if name == "begun-anew" { Situation::Resnapshotted.name() } else { name };
         Self::all().into_iter().find(|mark| mark.name() == name)
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use onesocket::core::Instant;
 
+use super::Oracle;
 use super::suspension::Suspension;
-use super::{Invariant, Oracle};
 use crate::plan::Plan;
 use crate::plan::environment::{ConfigRef, TokenKind};
 use crate::trace::{Event, GatewayEvent, Record};
@@ -72,10 +72,6 @@ impl OneReconnectPerChange {
 }
 
 impl Oracle for OneReconnectPerChange {
-    fn invariant(&self) -> Invariant {
-        Invariant::OneReconnectPerChange
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.suspension.observe(record);
         if let Some(socket) = self.overdue(record.at) {

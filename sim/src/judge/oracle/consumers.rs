@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use onesocket::core::Instant;
 
-use super::{Invariant, Oracle};
+use super::Oracle;
 use crate::plan::consumer::Lag;
 use crate::plan::{Action, Fault, Plan};
 use crate::trace::{Event, GatewayEvent, Item, Record, StatusKind};
@@ -18,7 +18,7 @@ const BLUR: Duration = Duration::from_millis(20);
 ///
 /// - An event that a gateway sends over a healthy connection reaches everybody who reads at once, within the time
 ///   that messages take. A client that waits for one of its consumers breaks this for the others.
-/// - Who reads slowly may lose items and is told how many: what it read, and what it was told that it lost, is what
+/// - Who reads slowly may lose items and is notified how many: what it read, and what it was notified that it lost, is what
 ///   somebody who reads at once got in the same time. Where a lag leads to a new snapshot, snapshots do not count.
 /// - A subscription that ends when it lags ends right after the news of it, and none ends for another reason before
 ///   the client is shut down.
@@ -69,7 +69,7 @@ struct Reading {
 /// What a subscription got.
 #[derive(Clone, Copy, Default)]
 struct Tally {
-    /// Items read, and items it was told that it lost.
+    /// Items read, and items it was notified that it lost.
     total: u64,
     /// Snapshots among those read.
     snapshots: u64,
@@ -199,7 +199,7 @@ impl IsolatedConsumers {
                 if !expected.contains(&got) {
                     let (least, most) = expected.into_inner();
                     return Err(format!(
-                        "subscription {number} got, or was told that it lost, {got} items, where subscription {twin} \
+                        "subscription {number} got, or was notified that it lost, {got} items, where subscription {twin} \
                          shows that there were {least} to {most}"
                     ));
                 }
@@ -277,10 +277,6 @@ fn is_harmless(fault: Fault) -> bool {
 }
 
 impl Oracle for IsolatedConsumers {
-    fn invariant(&self) -> Invariant {
-        Invariant::IsolatedConsumers
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.overdue(record.at)?;
         match &record.event {
@@ -409,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lag_is_told_and_its_count_is_right() {
+    fn a_lag_is_reported_and_its_count_is_right() {
         let events = [got(1_000, PROMPT, 1), got(1_100, PROMPT, 2), got(1_200, PROMPT, 3)];
         let told = |missed| {
             [
@@ -429,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_do_not_count_for_who_begins_anew() {
+    fn snapshots_do_not_count_for_a_subscription_that_resnapshots() {
         let events = [got(1_000, PROMPT, 1), got(1_100, PROMPT, 2), got(1_200, PROMPT, 3)];
         let told = |missed| {
             [

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use onesocket::core::Instant;
 
-use super::{Invariant, Oracle};
+use super::Oracle;
 use crate::plan::Plan;
 use crate::plan::environment::{ConfigRef, TokenKind};
 use crate::trace::{Event, GatewayEvent, Record, StatusKind};
@@ -257,10 +257,6 @@ fn in_time(plan: &Plan) -> Duration {
 }
 
 impl Oracle for RightCredential {
-    fn invariant(&self) -> Invariant {
-        Invariant::RightCredential
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.event {
             Event::Configured { config, changed: true } => {

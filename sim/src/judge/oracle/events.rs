@@ -2,18 +2,18 @@
 //!
 //! ```text
 //!   subscription = ( Snapshot(e) ( Status | Lagged | Event(e) | Gap(e) Event(e) )* )* Closed
-//!   one that begins anew when it lags:   Lagged is followed by Snapshot(e), with e as before or newer
+//!   one that resnapshots when it lags:   Lagged is followed by Snapshot(e), with e as before or newer
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use onesocket::core::Instant;
 
-use super::{Invariant, Oracle};
+use super::Oracle;
 use crate::plan::consumer::Lag;
 use crate::trace::{Deviation, Event, GatewayEvent, Item, Record, StatusKind};
 
-/// The first item is a snapshot, each connection begins with one, and a newcomer gets the latest. Who begins anew when
+/// The first item is a snapshot, each connection begins with one, and a newcomer gets the latest. Who resnapshots when
 /// it lags gets one with the news of its lag, and nobody gets anything after the end.
 #[derive(Default)]
 pub(super) struct SnapshotFirst {
@@ -37,19 +37,19 @@ struct Reading {
     /// When the one before that was read, if there was one.
     earlier: Option<Instant>,
     /// Whether a snapshot of the same connection comes next.
-    anew: Anew,
+    resnapshot: Resnapshot,
 }
 
-/// Whether a subscription begins anew.
+/// Whether a subscription resnapshots.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Anew {
+enum Resnapshot {
     #[default]
     Never,
-    /// It was told of a lag, and it is not known whether there was a snapshot when it lagged.
+    /// It was notified of a lag, and it is not known whether there was a snapshot when it lagged.
     Maybe,
-    /// It was told of a lag.
+    /// It was notified of a lag.
     Now,
-    /// It has done so, and is told of the lag next.
+    /// It has done so, and is notified of the lag next.
     Done,
 }
 
@@ -61,17 +61,18 @@ impl Reading {
         if previous == Some(Item::Closed) {
             return Err(format!("gets {item} after the end"));
         }
-        let anew = std::mem::take(&mut self.anew);
+        let resnapshot = std::mem::take(&mut self.resnapshot);
         match (item, self.epoch) {
             (Item::Snapshot { epoch: new }, old) => {
-                // One that waits is not replaced where there is none to take its place: then the lag is told behind it.
+                // One that waits is not replaced where there is none to take its place: then the lag is reported behind it.
                 let stays =
                     self.lag == Lag::Resnapshot && stateless_at.is_some_and(|then| Some(then) >= read);
-                if anew == Anew::Never && stays && old == Some(new) {
-                    self.anew = Anew::Done;
+                if resnapshot == Resnapshot::Never && stays && old == Some(new) {
+                    self.resnapshot = Resnapshot::Done;
                     return Ok(());
                 }
-                let is_old = old.is_some_and(|old| if anew == Anew::Never { new <= old } else { new < old });
+                let is_old = old
+                    .is_some_and(|old| if resnapshot == Resnapshot::Never { new <= old } else { new < old });
                 if new < self.least || is_old {
                     return Err(format!("gets the old snapshot of epoch {new}"));
                 }
@@ -79,14 +80,16 @@ impl Reading {
                 Ok(())
             }
             (Item::Closed, _) => Ok(()),
-            (Item::Lagged { .. }, Some(_)) if anew == Anew::Done => Ok(()),
-            _ if anew == Anew::Done => Err(format!("gets {item} after the same snapshot again, and no lag")),
+            (Item::Lagged { .. }, Some(_)) if resnapshot == Resnapshot::Done => Ok(()),
+            _ if resnapshot == Resnapshot::Done => {
+                Err(format!("gets {item} after the same snapshot again, and no lag"))
+            }
             // The snapshot was not read either before the next lag came.
-            (Item::Lagged { .. }, Some(_)) if anew != Anew::Never => {
-                self.anew = anew;
+            (Item::Lagged { .. }, Some(_)) if resnapshot != Resnapshot::Never => {
+                self.resnapshot = resnapshot;
                 Ok(())
             }
-            _ if anew == Anew::Now => Err(format!("gets {item} after a lag, and no snapshot")),
+            _ if resnapshot == Resnapshot::Now => Err(format!("gets {item} after a lag, and no snapshot")),
             // A lag may be all that such a subscription was ever good for.
             (Item::Lagged { .. }, None) if self.lag == Lag::Close => Ok(()),
             (_, None) => Err(format!("gets {item} before any snapshot")),
@@ -99,7 +102,8 @@ impl Reading {
                 let is_after_snapshot = matches!(previous, Some(Item::Snapshot { .. }));
                 let lagged_after = if is_after_snapshot { earlier } else { read };
                 let had_snapshot = stateless_at.is_none_or(|then| Some(then) < lagged_after);
-                self.anew = if had_snapshot && lagged_after.is_some() { Anew::Now } else { Anew::Maybe };
+                self.resnapshot =
+                    if had_snapshot && lagged_after.is_some() { Resnapshot::Now } else { Resnapshot::Maybe };
                 Ok(())
             }
             (Item::Event { .. } | Item::Gap { .. } | Item::Status(_) | Item::Lagged { .. }, Some(_)) => {
@@ -110,10 +114,6 @@ impl Reading {
 }
 
 impl Oracle for SnapshotFirst {
-    fn invariant(&self) -> Invariant {
-        Invariant::SnapshotFirst
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.event {
             Event::Subscribed { subscription, lag, .. } => {
@@ -165,7 +165,7 @@ struct Numbers {
 
 impl Numbers {
     fn take(&mut self, item: Item, bent: &BTreeSet<u64>) -> Result<(), String> {
-        // A slow subscriber may have lost the event that the gap was about: to a lag, of which it is told, or to a new
+        // A slow subscriber may have lost the event that the gap was about: to a lag, of which it is notified, or to a new
         // connection, whose snapshot takes the place of what was not read.
         let goes_on = matches!(item, Item::Event { .. } | Item::Lagged { .. } | Item::Snapshot { .. });
         if let (Some((_, received)), false) = (self.gap, goes_on) {
@@ -176,7 +176,7 @@ impl Numbers {
                 let floor = self.highest.max(self.floor).filter(|_| epoch == self.epoch);
                 *self = Self { epoch, floor, ..Self::default() };
             }
-            // What was lost is told; the next number begins anew.
+            // What was lost is reported; the next number starts over.
             Item::Lagged { .. } => {
                 self.floor = self.floor.max(self.highest);
                 (self.highest, self.gap) = (None, None);
@@ -221,10 +221,6 @@ impl Numbers {
 }
 
 impl Oracle for GapBeforeEvent {
-    fn invariant(&self) -> Invariant {
-        Invariant::GapBeforeEvent
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.event {
             Event::Pushed { subscription, item } => {
@@ -262,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn who_begins_anew_after_a_lag_gets_a_snapshot_with_the_news() {
+    fn who_resnapshots_after_a_lag_gets_a_snapshot_with_the_news() {
         let snapshot = |epoch| Item::Snapshot { epoch };
         let event = |seq| Item::Event { epoch: 3, seq: Some(seq) };
         let lag = Item::Lagged { missed: 2 };
@@ -279,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_snapshot_of_the_config_nobody_begins_anew() {
+    fn without_a_snapshot_of_the_config_nobody_resnapshots() {
         let pushed = |at_ms, item| (at_ms, Event::Pushed { subscription: 1, item });
         let history = |ready_ms| {
             [
@@ -294,7 +290,7 @@ mod tests {
         };
         assert_eq!(first_broken(&mut SnapshotFirst::default(), history(800)), None);
         assert_eq!(first_broken(&mut SnapshotFirst::default(), history(700)), Some(6));
-        // The snapshot that waits stays, and the lag is told behind it.
+        // The snapshot that waits stays, and the lag is reported behind it.
         let mut stays = history(850);
         let again = pushed(900, Item::Snapshot { epoch: 3 });
         stays[5] = again;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use onesocket::core::Instant;
 
-use super::{Invariant, Oracle};
+use super::Oracle;
 use crate::plan::{Fault, Plan};
 use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 
@@ -73,10 +73,6 @@ impl NoStorm {
 }
 
 impl Oracle for NoStorm {
-    fn invariant(&self) -> Invariant {
-        Invariant::NoStorm
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.event {
             Event::Dialed { socket, .. } => return self.dialed(*socket, record.at),
@@ -104,7 +100,7 @@ impl Oracle for NoStorm {
 /// tells a status is not judged.
 ///
 /// A gateway answers wrong credentials later and later (protocol 8.3). A client whose patience for a hello is shorter
-/// than that never hears that they are wrong, and cannot but try again: that is trouble as well.
+/// than that never learns that they are wrong, and cannot but try again: that is trouble as well.
 pub(super) struct NoWedge {
     bound: Duration,
     /// The least that a client waits for an answer to its connect.
@@ -147,7 +143,7 @@ impl NoWedge {
             && self.lasting.values().all(|count| *count == 0)
     }
 
-    fn settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         let Some(status) = self.status else { return true };
         match status {
             // A pause is a promise to wait for a person; `no_storm` and the plan's end judge it.
@@ -164,13 +160,9 @@ impl NoWedge {
 }
 
 impl Oracle for NoWedge {
-    fn invariant(&self) -> Invariant {
-        Invariant::NoWedge
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         // In the order of what they cost: most records are not later than the bound, or find the client settled.
-        if record.at > self.healed_at + self.bound && !self.settled() && self.is_calm() {
+        if record.at > self.healed_at + self.bound && !self.is_settled() && self.is_calm() {
             let since = self.healed_at;
             let status = self.status.unwrap_or(StatusKind::Idle);
             return Err(format!("the client is {status:?} although nothing is wrong since {since}"));

@@ -1,7 +1,7 @@
 //! The judges of a run. Each looks at the trace only, record by record, and knows one invariant.
 //!
-//! To add one: write a type with the trait `Oracle`, name its [`Invariant`], list it in [`Judge::new`], add a
-//! mutant to `scenarios/mutants/` that it catches, and say in `tests/` that it does.
+//! To add one: write a type with the trait `Oracle`, and give it a row in the table of [`Invariant`]. `tests/mutants.rs`
+//! then asks for a mutant in `scenarios/mutants/` that it catches.
 //!
 //! An oracle looks for few things among many, so that its match ends in `_`: a new kind of record cannot break what it
 //! does not concern. Everything else that matches on records names them all.
@@ -20,97 +20,73 @@ mod suspension;
 use std::fmt;
 
 use onesocket::core::Instant;
+use onesocket_gateway::named;
 
 use crate::plan::Plan;
 #[cfg(test)]
 use crate::trace::Event;
 use crate::trace::Record;
 
-/// What must hold. The ids are stable: marks, mutants, tests and stored plans name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Invariant {
-    /// At most one live socket per effective config at every step.
-    OneSocket,
-    /// After shutdown returns there is nothing left, and it returns promptly.
-    StopIsFinal,
-    /// A config change retires the old socket and connects once, to the latest config.
-    OneReconnectPerChange,
-    /// Callers share one attempt and one socket, and none of them can end it for the others.
-    SharedAttempt,
-    /// A subscriber's first item, and the first item of every connection, is a snapshot.
-    SnapshotFirst,
-    /// A hole in the numbers is told before the event that reveals it, and only then.
-    GapBeforeEvent,
-    /// Every request ends exactly once, by its own answer or with the truth about its delivery.
-    SettlesOnce,
-    /// Dials respect the backoff, and a pause leaves no timer.
-    NoStorm,
-    /// A wanted connection becomes ready within a computed bound once faults have ended.
-    NoWedge,
-    /// The credential presented is the configured one or one that was issued; no secret reaches a log or an error.
-    RightCredential,
-    /// A slow, stuck, panicking or vanished consumer harms no other, and lag is told and counted.
-    IsolatedConsumers,
-    /// Nothing is logged at level `error`.
-    NoErrorLog,
-    /// A silent peer is noticed in time, pending work fails then, and a live one is never let go.
-    DeadIsDetected,
-    /// What happens is in proportion to what goes on.
-    NoSpin,
-    /// No assertion of the core, the model or the harness fails.
-    NoPanic,
-    /// The same plan gives the same digest.
-    Deterministic,
+/// An oracle that a thread of its own may run.
+type BoxedOracle = Box<dyn Oracle + Send>;
+
+/// Declares the invariants: what each says, its stable name, and how its oracle is made. `None` is for what no record
+/// shows: the harness reports it.
+macro_rules! invariants {
+    (
+        $(#[$about:meta])*
+        pub enum Invariant {
+            $($(#[$doc:meta])* $variant:ident = $name:literal => $oracle:expr,)*
+        }
+    ) => {
+        named! {
+            $(#[$about])*
+            pub enum Invariant {
+                $($(#[$doc])* $variant = $name,)*
+            }
+        }
+
+        /// How the oracle of each invariant is made, in the order in which they see a record.
+        const ORACLES: &[(Invariant, Option<fn(&Plan) -> BoxedOracle>)] = &[$((Invariant::$variant, $oracle),)*];
+    };
 }
 
-impl Invariant {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
-        Self::OneSocket,
-        Self::StopIsFinal,
-        Self::OneReconnectPerChange,
-        Self::SharedAttempt,
-        Self::SnapshotFirst,
-        Self::GapBeforeEvent,
-        Self::SettlesOnce,
-        Self::NoStorm,
-        Self::NoWedge,
-        Self::RightCredential,
-        Self::IsolatedConsumers,
-        Self::NoErrorLog,
-        Self::DeadIsDetected,
-        Self::NoSpin,
-        Self::NoPanic,
-        Self::Deterministic,
-    ];
-
-    /// The stable id.
-    #[must_use]
-    pub const fn id(self) -> &'static str {
-        match self {
-            Self::OneSocket => "one_socket",
-            Self::StopIsFinal => "stop_is_final",
-            Self::OneReconnectPerChange => "one_reconnect_per_change",
-            Self::SharedAttempt => "shared_attempt",
-            Self::SnapshotFirst => "snapshot_first",
-            Self::GapBeforeEvent => "gap_before_event",
-            Self::SettlesOnce => "settles_once",
-            Self::NoStorm => "no_storm",
-            Self::NoWedge => "no_wedge",
-            Self::RightCredential => "right_credential",
-            Self::IsolatedConsumers => "isolated_consumers",
-            Self::NoErrorLog => "no_error_log",
-            Self::DeadIsDetected => "dead_is_detected",
-            Self::NoSpin => "no_spin",
-            Self::NoPanic => "no_panic",
-            Self::Deterministic => "deterministic",
-        }
-    }
-
-    /// The invariant with this id.
-    #[must_use]
-    pub fn from_id(id: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|invariant| invariant.id() == id)
+invariants! {
+    /// What must hold. The names are stable: marks, mutants, tests and stored plans use them.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Invariant {
+        /// At most one live socket per effective config at every step.
+        OneSocket = "one_socket" => Some(|_| Box::new(sockets::OneSocket::default())),
+        /// Callers share one attempt and one socket, and none of them can end it for the others.
+        SharedAttempt = "shared_attempt" => Some(|plan| Box::new(sockets::SharedAttempt::new(plan))),
+        /// A config change retires the old socket and connects once, to the latest config.
+        OneReconnectPerChange = "one_reconnect_per_change" => Some(|plan| Box::new(config::OneReconnectPerChange::new(plan))),
+        /// A subscriber's first item, and the first item of every connection, is a snapshot.
+        SnapshotFirst = "snapshot_first" => Some(|_| Box::new(events::SnapshotFirst::default())),
+        /// A hole in the numbers is reported before the event that reveals it, and only then.
+        GapBeforeEvent = "gap_before_event" => Some(|_| Box::new(events::GapBeforeEvent::default())),
+        /// Every request ends exactly once, by its own answer or with the truth about its delivery.
+        SettlesOnce = "settles_once" => Some(|_| Box::new(requests::SettlesOnce::default())),
+        /// A silent peer is noticed in time, pending work fails then, and the socket of a live one is never closed.
+        DeadIsDetected = "dead_is_detected" => Some(|plan| Box::new(silence::DeadIsDetected::new(plan))),
+        /// After shutdown returns there is nothing left, and it returns promptly.
+        StopIsFinal = "stop_is_final" => Some(|plan| Box::new(shutdown::StopIsFinal::new(plan))),
+        /// Dials respect the backoff, and a pause leaves no timer.
+        NoStorm = "no_storm" => Some(|plan| Box::new(liveness::NoStorm::new(plan))),
+        /// A wanted connection becomes ready within a computed bound once faults have ended.
+        NoWedge = "no_wedge" => Some(|plan| Box::new(liveness::NoWedge::new(plan))),
+        /// The credential presented is the configured one or one that was issued; no secret reaches a log or an error.
+        RightCredential = "right_credential" => Some(|plan| Box::new(credential::RightCredential::new(plan))),
+        /// A slow, stuck, panicking or vanished consumer harms no other, and lag is reported and counted.
+        IsolatedConsumers = "isolated_consumers" => Some(|plan| Box::new(consumers::IsolatedConsumers::new(plan))),
+        /// Nothing is logged at level `error`.
+        NoErrorLog = "no_error_log" => None,
+        /// What happens is in proportion to what goes on.
+        NoSpin = "no_spin" => None,
+        /// No assertion of the core, the model or the harness fails.
+        NoPanic = "no_panic" => None,
+        /// The same plan gives the same digest.
+        Deterministic = "deterministic" => None,
     }
 }
 
@@ -127,21 +103,19 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} broken at {}: {}", self.invariant.id(), self.at, self.what)
+        write!(f, "{} broken at {}: {}", self.invariant.name(), self.at, self.what)
     }
 }
 
 /// A judge of one invariant.
 trait Oracle {
-    /// Its invariant.
-    fn invariant(&self) -> Invariant;
     /// Looks at the next record; a sentence about what is wrong ends the run.
     fn observe(&mut self, record: &Record) -> Result<(), String>;
 }
 
 /// All judges together.
 pub struct Judge {
-    oracles: Vec<Box<dyn Oracle + Send>>,
+    oracles: Vec<(Invariant, BoxedOracle)>,
     violation: Option<Violation>,
 }
 
@@ -149,21 +123,8 @@ impl Judge {
     /// Judges for a run of `plan`.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        let oracles: Vec<Box<dyn Oracle + Send>> = vec![
-            Box::new(sockets::OneSocket::default()),
-            Box::new(sockets::SharedAttempt::new(plan)),
-            Box::new(config::OneReconnectPerChange::new(plan)),
-            Box::new(events::SnapshotFirst::default()),
-            Box::new(events::GapBeforeEvent::default()),
-            Box::new(requests::SettlesOnce::default()),
-            Box::new(silence::DeadIsDetected::new(plan)),
-            Box::new(shutdown::StopIsFinal::new(plan)),
-            Box::new(liveness::NoStorm::new(plan)),
-            Box::new(liveness::NoWedge::new(plan)),
-            Box::new(credential::RightCredential::new(plan)),
-            Box::new(consumers::IsolatedConsumers::new(plan)),
-        ];
-        Self { oracles, violation: None }
+        let made = ORACLES.iter().filter_map(|(invariant, new)| new.map(|new| (*invariant, new(plan))));
+        Self { oracles: made.collect(), violation: None }
     }
 
     /// Shows a record to every judge. The first violation stands.
@@ -171,9 +132,9 @@ impl Judge {
         if self.violation.is_some() {
             return;
         }
-        for oracle in &mut self.oracles {
+        for (invariant, oracle) in &mut self.oracles {
             if let Err(what) = oracle.observe(record) {
-                self.violation = Some(Violation { invariant: oracle.invariant(), at: record.at, what });
+                self.violation = Some(Violation { invariant: *invariant, at: record.at, what });
                 return;
             }
         }

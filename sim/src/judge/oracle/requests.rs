@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use onesocket::core::Instant;
 
+use super::Oracle;
 use super::suspension::Suspension;
-use super::{Invariant, Oracle};
 use bound::Bound;
 use runs::Runs;
 
@@ -116,10 +116,6 @@ impl SettlesOnce {
 }
 
 impl Oracle for SettlesOnce {
-    fn invariant(&self) -> Invariant {
-        Invariant::SettlesOnce
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.suspension.observe(record);
         self.overdue(record.at)?;

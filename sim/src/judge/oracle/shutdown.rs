@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use onesocket::core::Instant;
 
+use super::Oracle;
 use super::suspension::Suspension;
-use super::{Invariant, Oracle};
 use crate::plan::Plan;
 use crate::trace::{Event, Outcome, Record, StatusKind};
 
@@ -50,10 +50,6 @@ impl StopIsFinal {
 }
 
 impl Oracle for StopIsFinal {
-    fn invariant(&self) -> Invariant {
-        Invariant::StopIsFinal
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.suspension.observe(record);
         match (&self.stage, &record.event) {

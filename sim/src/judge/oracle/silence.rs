@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use onesocket::core::Instant;
 
+use super::Oracle;
 use super::suspension::{LATE, Suspension};
-use super::{Invariant, Oracle};
 use crate::plan::{Fault, Plan};
 use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 
-/// A connection on which nothing arrives is let go after twice the tick interval, an attempt that comes to nothing
-/// after its stages, and what was sent on it fails then. A connection on which something arrived is not let go
+/// A connection on which nothing arrives is closed after twice the tick interval, an attempt that comes to nothing
+/// after its stages, and what was sent on it fails then. A connection on which something arrived is not closed
 /// without another reason.
 pub(super) struct DeadIsDetected {
     silence: Duration,
@@ -33,7 +33,7 @@ struct Socket {
     gateway: u8,
     dialed: Instant,
     ready: bool,
-    /// There is another reason to let go of it: it was ended from the other side, or on purpose.
+    /// There is another reason to close it: it was ended from the other side, or on purpose.
     ended: bool,
 }
 
@@ -67,13 +67,13 @@ impl DeadIsDetected {
             }
             return Ok(());
         }
-        let heard = Instant::from(now.elapsed().saturating_sub(silent));
-        if !socket.ended && self.suspension.is_overdue(heard + self.silence, now) {
-            return Err(format!("socket {number} is let go only after {silent:?} of silence"));
+        let received = Instant::from(now.elapsed().saturating_sub(silent));
+        if !socket.ended && self.suspension.is_overdue(received + self.silence, now) {
+            return Err(format!("socket {number} is closed only after {silent:?} of silence"));
         }
         let alive = silent + LATE < self.silence;
         if alive && !socket.ended && !self.was_cut(socket.gateway, now) {
-            return Err(format!("socket {number} is let go {silent:?} after something arrived on it"));
+            return Err(format!("socket {number} is closed {silent:?} after something arrived on it"));
         }
         Ok(())
     }
@@ -114,10 +114,6 @@ fn cuts(fault: Fault) -> bool {
 }
 
 impl Oracle for DeadIsDetected {
-    fn invariant(&self) -> Invariant {
-        Invariant::DeadIsDetected
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         self.suspension.observe(record);
         let now = record.at;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use onesocket::core::Instant;
 
-use super::{Invariant, Oracle};
+use super::Oracle;
 use crate::plan::environment::TokenKind;
 use crate::plan::{Fault, Plan};
 use crate::trace::{Deviation, Event, GatewayEvent, Record, StatusKind};
@@ -17,10 +17,6 @@ pub(super) struct OneSocket {
 }
 
 impl Oracle for OneSocket {
-    fn invariant(&self) -> Invariant {
-        Invariant::OneSocket
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.event {
             Event::Dialed { socket, .. } => {
@@ -49,9 +45,9 @@ pub(super) struct SharedAttempt {
     /// Gateways that are going down or are down.
     down: BTreeSet<u8>,
     changed: Option<Instant>,
-    /// Whether the token store may fail.
     /// Whether the config has nothing to present but a bootstrap token or what came of it.
     needs_store: bool,
+    /// Whether the token store may fail.
     store_fails: bool,
     /// The token was refused, and what comes next may be the retry with a stored one.
     token_refused: bool,
@@ -122,10 +118,6 @@ fn spoils(deviation: Deviation) -> bool {
 }
 
 impl Oracle for SharedAttempt {
-    fn invariant(&self) -> Invariant {
-        Invariant::SharedAttempt
-    }
-
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.event {
             Event::Dialed { socket, gateway } => {

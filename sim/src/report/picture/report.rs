@@ -85,7 +85,7 @@ fn violations(all: &[ExplorationReport]) -> Markup {
                 tbody {
                     @for (report, found) in found() {
                         tr.broken {
-                            td { (found.violation.invariant.id()) }
+                            td { (found.violation.invariant.name()) }
                             td { (found.violation.at) }
                             td {
                                 @if found.plan.is_some() { "run " (found.seed) ", by a plan of its own" }
