@@ -64,7 +64,7 @@ impl Reading {
         let resnapshot = std::mem::take(&mut self.resnapshot);
         match (item, self.epoch) {
             (Item::Snapshot { epoch: new }, old) => {
-                // One that waits is not replaced where there is none to take its place: then the lag is reported behind it.
+                // One that waits is not replaced where there is none to take its place: then the lag comes behind it.
                 let stays =
                     self.lag == Lag::Resnapshot && stateless_at.is_some_and(|then| Some(then) >= read);
                 if resnapshot == Resnapshot::Never && stays && old == Some(new) {

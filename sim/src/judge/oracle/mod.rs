@@ -1,7 +1,7 @@
 //! The judges of a run. Each looks at the trace only, record by record, and knows one invariant.
 //!
-//! To add one: write a type with the trait `Oracle`, and give it a row in the table of [`Invariant`]. `tests/mutants.rs`
-//! then asks for a mutant in `scenarios/mutants/` that it catches.
+//! To add one: write a type with the trait `Oracle`, and give it a row in the table of [`Invariant`]. `tests/mutants.rs` then
+//! asks for a mutant in `scenarios/mutants/` that it catches.
 //!
 //! An oracle looks for few things among many, so that its match ends in `_`: a new kind of record cannot break what it
 //! does not concern. Everything else that matches on records names them all.
