@@ -6,7 +6,7 @@
 use onesocket_sim::judge::oracle::Invariant;
 use onesocket_sim::plan::Tier;
 use onesocket_sim::plan::consumer::Lag;
-use onesocket_sim::plan::{Action, Params, Plan, Step};
+use onesocket_sim::plan::{Action, AppAction, GatewayAction, LinkFault, Params, Plan, Step};
 use onesocket_sim::search::explore::run_judged;
 use proptest::prelude::*;
 
@@ -24,34 +24,34 @@ fn action() -> impl Strategy<Value = Action> {
     let method = prop_oneof![Just("test.echo"), Just("health"), Just("test.never"), Just("no.such.method")];
     prop_oneof![
         6 => (consumer.clone(), method, 1u64..10_000).prop_map(|(consumer, method, timeout_ms)| {
-            Action::Request { consumer, method: method.to_owned(), timeout_ms }
+            Action::App(AppAction::Request { consumer, method: method.to_owned(), timeout_ms })
         }),
         1 => (consumer.clone(), 1u64..10_000).prop_map(|(consumer, timeout_ms)| {
-            Action::BoundRequest { consumer, method: "test.echo".to_owned(), timeout_ms }
+            Action::App(AppAction::BoundRequest { consumer, method: "test.echo".to_owned(), timeout_ms })
         }),
         1 => (consumer.clone(), 0u32..3, 1u64..10_000, any::<bool>()).prop_map(
-            |(consumer, key, timeout_ms, to_the_end)| Action::RunAgent { consumer, key, timeout_ms, to_the_end }
+            |(consumer, key, timeout_ms, to_the_end)| Action::App(AppAction::RunAgent { consumer, key, timeout_ms, to_the_end })
         ),
         1 => (consumer.clone(), prop_oneof![Just(Lag::Resnapshot), Just(Lag::Close)])
-            .prop_map(|(consumer, lag)| Action::SubscribeWith { consumer, lag, items: Some(4) }),
-        2 => consumer.clone().prop_map(|consumer| Action::DropRequest { consumer }),
-        2 => consumer.clone().prop_map(|consumer| Action::Subscribe { consumer }),
-        1 => consumer.prop_map(|consumer| Action::Unsubscribe { consumer }),
-        3 => (gateway.clone(), token()).prop_map(|(gateway, token)| Action::Configure { gateway, token }),
-        1 => Just(Action::Connect {}),
-        1 => Just(Action::Wake {}),
-        1 => Just(Action::Resume {}),
-        1 => Just(Action::Shutdown {}),
-        2 => gateway.clone().prop_map(|gateway| Action::Emit { gateway, event: "chat".to_owned() }),
+            .prop_map(|(consumer, lag)| Action::App(AppAction::SubscribeWith { consumer, lag, items: Some(4) })),
+        2 => consumer.clone().prop_map(|consumer| Action::App(AppAction::DropRequest { consumer })),
+        2 => consumer.clone().prop_map(|consumer| Action::App(AppAction::Subscribe { consumer })),
+        1 => consumer.prop_map(|consumer| Action::App(AppAction::Unsubscribe { consumer })),
+        3 => (gateway.clone(), token()).prop_map(|(gateway, token)| Action::App(AppAction::Configure { gateway, token })),
+        1 => Just(Action::App(AppAction::Connect {})),
+        1 => Just(Action::App(AppAction::Wake {})),
+        1 => Just(Action::App(AppAction::Resume {})),
+        1 => Just(Action::App(AppAction::Shutdown {})),
+        2 => gateway.clone().prop_map(|gateway| Action::Gateway { gateway, order: GatewayAction::Emit { event: "chat".to_owned() } }),
         2 => (gateway.clone(), lasting_ms.clone(), any::<bool>())
-            .prop_map(|(gateway, down_ms, crash)| Action::Restart { gateway, down_ms, crash }),
+            .prop_map(|(gateway, down_ms, crash)| Action::Gateway { gateway, order: GatewayAction::Restart { down_ms, crash } }),
         1 => (gateway.clone(), lasting_ms.clone())
-            .prop_map(|(gateway, for_ms)| Action::Partition { gateway, for_ms }),
-        1 => (gateway.clone(), lasting_ms).prop_map(|(gateway, for_ms)| Action::Blip { gateway, for_ms }),
-        1 => (gateway.clone(), token()).prop_map(|(gateway, token)| Action::ChangeToken { gateway, token }),
+            .prop_map(|(gateway, for_ms)| Action::Link { gateway, fault: LinkFault::Partition { for_ms } }),
+        1 => (gateway.clone(), lasting_ms).prop_map(|(gateway, for_ms)| Action::Link { gateway, fault: LinkFault::Blip { for_ms } }),
+        1 => (gateway.clone(), token()).prop_map(|(gateway, token)| Action::Gateway { gateway, order: GatewayAction::ChangeToken { token } }),
         1 => (gateway.clone(), prop_oneof![Just(1000u16), Just(1008), Just(1012), Just(4001)])
-            .prop_map(|(gateway, code)| Action::Close { gateway, code, reason: String::new() }),
-        1 => gateway.prop_map(|gateway| Action::DropEvent { gateway }),
+            .prop_map(|(gateway, code)| Action::Gateway { gateway, order: GatewayAction::Close { code, reason: String::new() } }),
+        1 => gateway.prop_map(|gateway| Action::Gateway { gateway, order: GatewayAction::DropEvent {} }),
     ]
 }
 

@@ -1,18 +1,18 @@
 //! A scenario of an app's own, with this crate as a dev-dependency.
 
 use onesocket_sim::plan::Tier;
-use onesocket_sim::plan::{Action, Plan};
+use onesocket_sim::plan::{AppAction, GatewayAction, Plan};
 use onesocket_sim::scenario::check::{check, check_app};
 
 pub(crate) fn main() {
     // The gateway dies while a request is in flight, and comes back with another token, which the app learns late.
     let token = || "rotated".to_owned();
     let plan = Plan::new(1)
-        .at(0, Action::Subscribe { consumer: 0 })
-        .at(900, Action::Request { consumer: 1, method: "test.never".to_owned(), timeout_ms: 10_000 })
-        .at(1_000, Action::Restart { gateway: 0, down_ms: 3_000, crash: true })
-        .at(5_000, Action::ChangeToken { gateway: 0, token: token() })
-        .at(9_000, Action::Configure { gateway: 0, token: token() });
+        .at(0, AppAction::Subscribe { consumer: 0 })
+        .at(900, AppAction::Request { consumer: 1, method: "test.never".to_owned(), timeout_ms: 10_000 })
+        .at(1_000, GatewayAction::Restart { down_ms: 3_000, crash: true }.of(0))
+        .at(5_000, GatewayAction::ChangeToken { token: token() }.of(0))
+        .at(9_000, AppAction::Configure { gateway: 0, token: token() });
     for tier in Tier::ALL {
         check(&plan, tier);
     }

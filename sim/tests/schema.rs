@@ -4,7 +4,7 @@
 mod validator;
 
 use onesocket_gateway::Effect;
-use onesocket_sim::plan::{Action, Fault};
+use onesocket_sim::plan::{Action, Fault, GatewayAction};
 use onesocket_sim::search::generate;
 use onesocket_sim::tiers::machine;
 
@@ -44,7 +44,7 @@ fn sends_what_no_gateway_sends(fault: Fault) -> bool {
 
 fn event_of(action: &Action) -> Option<String> {
     match action {
-        Action::Emit { event, .. } => Some(event.clone()),
+        Action::Gateway { order: GatewayAction::Emit { event, .. }, .. } => Some(event.clone()),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use onesocket_sim::plan::{Action, Params, Plan, Step};
+use onesocket_sim::plan::{Action, AppAction, GatewayAction, Params, Plan, Step};
 use onesocket_sim::search::generate;
 use onesocket_sim::search::shrink::{self, End, Limits, Shrunk};
 use proptest::prelude::*;
@@ -81,7 +81,7 @@ proptest! {
     #[test]
     fn times_and_durations_go_down_to_what_is_needed(seed in 0u64..2_000, apart in 100u64..4_000, lasts in 10u64..3_000) {
         let subscribed_ms = |step: &Step| {
-            let is_subscribe = matches!(step.action, Action::Subscribe { .. });
+            let is_subscribe = matches!(step.action, Action::App(AppAction::Subscribe { .. }));
             step.when.at_ms().filter(|_| is_subscribe)
         };
         let fails = |plan: &Plan| {
@@ -133,13 +133,18 @@ fn parameters_that_matter_stay_and_the_others_are_as_usual() {
 /// Numbers that are names stay what they are, and texts become the plain ones.
 #[test]
 fn a_close_code_is_no_quantity() {
-    let close = Action::Close { gateway: 1, code: 4_001, reason: "gateway auth changed".to_owned() };
-    let request = Action::Request { consumer: 2, method: "no.such.method".to_owned(), timeout_ms: 777 };
+    let close = Action::Gateway {
+        gateway: 1,
+        order: GatewayAction::Close { code: 4_001, reason: "gateway auth changed".to_owned() },
+    };
+    let request =
+        Action::App(AppAction::Request { consumer: 2, method: "no.such.method".to_owned(), timeout_ms: 777 });
     let steps = [(10, close), (20, request)].map(|(at_ms, action)| Step::at(at_ms, action));
     let plan = Plan { steps: steps.to_vec(), ..Plan::new(9) };
     let shrunk = shrunk(&plan, &|plan| plan.steps.len() == 2);
-    let close = Action::Close { gateway: 0, code: 4_001, reason: String::new() };
-    let request = Action::Request { consumer: 0, method: "health".to_owned(), timeout_ms: 0 };
+    let close =
+        Action::Gateway { gateway: 0, order: GatewayAction::Close { code: 4_001, reason: String::new() } };
+    let request = Action::App(AppAction::Request { consumer: 0, method: "health".to_owned(), timeout_ms: 0 });
     assert_eq!(shrunk.plan.steps.iter().map(|step| &step.action).collect::<Vec<_>>(), [&close, &request]);
 }
 

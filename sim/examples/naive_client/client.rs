@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use onesocket::network::Network;
 use onesocket_sim::judge::oracle::Invariant;
-use onesocket_sim::plan::{Action, Plan};
+use onesocket_sim::plan::{Action, AppAction, GatewayAction, Plan};
 use onesocket_sim::subject::{Call, NoItems, Setup, StatusTeller, Subject, Target};
 use onesocket_sim::trace::{Outcome, StatusKind};
 use serde_json::{Value, json};
@@ -18,10 +18,14 @@ use tokio_tungstenite::tungstenite::Message;
 /// Plans under which the client breaks an invariant, each by one of its habits. Where there are two, it depends on the
 /// moment which of them shows first.
 pub(crate) fn habits() -> Vec<(&'static [Invariant], &'static str, Plan)> {
-    let plan = || Plan::new(7).with(|params| params.end_ms = 20_000).at(100, Action::Connect {});
-    let same = || Action::Configure { gateway: 0, token: Plan::FIRST_TOKEN.to_owned() };
-    let never = Action::Request { consumer: 0, method: "test.never".to_owned(), timeout_ms: 3_000 };
-    let close = Action::Close { gateway: 0, code: 1012, reason: "service restart".to_owned() };
+    let plan = || Plan::new(7).with(|params| params.end_ms = 20_000).at(100, AppAction::Connect {});
+    let same = || Action::App(AppAction::Configure { gateway: 0, token: Plan::FIRST_TOKEN.to_owned() });
+    let never =
+        Action::App(AppAction::Request { consumer: 0, method: "test.never".to_owned(), timeout_ms: 3_000 });
+    let close = Action::Gateway {
+        gateway: 0,
+        order: GatewayAction::Close { code: 1012, reason: "service restart".to_owned() },
+    };
     vec![
         (
             &[Invariant::OneSocket],
@@ -31,7 +35,7 @@ pub(crate) fn habits() -> Vec<(&'static [Invariant], &'static str, Plan)> {
         (
             &[Invariant::NoStorm],
             "dials again at once, and again",
-            plan().at(5_000, Action::Restart { gateway: 0, down_ms: 5_000, crash: true }),
+            plan().at(5_000, GatewayAction::Restart { down_ms: 5_000, crash: true }.of(0)),
         ),
         (
             &[Invariant::SettlesOnce, Invariant::DeadIsDetected],
@@ -41,7 +45,7 @@ pub(crate) fn habits() -> Vec<(&'static [Invariant], &'static str, Plan)> {
         (
             &[Invariant::StopIsFinal],
             "says that it has stopped and goes on",
-            plan().at(5_000, Action::Shutdown {}),
+            plan().at(5_000, AppAction::Shutdown {}),
         ),
     ]
 }

@@ -38,7 +38,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use action::{Action, Actor};
+pub use action::{Action, Actor, AppAction, GatewayAction, LinkFault, ProcessFault};
 pub use fault::Fault;
 pub use milestone::{Milestone, MilestoneError, MilestoneKind};
 pub use params::Params;
@@ -77,14 +77,14 @@ pub struct Step {
 impl Step {
     /// A step at a time of its own.
     #[must_use]
-    pub fn at(at_ms: u64, action: Action) -> Self {
-        Self { when: When::At { at_ms }, action }
+    pub fn at(at_ms: u64, action: impl Into<Action>) -> Self {
+        Self { when: When::At { at_ms }, action: action.into() }
     }
 
     /// A step that follows a milestone.
     #[must_use]
-    pub fn after(after: Milestone, plus_ms: u64, action: Action) -> Self {
-        Self { when: When::After { after, plus_ms }, action }
+    pub fn after(after: Milestone, plus_ms: u64, action: impl Into<Action>) -> Self {
+        Self { when: When::After { after, plus_ms }, action: action.into() }
     }
 }
 
@@ -168,7 +168,7 @@ impl Plan {
     /// The plan with one more step. Steps may be added in any order; of those at the same time, what is added first
     /// happens first.
     #[must_use]
-    pub fn at(mut self, at_ms: u64, action: Action) -> Self {
+    pub fn at(mut self, at_ms: u64, action: impl Into<Action>) -> Self {
         let is_later = |step: &Step| step.when.at_ms().is_some_and(|other| other > at_ms);
         let index = self.steps.iter().position(is_later).unwrap_or(self.steps.len());
         self.steps.insert(index, Step::at(at_ms, action));
@@ -177,7 +177,7 @@ impl Plan {
 
     /// The plan with one more step, some time after a milestone; it needs the parameter `calm_ms`.
     #[must_use]
-    pub fn after(mut self, after: Milestone, plus_ms: u64, action: Action) -> Self {
+    pub fn after(mut self, after: Milestone, plus_ms: u64, action: impl Into<Action>) -> Self {
         self.steps.push(Step::after(after, plus_ms, action));
         self
     }
@@ -236,10 +236,12 @@ impl Plan {
     fn check_terms(&self, step: &Step) -> Result<(), String> {
         let most = self.params.subscription_items;
         match &step.action {
-            Action::SubscribeWith { items: Some(items), .. } if !(4..=most).contains(items) => {
+            Action::App(AppAction::SubscribeWith { items: Some(items), .. })
+                if !(4..=most).contains(items) =>
+            {
                 Err(format!("items must be from 4 to the parameter subscription_items, which is {most}"))
             }
-            Action::ConfigureBootstrap { .. } if !self.params.device => {
+            Action::App(AppAction::ConfigureBootstrap { .. }) if !self.params.device => {
                 Err("only a device can be set up: the plan needs the parameter device".to_owned())
             }
             _ => Ok(()),
@@ -306,7 +308,7 @@ mod tests {
             close: Some((1008, "no".to_owned())),
             ..Rejection::default()
         };
-        let misbehave = |how| Action::Misbehave { gateway: 0, how };
+        let misbehave = |how| Action::Gateway { gateway: 0, order: GatewayAction::Misbehave { how } };
         let after = "hello 2 of 1".parse().expect("a milestone");
         let plan = Plan {
             steps: vec![
@@ -317,7 +319,7 @@ mod tests {
                 Step::after(after, 20, misbehave(Misbehave::StarveTicks { lasting: Duration::from_secs(2) })),
                 Step::at(9, misbehave(Misbehave::Binary { data: vec![0, 255] })),
                 Step::after(after, 0, misbehave(Misbehave::Behave)),
-                Step::at(9, Action::Suspend { for_ms: 7 }),
+                Step::at(9, Action::Process(ProcessFault::Suspend { for_ms: 7 })),
             ],
             ..Plan::new(3).with(|params| params.calm_ms = Some(10_000))
         };

@@ -1,14 +1,14 @@
 //! One-call checks, for the tests of other crates.
 //!
 //! ```
-//! use onesocket_sim::plan::{Action, Plan};
+//! use onesocket_sim::plan::{AppAction, GatewayAction, Plan};
 //! use onesocket_sim::plan::Tier;
 //! use onesocket_sim::scenario::check;
 //!
 //! let plan = Plan::new(7)
 //!     .with(|params| params.end_ms = 20_000)
-//!     .at(0, Action::Subscribe { consumer: 0 })
-//!     .at(1_000, Action::Restart { gateway: 0, down_ms: 2_000, crash: true });
+//!     .at(0, AppAction::Subscribe { consumer: 0 })
+//!     .at(1_000, GatewayAction::Restart { down_ms: 2_000, crash: true }.of(0));
 //! check(&plan, Tier::Stream);
 //! ```
 
@@ -105,10 +105,10 @@ mod tests {
     use std::panic::catch_unwind;
 
     use super::*;
-    use crate::plan::Action;
+    use crate::plan::AppAction;
 
     fn plan() -> Plan {
-        Plan::new(1).with(|params| params.end_ms = 10_000).at(0, Action::Connect {})
+        Plan::new(1).with(|params| params.end_ms = 10_000).at(0, AppAction::Connect {})
     }
 
     #[test]

@@ -109,11 +109,12 @@ mod tests {
 
     use super::*;
     use crate::judge::oracle::Invariant;
-    use crate::plan::{Action, Step};
+    use crate::plan::{Action, AppAction, GatewayAction, Step};
 
     fn small() -> Plan {
-        let restart = Action::Restart { gateway: 0, down_ms: 10, crash: true };
-        let steps = [(5, Action::Connect {}), (6, restart)];
+        let restart =
+            Action::Gateway { gateway: 0, order: GatewayAction::Restart { down_ms: 10, crash: true } };
+        let steps = [(5, Action::App(AppAction::Connect {})), (6, restart)];
         let steps = steps.into_iter().map(|(at_ms, action)| Step::at(at_ms, action)).collect();
         Plan { steps, ..Plan::new(3).with(|params| params.tick_ms = 1_000) }
     }

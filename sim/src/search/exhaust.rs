@@ -17,7 +17,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::judge::oracle::Violation;
 use crate::judge::recorder::Finished;
 use crate::plan::Tier;
-use crate::plan::{Action, Milestone, MilestoneKind, Plan, Step};
+use crate::plan::{
+    Action, AppAction, GatewayAction, LinkFault, Milestone, MilestoneKind, Plan, ProcessFault, Step,
+};
 use crate::search::explore::run_judged;
 use crate::trace::{Event, FailureKind, GatewayEvent, Item, Outcome, Record};
 use onesocket_gateway::{HandshakeFault, Misbehave};
@@ -103,22 +105,33 @@ impl Placement {
     fn action(self) -> Action {
         let gateway = 0;
         match self.fault() {
-            "crash" => Action::Restart { gateway, down_ms: 700, crash: true },
-            "restart" => Action::Restart { gateway, down_ms: 700, crash: false },
-            "partition" => Action::Partition { gateway, for_ms: 2_500 },
-            "blip" => Action::Blip { gateway, for_ms: 600 },
-            "half-open" => Action::HalfOpen { gateway },
-            "reset" => Action::Reset { gateway },
-            "close" => Action::Close { gateway, code: 1008, reason: "slow consumer".to_owned() },
-            "terminate" => Action::Terminate { gateway },
-            "token-change" => {
-                Action::ChangeToken { gateway, token: self.token().expect("it changes the token") }
+            "crash" => {
+                Action::Gateway { gateway, order: GatewayAction::Restart { down_ms: 700, crash: true } }
             }
-            "drop-event" => Action::DropEvent { gateway },
-            "suspend" => Action::Suspend { for_ms: 1_500 },
+            "restart" => {
+                Action::Gateway { gateway, order: GatewayAction::Restart { down_ms: 700, crash: false } }
+            }
+            "partition" => Action::Link { gateway, fault: LinkFault::Partition { for_ms: 2_500 } },
+            "blip" => Action::Link { gateway, fault: LinkFault::Blip { for_ms: 600 } },
+            "half-open" => Action::Link { gateway, fault: LinkFault::HalfOpen {} },
+            "reset" => Action::Link { gateway, fault: LinkFault::Reset {} },
+            "close" => Action::Gateway {
+                gateway,
+                order: GatewayAction::Close { code: 1008, reason: "slow consumer".to_owned() },
+            },
+            "terminate" => Action::Gateway { gateway, order: GatewayAction::Terminate {} },
+            "token-change" => Action::Gateway {
+                gateway,
+                order: GatewayAction::ChangeToken { token: self.token().expect("it changes the token") },
+            },
+            "drop-event" => Action::Gateway { gateway, order: GatewayAction::DropEvent {} },
+            "suspend" => Action::Process(ProcessFault::Suspend { for_ms: 1_500 }),
             "late-hello" => {
                 let fault = HandshakeFault::LateHello { by: Duration::from_millis(600) };
-                Action::Misbehave { gateway, how: Misbehave::Handshake { count: 1, fault } }
+                Action::Gateway {
+                    gateway,
+                    order: GatewayAction::Misbehave { how: Misbehave::Handshake { count: 1, fault } },
+                }
             }
             other => unreachable!("{other} is not in the list of faults"),
         }
@@ -172,9 +185,14 @@ pub fn placements(number: u64) -> Vec<Placement> {
 #[must_use]
 pub fn plan(placements: &[Placement]) -> Plan {
     let gateway = 0;
-    let echo = |consumer| Action::Request { consumer, method: "test.echo".to_owned(), timeout_ms: 4_000 };
-    let emit = || Action::Emit { gateway, event: "chat".to_owned() };
-    let close = Action::Close { gateway, code: 1012, reason: "service restart".to_owned() };
+    let echo = |consumer| {
+        Action::App(AppAction::Request { consumer, method: "test.echo".to_owned(), timeout_ms: 4_000 })
+    };
+    let emit = || Action::Gateway { gateway, order: GatewayAction::Emit { event: "chat".to_owned() } };
+    let close = Action::Gateway {
+        gateway,
+        order: GatewayAction::Close { code: 1012, reason: "service restart".to_owned() },
+    };
     let hello = |number| Milestone { kind: MilestoneKind::Hello, number, gateway: None };
     let mut plan = Plan::new(1)
         .with(|params| {
@@ -187,7 +205,7 @@ pub fn plan(placements: &[Placement]) -> Plan {
             params.retry_after_max_ms = 1_000;
             params.calm_ms = Some(CALM_MS);
         })
-        .at(10, Action::Subscribe { consumer: 0 })
+        .at(10, AppAction::Subscribe { consumer: 0 })
         .at(20, echo(1))
         .at(400, emit())
         .at(CLOSED_MS, close)
@@ -197,20 +215,20 @@ pub fn plan(placements: &[Placement]) -> Plan {
     for placement in placements {
         plan.steps.push(Step::after(placement.milestone(), 0, placement.action()));
         if let Some(token) = placement.token() {
-            let told = Action::Configure { gateway, token };
+            let told = Action::App(AppAction::Configure { gateway, token });
             plan.steps.push(Step::after(placement.milestone(), TOLD_AFTER_MS, told));
         }
     }
     // Whichever change came last, and whether the app could be told: this is the token in the end.
     let token = placements.iter().rev().find_map(|placement| placement.token());
     if let Some(token) = &token {
-        plan = plan.at(CALM_MS, Action::ChangeToken { gateway, token: token.clone() });
+        plan = plan.at(CALM_MS, GatewayAction::ChangeToken { token: token.clone() }.of(gateway));
     }
     let token = token.unwrap_or_else(|| Plan::FIRST_TOKEN.to_owned());
     plan = plan
-        .at(LAST_WORD_MS, Action::Misbehave { gateway, how: Misbehave::Behave })
-        .at(LAST_WORD_MS, Action::Configure { gateway, token })
-        .at(LAST_WORD_MS, Action::Resume {});
+        .at(LAST_WORD_MS, GatewayAction::Misbehave { how: Misbehave::Behave }.of(gateway))
+        .at(LAST_WORD_MS, AppAction::Configure { gateway, token })
+        .at(LAST_WORD_MS, AppAction::Resume {});
     let tail_ms = u64::try_from(plan.params.convergence().as_millis()).expect("a bound is short");
     plan.params.end_ms = LAST_WORD_MS + tail_ms + 500;
     plan

@@ -7,7 +7,9 @@
 use toml::Value;
 
 use crate::base::rng::Rng;
-use crate::plan::{Action, Actor, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step, When};
+use crate::plan::{
+    Action, Actor, AppAction, GATEWAYS, GatewayAction, Milestone, MilestoneKind, Params, Plan, Step, When,
+};
 use onesocket_gateway::Misbehave;
 
 /// The last time at which a step of the body happens.
@@ -57,8 +59,9 @@ pub(super) fn child(parent: &Plan, other: &Plan, draw: &mut Rng) -> Option<Plan>
 
 /// The last word begins with the last config that the app applies at a time of its own.
 fn take_apart(plan: &Plan) -> Option<Parts> {
-    let last_config =
-        |step: &&Step| matches!(step.action, Action::Configure { .. }) && step.when.at_ms().is_some();
+    let last_config = |step: &&Step| {
+        matches!(step.action, Action::App(AppAction::Configure { .. })) && step.when.at_ms().is_some()
+    };
     let begins_ms = plan.steps.iter().rev().find(last_config)?.when.at_ms()?;
     let (mut body, mut ending) = (Vec::new(), Vec::new());
     for step in &plan.steps {
@@ -102,29 +105,38 @@ fn assemble(seed: u64, parts: Parts) -> Plan {
 fn complete(ending: &mut Vec<(u64, Action)>, body: &[Step], params: &Params) {
     let mut gateway = 0;
     for (_, action) in ending.iter_mut() {
-        if let Action::Configure { gateway: named, token } = action {
+        if let Action::App(AppAction::Configure { gateway: named, token }) = action {
             gateway = *named;
             right_token(body, *named).clone_into(token);
         }
     }
-    let heals = |(_, action): &(u64, Action)| matches!(action, Action::Start { .. });
+    let heals = |(_, action): &(u64, Action)| {
+        matches!(action, Action::Gateway { order: GatewayAction::Start { .. }, .. })
+    };
     if body.iter().any(|step| step.action.actor() == Actor::Gateway) && !ending.iter().any(heals) {
         for gateway in 0..GATEWAYS {
-            ending.insert(0, (0, Action::Misbehave { gateway, how: Misbehave::Behave }));
-            ending.insert(0, (0, Action::Start { gateway }));
+            ending.insert(
+                0,
+                (0, Action::Gateway { gateway, order: GatewayAction::Misbehave { how: Misbehave::Behave } }),
+            );
+            ending.insert(0, (0, Action::Gateway { gateway, order: GatewayAction::Start {} }));
         }
     }
-    let approves = |(_, action): &(u64, Action)| matches!(action, Action::ApprovePairing { .. });
+    let approves = |(_, action): &(u64, Action)| {
+        matches!(action, Action::Gateway { order: GatewayAction::ApprovePairing { .. }, .. })
+    };
     if params.pairing_by_order && params.device && !ending.iter().any(approves) {
-        ending.push((3_000, Action::ApprovePairing { gateway }));
-        ending.push((3_100, Action::Resume {}));
+        ending.push((3_000, Action::Gateway { gateway, order: GatewayAction::ApprovePairing {} }));
+        ending.push((3_100, Action::App(AppAction::Resume {})));
     }
 }
 
 /// The token that a gateway has in the end.
 fn right_token(body: &[Step], of: u8) -> &str {
     let changed = body.iter().rev().find_map(|step| match &step.action {
-        Action::ChangeToken { gateway, token } if *gateway == of => Some(token.as_str()),
+        Action::Gateway { gateway, order: GatewayAction::ChangeToken { token } } if *gateway == of => {
+            Some(token.as_str())
+        }
         _ => None,
     });
     changed.unwrap_or(Plan::FIRST_TOKEN)
@@ -183,7 +195,12 @@ fn follow(body: &mut [Step], draw: &mut Rng) {
     let Some(index) = any_step(body, draw) else { return };
     let step = &mut body[index];
     // The app has to know when a token changes, and a stop is followed by a start.
-    if matches!(step.action, Action::ChangeToken { .. } | Action::Stop { .. } | Action::Start { .. }) {
+    if matches!(
+        step.action,
+        Action::Gateway { order: GatewayAction::ChangeToken { .. }, .. }
+            | Action::Gateway { order: GatewayAction::Stop { .. }, .. }
+            | Action::Gateway { order: GatewayAction::Start { .. }, .. }
+    ) {
         return;
     }
     let kind = *draw.pick(MilestoneKind::ALL);
@@ -259,12 +276,14 @@ fn splice(body: &mut Vec<Step>, other: &mut Vec<Step>, draw: &mut Rng) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::ProcessFault;
     use crate::search::generate;
 
     /// When the last word begins, its actions, and when the run ends.
     fn ending(plan: &Plan) -> (u64, Vec<&Action>) {
-        let config =
-            |step: &&Step| matches!(step.action, Action::Configure { .. }) && step.when.at_ms().is_some();
+        let config = |step: &&Step| {
+            matches!(step.action, Action::App(AppAction::Configure { .. })) && step.when.at_ms().is_some()
+        };
         let begins_ms =
             plan.steps.iter().rev().find(config).and_then(|step| step.when.at_ms()).expect("a config");
         let steps =
@@ -298,14 +317,16 @@ mod tests {
             assert!(child.healed_ms() + HEAL_MS <= begins_ms, "seed {seed}");
             assert!(begins_ms + convergence_ms(&child.params) <= child.params.end_ms, "seed {seed}");
             assert!(child.steps.len() <= BODY_MAX + 20, "seed {seed}: {}", child.steps.len());
-            let Some(Action::Configure { gateway, token }) =
-                actions.iter().find(|action| matches!(action, Action::Configure { .. }))
+            let Some(Action::App(AppAction::Configure { gateway, token })) =
+                actions.iter().find(|action| matches!(action, Action::App(AppAction::Configure { .. })))
             else {
                 panic!("seed {seed} has no last config")
             };
             assert_eq!(token, right_token(&child.steps, *gateway), "seed {seed}");
             let ordered = child.steps.iter().any(|step| step.action.actor() == Actor::Gateway);
-            let started = actions.iter().any(|action| matches!(action, Action::Start { gateway: 0 }));
+            let started = actions.iter().any(|action| {
+                matches!(action, Action::Gateway { gateway: 0, order: GatewayAction::Start {} })
+            });
             assert!(started || !ordered, "seed {seed}");
             // Lines of descent, so that bodies grow as large as they get.
             plan = if seed % 100 == 99 { other } else { child };
@@ -315,17 +336,25 @@ mod tests {
 
     #[test]
     fn numbers_are_redrawn_and_names_are_not() {
-        let action = Action::Close { gateway: 0, code: 1012, reason: "x".to_owned() };
+        let action = Action::Gateway {
+            gateway: 0,
+            order: GatewayAction::Close { code: 1012, reason: "x".to_owned() },
+        };
         let mut gateways = [false; 2];
         for seed in 0..50 {
             let mut body = [Step::at(1, action.clone())];
             redraw(&mut body, &mut Rng::new(seed, "test"));
-            let Action::Close { gateway, code: 1012, .. } = body[0].action else { panic!("{body:?}") };
+            let Action::Gateway { gateway, order: GatewayAction::Close { code: 1012, .. } } = body[0].action
+            else {
+                panic!("{body:?}")
+            };
             gateways[usize::from(gateway)] = true;
         }
         assert_eq!(gateways, [true, true]);
-        let mut body = [Step::at(1, Action::Suspend { for_ms: 100 })];
+        let mut body = [Step::at(1, Action::Process(ProcessFault::Suspend { for_ms: 100 }))];
         redraw(&mut body, &mut Rng::new(1, "test"));
-        assert!(matches!(body[0].action, Action::Suspend { for_ms } if for_ms != 100 && for_ms <= 400));
+        assert!(
+            matches!(body[0].action, Action::Process(ProcessFault::Suspend { for_ms }) if for_ms != 100 && for_ms <= 400)
+        );
     }
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, LinkFault, Plan};
 
 use super::command::Command;
 use super::{EventLog, Steering};
 
 /// What a step means to gateway 0, if it means anything: the rest is for clients, links and other gateways.
 pub fn order_of_step(action: &Action) -> Option<Command> {
-    if let Action::Blip { gateway: 0, for_ms } = action {
+    if let Action::Link { gateway: 0, fault: LinkFault::Blip { for_ms } } = action {
         // Nothing arrives for a while, and nothing is lost: a stall.
         return Some(Command::Stall(Duration::from_millis(*for_ms)));
     }

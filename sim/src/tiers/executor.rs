@@ -9,7 +9,7 @@ use crate::base::tasks::Tasks;
 use crate::judge::shared_recorder::SharedRecorder;
 use crate::plan::consumer::RequestSpec;
 use crate::plan::environment::ConfigRef;
-use crate::plan::{Action, Actor, GATEWAYS, Plan, When};
+use crate::plan::{Action, Actor, AppAction, GATEWAYS, LinkFault, Plan, ProcessFault, When};
 use crate::subject::suspension::Suspension;
 use crate::subject::{Setup, Subject};
 use crate::tiers::app::{App, first_target};
@@ -152,84 +152,61 @@ impl<C: Subject, L: Links> Executor<C, L> {
 
     async fn apply(&mut self, action: &Action) {
         match action {
-            Action::Connect {} => self.app.connect(),
-            Action::Request { .. }
-            | Action::BoundRequest { .. }
-            | Action::UnboundedRequest { .. }
-            | Action::RunAgent { .. } => {
-                if let Some((consumer, spec)) = action.request_spec() {
-                    self.app.request(consumer, &spec, None);
-                }
-            }
-            Action::AbandonRequest { consumer, method, timeout_ms, polls } => {
-                self.app.request(*consumer, &RequestSpec::new(method, *timeout_ms), Some(*polls));
-            }
-            Action::DropRequest { consumer } => self.app.drop_request(*consumer),
-            Action::Subscribe { .. } | Action::SubscribeWith { .. } => {
-                if let Some((consumer, spec)) = action.subscribe_spec() {
-                    self.app.subscribe(consumer, spec);
-                }
-            }
-            Action::Unsubscribe { consumer } => self.app.unsubscribe(*consumer),
-            Action::Behave { consumer, behavior } => self.app.behave(*consumer, behavior),
-            Action::Configure { gateway, token } => {
-                self.app.configure(ConfigRef::shared(*gateway, token), None).await
-            }
-            Action::ConfigureBootstrap { gateway, token } => {
-                self.app.configure(ConfigRef::bootstrap(*gateway, token), None).await;
-            }
-            Action::AbandonConfigure { gateway, token, polls } => {
-                self.app.configure(ConfigRef::shared(*gateway, token), Some(*polls)).await;
-            }
-            Action::Unconfigure {} => self.app.unconfigure().await,
-            Action::Wake {} => self.app.wake(),
-            Action::Resume {} => self.app.resume(),
-            Action::Shutdown {} => self.app.shut_down(None).await,
-            Action::AbandonShutdown { polls } => self.app.shut_down(Some(*polls)).await,
-            Action::Emit { .. }
-            | Action::Restart { .. }
-            | Action::Stop { .. }
-            | Action::Start { .. }
-            | Action::ChangeToken { .. }
-            | Action::Close { .. }
-            | Action::Terminate { .. }
-            | Action::DropEvent { .. }
-            | Action::ApprovePairing { .. }
-            | Action::RejectPairing { .. }
-            | Action::RotateTokens { .. }
-            | Action::RevokeDevices { .. }
-            | Action::Misbehave { .. } => {
-                if let Some((gateway, order)) = action.order() {
-                    self.hosts[usize::from(gateway)].order(order);
-                }
-            }
-            Action::Partition { .. }
-            | Action::Lose { .. }
-            | Action::HalfOpen { .. }
-            | Action::Blip { .. }
-            | Action::Stall { .. }
-            | Action::Delay { .. }
-            | Action::Reset { .. }
-            | Action::RefuseDials { .. }
-            | Action::IgnoreDials { .. }
-            | Action::IgnoreUpgrades { .. }
-            | Action::IgnoreCloses { .. }
-            | Action::LateCloses { .. }
-            | Action::Bytes { .. } => self.inject(action),
-            Action::Suspend { for_ms } => {
+            Action::App(action) => self.apply_app(action).await,
+            Action::Gateway { gateway, order } => self.hosts[usize::from(*gateway)].order(order.order()),
+            Action::Link { gateway, fault } => self.inject(*gateway, fault),
+            Action::Process(ProcessFault::Suspend { for_ms }) => {
                 self.suspension.sleep_until(Instant::now() + Duration::from_millis(*for_ms));
             }
         }
     }
 
+    async fn apply_app(&mut self, action: &AppAction) {
+        match action {
+            AppAction::Connect {} => self.app.connect(),
+            AppAction::Request { .. }
+            | AppAction::BoundRequest { .. }
+            | AppAction::UnboundedRequest { .. }
+            | AppAction::RunAgent { .. } => {
+                if let Some((consumer, spec)) = action.request_spec() {
+                    self.app.request(consumer, &spec, None);
+                }
+            }
+            AppAction::AbandonRequest { consumer, method, timeout_ms, polls } => {
+                self.app.request(*consumer, &RequestSpec::new(method, *timeout_ms), Some(*polls));
+            }
+            AppAction::DropRequest { consumer } => self.app.drop_request(*consumer),
+            AppAction::Subscribe { .. } | AppAction::SubscribeWith { .. } => {
+                if let Some((consumer, spec)) = action.subscribe_spec() {
+                    self.app.subscribe(consumer, spec);
+                }
+            }
+            AppAction::Unsubscribe { consumer } => self.app.unsubscribe(*consumer),
+            AppAction::Behave { consumer, behavior } => self.app.behave(*consumer, behavior),
+            AppAction::Configure { gateway, token } => {
+                self.app.configure(ConfigRef::shared(*gateway, token), None).await;
+            }
+            AppAction::ConfigureBootstrap { gateway, token } => {
+                self.app.configure(ConfigRef::bootstrap(*gateway, token), None).await;
+            }
+            AppAction::AbandonConfigure { gateway, token, polls } => {
+                self.app.configure(ConfigRef::shared(*gateway, token), Some(*polls)).await;
+            }
+            AppAction::Unconfigure {} => self.app.unconfigure().await,
+            AppAction::Wake {} => self.app.wake(),
+            AppAction::Resume {} => self.app.resume(),
+            AppAction::Shutdown {} => self.app.shut_down(None).await,
+            AppAction::AbandonShutdown { polls } => self.app.shut_down(Some(*polls)).await,
+        }
+    }
+
     /// A fault of the path begins.
-    fn inject(&mut self, action: &Action) {
-        let gateway = action.gateway().expect("a path leads to a gateway");
-        self.link_states[usize::from(gateway)].begin(action);
-        if let Action::HalfOpen { .. } = action {
+    fn inject(&mut self, gateway: u8, fault: &LinkFault) {
+        self.link_states[usize::from(gateway)].begin(fault);
+        if let LinkFault::HalfOpen {} = fault {
             self.links.half_open(gateway);
         }
-        if let Action::Reset { .. } = action {
+        if let LinkFault::Reset {} = fault {
             self.links.reset(gateway);
         }
         self.set_link_state(gateway);
@@ -237,8 +214,8 @@ impl<C: Subject, L: Links> Executor<C, L> {
 
     fn heal(&mut self, action: &Action) {
         let gateway = action.gateway().unwrap_or_default();
-        if action.actor() == Actor::Link {
-            self.link_states[usize::from(gateway)].end(action);
+        if let Action::Link { fault, .. } = action {
+            self.link_states[usize::from(gateway)].end(fault);
             self.set_link_state(gateway);
         }
         if let Some(fault) = action.fault() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use onesocket_gateway::host::CloseAnswer;
 
 use crate::pipe::{Dials, Direction};
-use crate::plan::Action;
+use crate::plan::LinkFault;
 
 /// The state of a link, and of how the gateway at its end treats sockets.
 #[derive(Clone, Debug, Default)]
@@ -36,71 +36,35 @@ pub(crate) struct Pieces {
 }
 
 impl LinkState {
-    /// A fault begins; nothing happens if it is not a fault of a link, or does not last.
-    pub(crate) fn begin(&mut self, action: &Action) {
-        self.change(action, |count| *count += 1, |sum, part| *sum += part);
-        if let Some(pieces) = pieces(action) {
+    /// A fault begins; one that does not last leaves nothing here.
+    pub(crate) fn begin(&mut self, fault: &LinkFault) {
+        self.change(fault, |count| *count += 1, |sum, part| *sum += part);
+        if let Some(pieces) = pieces(fault) {
             self.bytes.push(pieces);
         }
     }
 
     /// A fault ends that began before.
-    pub(crate) fn end(&mut self, action: &Action) {
-        self.change(action, |count| *count -= 1, |sum, part| *sum -= part);
-        if let Some(index) = pieces(action).and_then(|ended| self.bytes.iter().position(|one| *one == ended))
-        {
+    pub(crate) fn end(&mut self, fault: &LinkFault) {
+        self.change(fault, |count| *count -= 1, |sum, part| *sum -= part);
+        if let Some(index) = pieces(fault).and_then(|ended| self.bytes.iter().position(|one| *one == ended)) {
             self.bytes.remove(index);
         }
     }
 
-    fn change(&mut self, action: &Action, count: impl Fn(&mut u32), add: impl Fn(&mut u64, u64)) {
-        match action {
-            Action::Partition { .. } => self.losing.iter_mut().for_each(count),
-            Action::Lose { direction, .. } => count(&mut self.losing[*direction as usize]),
-            Action::Blip { .. } => self.stalling.iter_mut().for_each(count),
-            Action::Stall { direction, .. } => count(&mut self.stalling[*direction as usize]),
-            Action::Delay { by_ms, .. } => add(&mut self.delay_ms, *by_ms),
-            Action::RefuseDials { .. } => count(&mut self.refusing),
-            Action::IgnoreDials { .. } => count(&mut self.ignoring),
-            Action::IgnoreUpgrades { .. } => count(&mut self.ignoring_upgrades),
-            Action::IgnoreCloses { .. } => count(&mut self.ignoring_closes),
-            Action::LateCloses { by_ms, .. } => add(&mut self.closes_late_ms, *by_ms),
-            Action::Bytes { .. }
-            | Action::HalfOpen { .. }
-            | Action::Reset { .. }
-            | Action::Connect {}
-            | Action::Request { .. }
-            | Action::BoundRequest { .. }
-            | Action::UnboundedRequest { .. }
-            | Action::RunAgent { .. }
-            | Action::AbandonRequest { .. }
-            | Action::DropRequest { .. }
-            | Action::Behave { .. }
-            | Action::Subscribe { .. }
-            | Action::SubscribeWith { .. }
-            | Action::Unsubscribe { .. }
-            | Action::Configure { .. }
-            | Action::ConfigureBootstrap { .. }
-            | Action::AbandonConfigure { .. }
-            | Action::Unconfigure {}
-            | Action::Wake {}
-            | Action::Resume {}
-            | Action::Shutdown {}
-            | Action::AbandonShutdown { .. }
-            | Action::Emit { .. }
-            | Action::Restart { .. }
-            | Action::Stop { .. }
-            | Action::Start { .. }
-            | Action::ChangeToken { .. }
-            | Action::Close { .. }
-            | Action::Terminate { .. }
-            | Action::DropEvent { .. }
-            | Action::ApprovePairing { .. }
-            | Action::RejectPairing { .. }
-            | Action::RotateTokens { .. }
-            | Action::RevokeDevices { .. }
-            | Action::Misbehave { .. }
-            | Action::Suspend { .. } => {}
+    fn change(&mut self, fault: &LinkFault, count: impl Fn(&mut u32), add: impl Fn(&mut u64, u64)) {
+        match fault {
+            LinkFault::Partition { .. } => self.losing.iter_mut().for_each(count),
+            LinkFault::Lose { direction, .. } => count(&mut self.losing[*direction as usize]),
+            LinkFault::Blip { .. } => self.stalling.iter_mut().for_each(count),
+            LinkFault::Stall { direction, .. } => count(&mut self.stalling[*direction as usize]),
+            LinkFault::Delay { by_ms, .. } => add(&mut self.delay_ms, *by_ms),
+            LinkFault::RefuseDials { .. } => count(&mut self.refusing),
+            LinkFault::IgnoreDials { .. } => count(&mut self.ignoring),
+            LinkFault::IgnoreUpgrades { .. } => count(&mut self.ignoring_upgrades),
+            LinkFault::IgnoreCloses { .. } => count(&mut self.ignoring_closes),
+            LinkFault::LateCloses { by_ms, .. } => add(&mut self.closes_late_ms, *by_ms),
+            LinkFault::Bytes { .. } | LinkFault::HalfOpen {} | LinkFault::Reset {} => {}
         }
     }
 
@@ -144,7 +108,7 @@ impl LinkState {
     }
 }
 
-fn pieces(action: &Action) -> Option<Pieces> {
-    let Action::Bytes { chop, coalesce, per_ms, .. } = action else { return None };
+fn pieces(fault: &LinkFault) -> Option<Pieces> {
+    let LinkFault::Bytes { chop, coalesce, per_ms, .. } = fault else { return None };
     Some(Pieces { chop: *chop, coalesce: *coalesce, per_ms: *per_ms })
 }

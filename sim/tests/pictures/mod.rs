@@ -7,7 +7,7 @@ use onesocket_sim::judge::recorder::{Finished, Recorder};
 use onesocket_sim::plan::Tier;
 use onesocket_sim::plan::consumer::Lag;
 use onesocket_sim::plan::environment::ConfigRef;
-use onesocket_sim::plan::{Action, Plan, Step, When};
+use onesocket_sim::plan::{Action, AppAction, Plan, Step, When};
 use onesocket_sim::report::picture::{self, Run};
 use onesocket_sim::search::generate;
 use onesocket_sim::trace::{Event, GatewayEvent, Item, StatusKind};
@@ -70,7 +70,7 @@ pub(crate) fn long() -> Drawn {
     let steps: Vec<(u64, Action)> = plan
         .steps
         .iter()
-        .filter(|step| step.action != Action::Shutdown {})
+        .filter(|step| step.action != Action::App(AppAction::Shutdown {}))
         .filter_map(|step| match step.when {
             When::At { at_ms } => Some((at_ms, step.action.clone())),
             When::After { .. } => None,
@@ -99,7 +99,7 @@ pub(crate) fn broken() -> Drawn {
     let mut plan = Plan::parse("version = 1\nseed = 1\n[params]\n").expect("the plan is valid");
     plan.steps.push(Step {
         when: When::At { at_ms: 50 },
-        action: Action::Configure { gateway: 0, token: HOSTILE.to_owned() },
+        action: Action::App(AppAction::Configure { gateway: 0, token: HOSTILE.to_owned() }),
     });
     let mut recorder = Recorder::new(&plan);
     let token: Arc<str> = HOSTILE.into();

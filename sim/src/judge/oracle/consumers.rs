@@ -8,7 +8,7 @@ use onesocket::core::Instant;
 
 use super::Oracle;
 use crate::plan::consumer::Lag;
-use crate::plan::{Action, Fault, Plan};
+use crate::plan::{Action, Fault, LinkFault, Plan};
 use crate::trace::{Event, GatewayEvent, Item, Record, StatusKind};
 
 /// Longer than any tick of a clock or a network: what happens within it has no certain order.
@@ -267,7 +267,9 @@ impl IsolatedConsumers {
 
 /// All delays of a plan at once.
 fn delay(plan: &Plan) -> Duration {
-    let by_ms = |action: &Action| if let Action::Delay { by_ms, .. } = action { *by_ms } else { 0 };
+    let by_ms = |action: &Action| {
+        if let Action::Link { fault: LinkFault::Delay { by_ms, .. }, .. } = action { *by_ms } else { 0 }
+    };
     Duration::from_millis(plan.steps.iter().map(|step| by_ms(&step.action)).sum())
 }
 
@@ -390,7 +392,7 @@ mod tests {
 
     #[test]
     fn what_follows_delayed_messages_waits_for_them() {
-        let delay = Action::Delay { gateway: 0, by_ms: 1_000, for_ms: 50 };
+        let delay = Action::Link { gateway: 0, fault: LinkFault::Delay { by_ms: 1_000, for_ms: 50 } };
         let plan = Plan::new(1).at(0, delay);
         let history = |sent_at| {
             let fault = [

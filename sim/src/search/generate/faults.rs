@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Generator;
 use crate::base::rng::Rng;
 use crate::pipe::Direction;
-use crate::plan::{Action, Fault};
+use crate::plan::{Action, Fault, GatewayAction, LinkFault, ProcessFault};
 use onesocket_gateway::{HandshakeFault, Misbehave, Rejection};
 
 /// Codes that gateways close with.
@@ -101,35 +101,60 @@ impl Generator {
     pub(super) fn fault(&mut self, fault: Fault, gateway: u8, at_ms: u64, draw: &mut Rng) -> Action {
         let for_ms = draw.log_between(10, 12_000);
         match fault {
-            Fault::Restart => Action::Restart { gateway, down_ms: draw.log_between(10, 8_000), crash: false },
-            Fault::Crash => Action::Restart { gateway, down_ms: draw.log_between(10, 8_000), crash: true },
-            Fault::Stop => Action::Stop { gateway },
-            Fault::Partition => Action::Partition { gateway, for_ms },
-            Fault::LoseToGateway => Action::Lose { gateway, direction: Direction::ToGateway, for_ms },
-            Fault::LoseToClient => Action::Lose { gateway, direction: Direction::ToClient, for_ms },
-            Fault::HalfOpen => Action::HalfOpen { gateway },
-            Fault::Blip => Action::Blip { gateway, for_ms },
-            Fault::StallToGateway => Action::Stall { gateway, direction: Direction::ToGateway, for_ms },
-            Fault::StallToClient => Action::Stall { gateway, direction: Direction::ToClient, for_ms },
-            Fault::Delay => Action::Delay { gateway, by_ms: draw.log_between(5, 3_000), for_ms },
-            Fault::Reset => Action::Reset { gateway },
-            Fault::RefuseDials => Action::RefuseDials { gateway, for_ms },
-            Fault::IgnoreDials => Action::IgnoreDials { gateway, for_ms },
-            Fault::IgnoreUpgrades => Action::IgnoreUpgrades { gateway, for_ms },
-            Fault::IgnoreCloses => Action::IgnoreCloses { gateway, for_ms },
-            Fault::LateCloses => Action::LateCloses { gateway, by_ms: draw.log_between(1, 2_000), for_ms },
+            Fault::Restart => Action::Gateway {
+                gateway,
+                order: GatewayAction::Restart { down_ms: draw.log_between(10, 8_000), crash: false },
+            },
+            Fault::Crash => Action::Gateway {
+                gateway,
+                order: GatewayAction::Restart { down_ms: draw.log_between(10, 8_000), crash: true },
+            },
+            Fault::Stop => Action::Gateway { gateway, order: GatewayAction::Stop {} },
+            Fault::Partition => Action::Link { gateway, fault: LinkFault::Partition { for_ms } },
+            Fault::LoseToGateway => {
+                Action::Link { gateway, fault: LinkFault::Lose { direction: Direction::ToGateway, for_ms } }
+            }
+            Fault::LoseToClient => {
+                Action::Link { gateway, fault: LinkFault::Lose { direction: Direction::ToClient, for_ms } }
+            }
+            Fault::HalfOpen => Action::Link { gateway, fault: LinkFault::HalfOpen {} },
+            Fault::Blip => Action::Link { gateway, fault: LinkFault::Blip { for_ms } },
+            Fault::StallToGateway => {
+                Action::Link { gateway, fault: LinkFault::Stall { direction: Direction::ToGateway, for_ms } }
+            }
+            Fault::StallToClient => {
+                Action::Link { gateway, fault: LinkFault::Stall { direction: Direction::ToClient, for_ms } }
+            }
+            Fault::Delay => Action::Link {
+                gateway,
+                fault: LinkFault::Delay { by_ms: draw.log_between(5, 3_000), for_ms },
+            },
+            Fault::Reset => Action::Link { gateway, fault: LinkFault::Reset {} },
+            Fault::RefuseDials => Action::Link { gateway, fault: LinkFault::RefuseDials { for_ms } },
+            Fault::IgnoreDials => Action::Link { gateway, fault: LinkFault::IgnoreDials { for_ms } },
+            Fault::IgnoreUpgrades => Action::Link { gateway, fault: LinkFault::IgnoreUpgrades { for_ms } },
+            Fault::IgnoreCloses => Action::Link { gateway, fault: LinkFault::IgnoreCloses { for_ms } },
+            Fault::LateCloses => Action::Link {
+                gateway,
+                fault: LinkFault::LateCloses { by_ms: draw.log_between(1, 2_000), for_ms },
+            },
             Fault::Bytes => bytes(gateway, for_ms, draw),
-            Fault::Suspend => Action::Suspend { for_ms: draw.log_between(10, 20_000) },
-            Fault::TokenChange => Action::ChangeToken { gateway, token: self.new_token(gateway, at_ms) },
+            Fault::Suspend => Action::Process(ProcessFault::Suspend { for_ms: draw.log_between(10, 20_000) }),
+            Fault::TokenChange => Action::Gateway {
+                gateway,
+                order: GatewayAction::ChangeToken { token: self.new_token(gateway, at_ms) },
+            },
             Fault::Close => {
                 let (code, reason) = *draw.pick(&CLOSES);
-                Action::Close { gateway, code, reason: reason.to_owned() }
+                Action::Gateway { gateway, order: GatewayAction::Close { code, reason: reason.to_owned() } }
             }
-            Fault::Terminate => Action::Terminate { gateway },
-            Fault::RejectPairing => Action::RejectPairing { gateway },
-            Fault::RotateTokens => Action::RotateTokens { gateway },
-            Fault::RevokeDevices => Action::RevokeDevices { gateway },
-            Fault::DropEvent if draw.chance(50) => Action::DropEvent { gateway },
+            Fault::Terminate => Action::Gateway { gateway, order: GatewayAction::Terminate {} },
+            Fault::RejectPairing => Action::Gateway { gateway, order: GatewayAction::RejectPairing {} },
+            Fault::RotateTokens => Action::Gateway { gateway, order: GatewayAction::RotateTokens {} },
+            Fault::RevokeDevices => Action::Gateway { gateway, order: GatewayAction::RevokeDevices {} },
+            Fault::DropEvent if draw.chance(50) => {
+                Action::Gateway { gateway, order: GatewayAction::DropEvent {} }
+            }
             Fault::DropEvent
             | Fault::NoChallenge
             | Fault::LateChallenge
@@ -162,7 +187,10 @@ impl Generator {
             | Fault::DelayResponses
             | Fault::RefuseCapacity
             | Fault::FailRequests
-            | Fault::RefuseUpgrades => Action::Misbehave { gateway, how: misbehaviour(fault, for_ms, draw) },
+            | Fault::RefuseUpgrades => Action::Gateway {
+                gateway,
+                order: GatewayAction::Misbehave { how: misbehaviour(fault, for_ms, draw) },
+            },
         }
     }
 }
@@ -170,7 +198,7 @@ impl Generator {
 fn bytes(gateway: u8, for_ms: u64, draw: &mut Rng) -> Action {
     let chop = if draw.chance(70) { small(draw.log_between(1, 64)) } else { 0 };
     let per_ms = if chop == 0 || draw.chance(30) { small(draw.log_between(2, 200)) } else { 0 };
-    Action::Bytes { gateway, chop, coalesce: draw.chance(50), per_ms, for_ms }
+    Action::Link { gateway, fault: LinkFault::Bytes { chop, coalesce: draw.chance(50), per_ms, for_ms } }
 }
 
 /// The rest of the classes, as far as they are misbehaviours.

@@ -10,7 +10,9 @@ mod faults;
 
 use crate::base::rng::Rng;
 use crate::plan::consumer::{ConsumerAction, ConsumerBehavior, Lag};
-use crate::plan::{Action, Actor, Fault, GATEWAYS, Milestone, MilestoneKind, Params, Plan, Step};
+use crate::plan::{
+    Action, Actor, AppAction, Fault, GATEWAYS, GatewayAction, Milestone, MilestoneKind, Params, Plan, Step,
+};
 use onesocket_gateway::Misbehave;
 
 /// Consumers of a run.
@@ -85,12 +87,12 @@ struct Generator {
 }
 
 impl Generator {
-    fn add(&mut self, at_ms: u64, action: Action) {
+    fn add(&mut self, at_ms: u64, action: impl Into<Action>) {
         self.steps.push(Step::at(at_ms, action));
     }
 
     /// A step after a milestone; nothing of its kind begins after the active time.
-    fn follow(&mut self, after: Milestone, plus_ms: u64, action: Action) {
+    fn follow(&mut self, after: Milestone, plus_ms: u64, action: impl Into<Action>) {
         self.params.calm_ms = Some(self.active_ms);
         self.steps.push(Step::after(after, plus_ms, action));
     }
@@ -117,18 +119,24 @@ impl Generator {
         let plus_ms = if draw.chance(60) { draw.between(0, 60) } else { draw.log_between(60, 5_000) };
         match action {
             // The app has to know when a token changes, and a stop is followed by a start.
-            Action::ChangeToken { .. } => self.add(at_ms, action),
-            Action::Stop { gateway } => {
+            Action::Gateway { order: GatewayAction::ChangeToken { .. }, .. } => self.add(at_ms, action),
+            Action::Gateway { gateway, order: GatewayAction::Stop {} } => {
                 self.add(at_ms, action);
-                self.add(at_ms + draw.log_between(100, 8_000), Action::Start { gateway });
+                self.add(at_ms + draw.log_between(100, 8_000), GatewayAction::Start {}.of(gateway));
             }
             // Spoiling a handshake says little without one.
-            Action::Misbehave { how: Misbehave::Handshake { .. }, .. } if draw.chance(40) => {
+            Action::Gateway {
+                order: GatewayAction::Misbehave { how: Misbehave::Handshake { .. }, .. },
+                ..
+            } if draw.chance(40) => {
                 self.add(at_ms.min(draw.between(0, 50)), action);
             }
-            Action::Misbehave { how: Misbehave::Handshake { .. }, .. } if draw.chance(60) => {
+            Action::Gateway {
+                order: GatewayAction::Misbehave { how: Misbehave::Handshake { .. }, .. },
+                ..
+            } if draw.chance(60) => {
                 self.add(at_ms, action);
-                self.add(at_ms + draw.between(0, 20), Action::Terminate { gateway });
+                self.add(at_ms + draw.between(0, 20), GatewayAction::Terminate {}.of(gateway));
             }
             _ if draw.chance(30) => self.follow(milestone, plus_ms, action),
             _ => self.add(at_ms, action),
@@ -153,21 +161,21 @@ impl Generator {
             }
             for _ in 0..draw.between(0, 2) {
                 let at_ms = draw.between(0, self.active_ms);
-                self.add(at_ms, Action::Subscribe { consumer });
+                self.add(at_ms, AppAction::Subscribe { consumer });
             }
             if draw.chance(30) {
                 let at_ms = draw.between(0, self.active_ms);
-                self.add(at_ms, Action::Unsubscribe { consumer });
+                self.add(at_ms, AppAction::Unsubscribe { consumer });
             }
             for _ in 0..draw.between(0, 3) {
                 let at_ms = draw.between(0, self.active_ms);
-                self.add(at_ms, Action::DropRequest { consumer });
+                self.add(at_ms, AppAction::DropRequest { consumer });
             }
         }
         for _ in 0..draw.log_between(1, 40) {
             let at_ms = draw.between(0, self.active_ms);
             let event = (*draw.pick(&EVENTS)).to_owned();
-            self.add(at_ms, Action::Emit { gateway: u8::from(draw.chance(25)), event });
+            self.add(at_ms, GatewayAction::Emit { event }.of(u8::from(draw.chance(25))));
         }
     }
 
@@ -183,7 +191,7 @@ impl Generator {
             });
             let method = method.map_or("health", |(method, _)| *method).to_owned();
             let timeout_ms = draw.log_between(10, 20_000);
-            self.add(at_ms, Action::Request { consumer, method, timeout_ms });
+            self.add(at_ms, AppAction::Request { consumer, method, timeout_ms });
         }
     }
 
@@ -194,7 +202,7 @@ impl Generator {
             let first = draw.between(0, poll_ms);
             for at_ms in (first..self.active_ms).step_by(usize::try_from(poll_ms).expect("a poll is short")) {
                 let token = self.token_at(0, at_ms);
-                self.add(at_ms, Action::Configure { gateway: 0, token });
+                self.add(at_ms, AppAction::Configure { gateway: 0, token });
             }
         }
         if draw.chance(50) {
@@ -207,11 +215,18 @@ impl Generator {
         }
         for _ in 0..draw.between(0, 2) {
             let at_ms = draw.between(0, self.active_ms);
-            self.add(at_ms, if draw.chance(50) { Action::Wake {} } else { Action::Resume {} });
+            self.add(
+                at_ms,
+                if draw.chance(50) {
+                    Action::App(AppAction::Wake {})
+                } else {
+                    Action::App(AppAction::Resume {})
+                },
+            );
         }
         if draw.chance(10) {
             let at_ms = draw.between(0, self.active_ms);
-            self.add(at_ms, Action::Shutdown {});
+            self.add(at_ms, AppAction::Shutdown {});
         }
     }
 
@@ -222,7 +237,7 @@ impl Generator {
         }
         for _ in 0..draw.log_between(1, 2) {
             let at_ms = draw.between(0, self.active_ms);
-            self.add(at_ms, Action::Unconfigure {});
+            self.add(at_ms, AppAction::Unconfigure {});
             let for_ms = if draw.chance(30) { 0 } else { draw.log_between(1, 8_000) };
             self.configure(at_ms + for_ms, draw);
         }
@@ -236,7 +251,7 @@ impl Generator {
     fn config(&self, at_ms: u64, draw: &mut Rng) -> Action {
         let gateway = u8::from(draw.chance(40));
         let token = if draw.chance(80) { self.token_at(gateway, at_ms) } else { "token-wrong".to_owned() };
-        Action::Configure { gateway, token }
+        Action::App(AppAction::Configure { gateway, token })
     }
 
     /// Races need closeness: the app acts again a moment after something else happened.
@@ -249,13 +264,13 @@ impl Generator {
             let at_ms = near_ms.unwrap_or_else(|| draw.between(0, self.active_ms)) + draw.between(0, 40);
             let consumer = u8::try_from(draw.between(0, CONSUMERS - 1)).expect("there are few consumers");
             let action = match draw.between(1, 100) {
-                1..=6 => Action::Shutdown {},
+                1..=6 => Action::App(AppAction::Shutdown {}),
                 7..=40 => self.config(at_ms, draw),
-                41..=60 => Action::DropRequest { consumer },
-                61..=75 => Action::Subscribe { consumer },
-                76..=85 => Action::Unsubscribe { consumer },
-                86..=93 => Action::Wake {},
-                _ => Action::Resume {},
+                41..=60 => Action::App(AppAction::DropRequest { consumer }),
+                61..=75 => Action::App(AppAction::Subscribe { consumer }),
+                76..=85 => Action::App(AppAction::Unsubscribe { consumer }),
+                86..=93 => Action::App(AppAction::Wake {}),
+                _ => Action::App(AppAction::Resume {}),
             };
             if draw.chance(40) {
                 let milestone = milestone(0, draw);
@@ -284,14 +299,14 @@ impl Generator {
             }
             let behavior = self.behavior(at_ms, draw);
             let acts_on_end = matches!(behavior, ConsumerBehavior::ActsOnEnd { .. });
-            self.add(at_ms, Action::Behave { consumer, behavior });
+            self.add(at_ms, AppAction::Behave { consumer, behavior });
             if acts_on_end {
                 self.request(consumer, at_ms, draw);
             } else {
-                self.add(at_ms, Action::Subscribe { consumer });
+                self.add(at_ms, AppAction::Subscribe { consumer });
             }
             if draw.chance(70) {
-                self.add(at_ms, Action::Behave { consumer, behavior: ConsumerBehavior::Prompt });
+                self.add(at_ms, AppAction::Behave { consumer, behavior: ConsumerBehavior::Prompt });
             }
         }
     }
@@ -312,9 +327,9 @@ impl Generator {
             let lag =
                 *draw.pick(&[Lag::DropOldest, Lag::Resnapshot, Lag::Resnapshot, Lag::Close, Lag::Close]);
             let items = Some(draw.log_between(4, 16).min(self.params.subscription_items));
-            self.add(at_ms, Action::Behave { consumer, behavior });
-            self.add(at_ms, Action::SubscribeWith { consumer, lag, items });
-            self.add(at_ms, Action::Behave { consumer, behavior: ConsumerBehavior::Prompt });
+            self.add(at_ms, AppAction::Behave { consumer, behavior });
+            self.add(at_ms, AppAction::SubscribeWith { consumer, lag, items });
+            self.add(at_ms, AppAction::Behave { consumer, behavior: ConsumerBehavior::Prompt });
         }
     }
 
@@ -327,12 +342,12 @@ impl Generator {
         let mut at_ms = if draw.chance(30) { 0 } else { draw.between(0, self.active_ms) };
         let token = if draw.chance(90) { *draw.pick(&Plan::BOOTSTRAP_TOKENS) } else { "bootstrap-wrong" };
         for _ in 0..draw.between(1, 3) {
-            self.add(at_ms, Action::ConfigureBootstrap { gateway, token: token.to_owned() });
+            self.add(at_ms, AppAction::ConfigureBootstrap { gateway, token: token.to_owned() });
             at_ms += draw.log_between(100, 5_000);
             match draw.between(1, 100) {
-                1..=50 => self.add(at_ms, Action::Unconfigure {}),
+                1..=50 => self.add(at_ms, AppAction::Unconfigure {}),
                 51..=75 => self.configure(at_ms, draw),
-                _ => self.add(at_ms, Action::Resume {}),
+                _ => self.add(at_ms, AppAction::Resume {}),
             }
             at_ms += draw.log_between(1, 500);
         }
@@ -349,8 +364,8 @@ impl Generator {
             let method = METHODS[if draw.chance(80) { 0 } else { 3 }].0.to_owned();
             let timeout_ms = draw.log_between(100, 20_000);
             match draw.between(1, 100) {
-                1..=35 => self.add(at_ms, Action::BoundRequest { consumer, method, timeout_ms }),
-                36..=55 => self.add(at_ms, Action::UnboundedRequest { consumer, method }),
+                1..=35 => self.add(at_ms, AppAction::BoundRequest { consumer, method, timeout_ms }),
+                36..=55 => self.add(at_ms, AppAction::UnboundedRequest { consumer, method }),
                 _ => self.work(consumer, key, at_ms, draw),
             }
         }
@@ -361,7 +376,7 @@ impl Generator {
         for _ in 0..draw.between(1, 3) {
             let timeout_ms = draw.log_between(50, 5_000);
             let to_the_end = draw.chance(50);
-            self.add(at_ms, Action::RunAgent { consumer, key, timeout_ms, to_the_end });
+            self.add(at_ms, AppAction::RunAgent { consumer, key, timeout_ms, to_the_end });
             at_ms += draw.log_between(1, 6_000);
         }
     }
@@ -395,17 +410,21 @@ impl Generator {
     fn abandoned(&mut self, consumer: u8, at_ms: u64, draw: &mut Rng) -> Action {
         let polls = few(draw.log_between(1, 8));
         match draw.between(1, 100) {
-            1..=65 => Action::AbandonRequest {
+            1..=65 => Action::App(AppAction::AbandonRequest {
                 consumer,
                 method: METHODS[0].0.to_owned(),
                 timeout_ms: draw.log_between(10, 20_000),
                 polls,
-            },
+            }),
             66..=95 => {
                 let gateway = u8::from(draw.chance(40));
-                Action::AbandonConfigure { gateway, token: self.token_at(gateway, at_ms), polls }
+                Action::App(AppAction::AbandonConfigure {
+                    gateway,
+                    token: self.token_at(gateway, at_ms),
+                    polls,
+                })
             }
-            _ => Action::AbandonShutdown { polls },
+            _ => Action::App(AppAction::AbandonShutdown { polls }),
         }
     }
 
@@ -417,8 +436,8 @@ impl Generator {
         for number in 1..=2 {
             let after = Milestone { kind: MilestoneKind::Refused, number, gateway: Some(0) };
             let plus_ms = draw.log_between(10, 5_000);
-            self.follow(after, plus_ms, Action::ApprovePairing { gateway: 0 });
-            self.follow(after, plus_ms + draw.between(0, 500), Action::Resume {});
+            self.follow(after, plus_ms, GatewayAction::ApprovePairing {}.of(0));
+            self.follow(after, plus_ms + draw.between(0, 500), AppAction::Resume {});
         }
     }
 
@@ -448,22 +467,22 @@ impl Generator {
         let ordered = |action: &Action| action.actor() == Actor::Gateway;
         if self.steps.iter().any(|step| ordered(&step.action)) {
             for gateway in 0..GATEWAYS {
-                self.add(at_ms, Action::Start { gateway });
-                self.add(at_ms, Action::Misbehave { gateway, how: Misbehave::Behave });
+                self.add(at_ms, GatewayAction::Start {}.of(gateway));
+                self.add(at_ms, GatewayAction::Misbehave { how: Misbehave::Behave }.of(gateway));
             }
         }
         let gateway = u8::from(draw.chance(20));
         let token = self.token_at(gateway, at_ms);
-        self.add(at_ms, Action::Configure { gateway, token });
-        self.add(at_ms, Action::Resume {});
-        self.add(at_ms, Action::Subscribe { consumer: 0 });
+        self.add(at_ms, AppAction::Configure { gateway, token });
+        self.add(at_ms, AppAction::Resume {});
+        self.add(at_ms, AppAction::Subscribe { consumer: 0 });
         if self.params.pairing_by_order && self.params.device {
-            self.add(at_ms + 3_000, Action::ApprovePairing { gateway });
-            self.add(at_ms + 3_100, Action::Resume {});
+            self.add(at_ms + 3_000, GatewayAction::ApprovePairing {}.of(gateway));
+            self.add(at_ms + 3_100, AppAction::Resume {});
         }
         // Now and then nothing is to be connected to in the end, which is to be seen as well.
         if draw.chance(3) {
-            self.add(at_ms + draw.between(0, 200), Action::Unconfigure {});
+            self.add(at_ms + draw.between(0, 200), AppAction::Unconfigure {});
         }
         let convergence_ms = u64::try_from(self.params.convergence().as_millis()).expect("a bound is short");
         self.params.end_ms = at_ms + convergence_ms + 2_000;

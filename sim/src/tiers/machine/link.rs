@@ -8,7 +8,7 @@ use onesocket::core::{ConnectionError, DialError, Epoch, Input, Instant, WireTex
 
 use crate::base::rng::Rng;
 use crate::pipe::{Dials, Direction};
-use crate::plan::{Action, GATEWAYS, Plan};
+use crate::plan::{GATEWAYS, LinkFault, Plan};
 use crate::tiers::link_state::LinkState;
 use onesocket_gateway::host::CloseAnswer;
 
@@ -160,8 +160,8 @@ impl Network {
     }
 
     /// A fault of the path begins.
-    pub(super) fn begin(&mut self, gateway: u8, action: &Action) {
-        self.link_states[usize::from(gateway)].begin(action);
+    pub(super) fn begin(&mut self, gateway: u8, fault: &LinkFault) {
+        self.link_states[usize::from(gateway)].begin(fault);
         for direction in Direction::BOTH {
             if self.link_states[usize::from(gateway)].loses(direction) {
                 self.lose(gateway, direction);
@@ -170,9 +170,9 @@ impl Network {
     }
 
     /// A fault of the path is over; what stood still because of it is due now.
-    pub(super) fn end(&mut self, gateway: u8, action: &Action, due: &mut Vec<(Epoch, Direction)>) {
+    pub(super) fn end(&mut self, gateway: u8, fault: &LinkFault, due: &mut Vec<(Epoch, Direction)>) {
         let link_state = &mut self.link_states[usize::from(gateway)];
-        link_state.end(action);
+        link_state.end(fault);
         for (epoch, socket) in self.sockets.iter_mut().filter(|(_, socket)| socket.gateway == gateway) {
             for direction in Direction::BOTH.into_iter().filter(|direction| !link_state.stalls(*direction)) {
                 let stopped = match direction {

@@ -10,7 +10,7 @@ use super::queue::Due;
 use crate::pipe::Direction;
 use crate::plan::consumer::RequestSpec;
 use crate::plan::environment::ConfigRef;
-use crate::plan::{Action, Actor};
+use crate::plan::{Action, Actor, AppAction, LinkFault, ProcessFault};
 use crate::trace::Event;
 use onesocket_gateway as gateway;
 
@@ -33,93 +33,72 @@ impl Machine<'_> {
 
     fn carry_out_step(&mut self, action: &Action) {
         match action {
-            Action::Connect {} => {
-                self.record(Event::Wanted);
-                self.command(Command::Connect);
+            Action::App(action) => self.act_as_app(action),
+            Action::Gateway { gateway, order } => {
+                self.step_gateway(usize::from(*gateway), gateway::Input::Order(order.order()));
             }
-            Action::Request { .. }
-            | Action::BoundRequest { .. }
-            | Action::UnboundedRequest { .. }
-            | Action::RunAgent { .. } => {
-                if let Some((consumer, spec)) = action.request_spec() {
-                    self.request(consumer, &spec);
-                }
-            }
-            Action::AbandonRequest { consumer, method, timeout_ms, polls } => {
-                self.abandon_request(*consumer, &RequestSpec::new(method, *timeout_ms), *polls);
-            }
-            Action::DropRequest { consumer } => self.drop_request(*consumer),
-            Action::Behave { consumer, behavior } => self.behave(*consumer, behavior),
-            Action::Subscribe { .. } | Action::SubscribeWith { .. } => {
-                if let Some((consumer, spec)) = action.subscribe_spec() {
-                    self.subscribe(consumer, spec);
-                }
-            }
-            Action::Unsubscribe { consumer } => self.unsubscribe(*consumer),
-            // A future that was polled has given its order, which is all there is of it here.
-            Action::Configure { gateway, token } | Action::AbandonConfigure { gateway, token, .. } => {
-                self.configure(ConfigRef::shared(*gateway, token));
-            }
-            Action::ConfigureBootstrap { gateway, token } => {
-                self.configure(ConfigRef::bootstrap(*gateway, token))
-            }
-            Action::Unconfigure {} => self.unconfigure(),
-            Action::Wake {} => {
-                self.record(Event::Woken);
-                self.command(Command::Wake);
-            }
-            Action::Resume {} => {
-                self.record(Event::Resumed);
-                self.command(Command::Resume);
-            }
-            Action::Shutdown {} | Action::AbandonShutdown { .. } => self.shut_down(),
-            Action::Emit { .. }
-            | Action::Restart { .. }
-            | Action::Stop { .. }
-            | Action::Start { .. }
-            | Action::ChangeToken { .. }
-            | Action::Close { .. }
-            | Action::Terminate { .. }
-            | Action::DropEvent { .. }
-            | Action::ApprovePairing { .. }
-            | Action::RejectPairing { .. }
-            | Action::RotateTokens { .. }
-            | Action::RevokeDevices { .. }
-            | Action::Misbehave { .. } => {
-                if let Some((gateway, order)) = action.order() {
-                    self.step_gateway(usize::from(gateway), gateway::Input::Order(order));
-                }
-            }
-            Action::Partition { .. }
-            | Action::Lose { .. }
-            | Action::HalfOpen { .. }
-            | Action::Blip { .. }
-            | Action::Stall { .. }
-            | Action::Delay { .. }
-            | Action::Reset { .. }
-            | Action::RefuseDials { .. }
-            | Action::IgnoreDials { .. }
-            | Action::IgnoreUpgrades { .. }
-            | Action::IgnoreCloses { .. }
-            | Action::LateCloses { .. }
-            | Action::Bytes { .. } => self.inject(action),
-            Action::Suspend { for_ms } => {
+            Action::Link { gateway, fault } => self.inject(*gateway, fault),
+            Action::Process(ProcessFault::Suspend { for_ms }) => {
                 let until = self.now + Duration::from_millis(*for_ms);
                 self.suspended_until = self.suspended_until.max(until);
             }
         }
     }
 
+    fn act_as_app(&mut self, action: &AppAction) {
+        match action {
+            AppAction::Connect {} => {
+                self.record(Event::Wanted);
+                self.command(Command::Connect);
+            }
+            AppAction::Request { .. }
+            | AppAction::BoundRequest { .. }
+            | AppAction::UnboundedRequest { .. }
+            | AppAction::RunAgent { .. } => {
+                if let Some((consumer, spec)) = action.request_spec() {
+                    self.request(consumer, &spec);
+                }
+            }
+            AppAction::AbandonRequest { consumer, method, timeout_ms, polls } => {
+                self.abandon_request(*consumer, &RequestSpec::new(method, *timeout_ms), *polls);
+            }
+            AppAction::DropRequest { consumer } => self.drop_request(*consumer),
+            AppAction::Behave { consumer, behavior } => self.behave(*consumer, behavior),
+            AppAction::Subscribe { .. } | AppAction::SubscribeWith { .. } => {
+                if let Some((consumer, spec)) = action.subscribe_spec() {
+                    self.subscribe(consumer, spec);
+                }
+            }
+            AppAction::Unsubscribe { consumer } => self.unsubscribe(*consumer),
+            // A future that was polled has given its order, which is all there is of it here.
+            AppAction::Configure { gateway, token } | AppAction::AbandonConfigure { gateway, token, .. } => {
+                self.configure(ConfigRef::shared(*gateway, token));
+            }
+            AppAction::ConfigureBootstrap { gateway, token } => {
+                self.configure(ConfigRef::bootstrap(*gateway, token));
+            }
+            AppAction::Unconfigure {} => self.unconfigure(),
+            AppAction::Wake {} => {
+                self.record(Event::Woken);
+                self.command(Command::Wake);
+            }
+            AppAction::Resume {} => {
+                self.record(Event::Resumed);
+                self.command(Command::Resume);
+            }
+            AppAction::Shutdown {} | AppAction::AbandonShutdown { .. } => self.shut_down(),
+        }
+    }
+
     /// A fault of the path begins.
-    fn inject(&mut self, action: &Action) {
-        let gateway = action.gateway().expect("a path leads to a gateway");
-        self.network.begin(gateway, action);
-        if let Action::HalfOpen { .. } = action {
+    fn inject(&mut self, gateway: u8, fault: &LinkFault) {
+        self.network.begin(gateway, fault);
+        if let LinkFault::HalfOpen {} = fault {
             for direction in Direction::BOTH {
                 self.network.lose(gateway, direction);
             }
         }
-        if let Action::Reset { .. } = action {
+        if let LinkFault::Reset {} = fault {
             for epoch in self.network.sockets_of(gateway) {
                 self.send_to_gateway(epoch, ToGateway::Eof);
                 self.send_to_client(epoch, ToClient::Reset);
@@ -130,9 +109,9 @@ impl Machine<'_> {
     pub(super) fn heal(&mut self, index: usize) {
         let action = &self.plan.steps[index].action;
         let gateway = action.gateway().unwrap_or_default();
-        if action.actor() == Actor::Link {
+        if let Action::Link { fault, .. } = action {
             let mut due = Vec::new();
-            self.network.end(gateway, action, &mut due);
+            self.network.end(gateway, fault, &mut due);
             for (epoch, direction) in due {
                 let due = match direction {
                     Direction::ToGateway => Due::ArriveAtGateway(epoch),

@@ -1,0 +1,155 @@
+//! What becomes of the path between the client and a gateway.
+
+use serde::{Deserialize, Serialize};
+
+use super::Action;
+use crate::pipe::Direction;
+use crate::plan::Fault;
+
+/// What becomes of the path between the client and a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum LinkFault {
+    /// Fault: what is sent between client and gateway vanishes, and connections that exist
+    /// meanwhile stay dead.
+    Partition {
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Fault: what is sent between client and gateway arrives late, in order.
+    Blip {
+        /// For how long nothing arrives.
+        for_ms: u64,
+    },
+    /// Fault: what is sent in one direction vanishes, and connections that exist meanwhile stay deaf that way. Dials
+    /// are never answered.
+    Lose {
+        /// Which way.
+        direction: Direction,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Fault: nothing arrives in one direction, and nothing is lost.
+    Stall {
+        /// Which way.
+        direction: Direction,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Fault: the connections that exist die without a word to either end, and new ones work.
+    HalfOpen {},
+    /// Fault: everything takes longer.
+    Delay {
+        /// By how much.
+        by_ms: u64,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Fault: both ends of every connection see a reset.
+    Reset {},
+    /// Fault: dials are refused.
+    RefuseDials {
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Fault: dials are never answered, not even when this ends.
+    IgnoreDials {
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Fault: dials succeed, and their websocket upgrade is never answered.
+    IgnoreUpgrades {
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Fault: the client's close frames are never answered.
+    IgnoreCloses {
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Fault: the client's close frames are answered late.
+    LateCloses {
+        /// How late.
+        by_ms: u64,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Fault: bytes come in other pieces, or slowly.
+    Bytes {
+        /// Reads and writes move a drawn number of bytes between one and this; any number if it is 0.
+        #[serde(default)]
+        chop: u32,
+        /// Whether one read may return what was written in several pieces.
+        #[serde(default)]
+        coalesce: bool,
+        /// How many bytes each direction carries in a millisecond; any number if it is 0.
+        #[serde(default)]
+        per_ms: u32,
+        /// For how long.
+        for_ms: u64,
+    },
+}
+
+impl LinkFault {
+    /// The fault of the path to the gateway of this number.
+    #[must_use]
+    pub fn to(self, gateway: u8) -> Action {
+        Action::Link { gateway, fault: self }
+    }
+
+    /// The names in plans.
+    pub(super) const NAMES: [&str; 13] = [
+        "partition",
+        "blip",
+        "lose",
+        "stall",
+        "half-open",
+        "delay",
+        "reset",
+        "refuse-dials",
+        "ignore-dials",
+        "ignore-upgrades",
+        "ignore-closes",
+        "late-closes",
+        "bytes",
+    ];
+
+    /// The class of the fault.
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            Self::Partition { .. } => Fault::Partition,
+            Self::Lose { direction: Direction::ToGateway, .. } => Fault::LoseToGateway,
+            Self::Lose { direction: Direction::ToClient, .. } => Fault::LoseToClient,
+            Self::HalfOpen {} => Fault::HalfOpen,
+            Self::Blip { .. } => Fault::Blip,
+            Self::Stall { direction: Direction::ToGateway, .. } => Fault::StallToGateway,
+            Self::Stall { direction: Direction::ToClient, .. } => Fault::StallToClient,
+            Self::Delay { .. } => Fault::Delay,
+            Self::Reset {} => Fault::Reset,
+            Self::RefuseDials { .. } => Fault::RefuseDials,
+            Self::IgnoreDials { .. } => Fault::IgnoreDials,
+            Self::IgnoreUpgrades { .. } => Fault::IgnoreUpgrades,
+            Self::IgnoreCloses { .. } => Fault::IgnoreCloses,
+            Self::LateCloses { .. } => Fault::LateCloses,
+            Self::Bytes { .. } => Fault::Bytes,
+        }
+    }
+
+    /// How long it goes on, if it does not end where it begins.
+    pub(super) fn lasts_ms(&self) -> Option<u64> {
+        match self {
+            Self::Partition { for_ms }
+            | Self::Lose { for_ms, .. }
+            | Self::Blip { for_ms }
+            | Self::Stall { for_ms, .. }
+            | Self::Delay { for_ms, .. }
+            | Self::RefuseDials { for_ms }
+            | Self::IgnoreDials { for_ms }
+            | Self::IgnoreUpgrades { for_ms }
+            | Self::IgnoreCloses { for_ms }
+            | Self::LateCloses { for_ms, .. }
+            | Self::Bytes { for_ms, .. } => Some(*for_ms),
+            Self::HalfOpen {} | Self::Reset {} => None,
+        }
+    }
+}
