@@ -26,6 +26,7 @@
 
 mod action;
 pub mod consumer;
+mod draw;
 pub mod environment;
 mod fault;
 mod milestone;
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use action::{Action, Actor, AppAction, GatewayAction, LinkFault, ProcessFault};
+pub(crate) use draw::FaultDraw;
 pub use fault::Fault;
 pub use milestone::{Milestone, MilestoneError, MilestoneKind};
 pub use params::Params;

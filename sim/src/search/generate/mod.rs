@@ -6,12 +6,11 @@
 //!
 //! Each fault class draws from a stream of its own, so that a new class leaves the draws of all others alone.
 
-mod faults;
-
 use crate::base::rng::Rng;
 use crate::plan::consumer::{ConsumerAction, ConsumerBehavior, Lag};
 use crate::plan::{
-    Action, Actor, AppAction, Fault, GATEWAYS, GatewayAction, Milestone, MilestoneKind, Params, Plan, Step,
+    Action, Actor, AppAction, Fault, FaultDraw, GATEWAYS, GatewayAction, Milestone, MilestoneKind, Params,
+    Plan, Step,
 };
 use onesocket_gateway::Misbehave;
 
@@ -102,7 +101,7 @@ impl Generator {
         let density = Rng::new(seed, "density").log_between(1, 6);
         for fault in Fault::ALL.iter().copied() {
             let mut draw = Rng::new(seed, fault.name());
-            if draw.chance(density * faults::weight(fault)) {
+            if draw.chance(density * fault.row().weight) {
                 for _ in 0..draw.log_between(1, 2) {
                     self.inject(fault, &mut draw);
                 }
@@ -141,6 +140,12 @@ impl Generator {
             _ if draw.chance(30) => self.follow(milestone, plus_ms, action),
             _ => self.add(at_ms, action),
         }
+    }
+
+    /// A fault of this class.
+    fn fault(&mut self, fault: Fault, gateway: u8, at_ms: u64, draw: &mut Rng) -> Action {
+        let mut new_token = |gateway| self.new_token(gateway, at_ms);
+        (fault.row().draw)(&mut FaultDraw::new(gateway, draw, &mut new_token))
     }
 
     fn new_token(&mut self, gateway: u8, at_ms: u64) -> String {
