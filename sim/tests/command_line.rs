@@ -88,6 +88,16 @@ fn a_replay_prints_the_timeline_and_the_digest() {
 }
 
 #[test]
+fn a_plan_that_the_tier_cannot_carry_out_is_refused_with_the_tiers_that_can() {
+    let text = "version = 1\nseed = 1\n[params]\n[[steps]]\nat_ms = 5\ndo = \"reset\"\ngateway = 0\n";
+    let path = temporary("reset.toml", text);
+    let path = path.to_str().expect("a path of plain text");
+    let why = "step 1 at 5 ms: reset cannot happen on turmoil, only on machine and stream";
+    refuses(&["replay", path, "--tier", "turmoil"], why);
+    refuses(&["shrink", path, "--tier", "turmoil"], why);
+}
+
+#[test]
 fn a_printed_plan_can_be_replayed() {
     let output = sim(&["replay", "9", "--print-plan"]);
     let path = temporary("printed.toml", &String::from_utf8_lossy(&output.stdout));

@@ -150,7 +150,8 @@ fn the_faults_of_links_and_processes_do_what_they_say_where_they_can() {
             let finished = run(tier, &plan);
             let is_seen =
                 count(&finished, |what| matches!(what, Event::Fault { fault: event, .. } if *event == fault));
-            assert_eq!(is_seen, 1, "{} on {}", fault.name(), tier.name());
+            assert_eq!(is_seen, usize::from(fault.applies_to(tier)), "{} on {}", fault.name(), tier.name());
+            assert_eq!(plan.check_for(tier).is_ok(), fault.applies_to(tier), "{}", fault.name());
             if fault.applies_to(tier) {
                 let told = || finished.records.iter().map(Record::to_string).collect::<Vec<_>>().join("\n");
                 assert!(sign(&finished), "{} on {}\n{}", fault.name(), tier.name(), told());

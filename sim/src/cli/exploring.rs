@@ -106,7 +106,7 @@ pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
     if verdict != Verdict::Clean || !arguments.require_marks {
         return Ok(verdict);
     }
-    let missed: Vec<Cow<'static, str>> = all[0].coverage.missed().map(Mark::name).collect();
+    let missed: Vec<Cow<'static, str>> = all[0].coverage.missed(&[all[0].tier]).map(Mark::name).collect();
     if missed.is_empty() {
         return Ok(Verdict::Clean);
     }
@@ -193,16 +193,15 @@ fn report_coverage(all: &[ExplorationReport], json_on_stdout: bool) {
         coverage.merge(&report.coverage);
     }
     report_faults(&coverage, json_on_stdout);
-    let missed: Vec<Cow<'static, str>> = coverage.missed().map(Mark::name).collect();
+    let tiers: Vec<Tier> = all.iter().map(|report| report.tier).collect();
+    let missed: Vec<Cow<'static, str>> = coverage.missed(&tiers).map(Mark::name).collect();
     let mut hit: Vec<(u64, Cow<'static, str>)> =
         coverage.marks.iter().map(|(mark, count)| (*count, mark.name())).collect();
     hit.sort_unstable();
     let rarest: Vec<String> = hit.iter().take(5).map(|(count, name)| format!("{name} ({count})")).collect();
-    let reached = Mark::all().len() - missed.len();
-    say(
-        json_on_stdout,
-        &format!("\nmarks: {reached} of {} reached; rarest: {}", Mark::all().len(), rarest.join(", ")),
-    );
+    let possible = Mark::of_tiers(&tiers).len();
+    let reached = possible - missed.len();
+    say(json_on_stdout, &format!("\nmarks: {reached} of {possible} reached; rarest: {}", rarest.join(", ")));
     if !missed.is_empty() {
         say(json_on_stdout, &format!("marks missed: {}", missed.join(", ")));
     }

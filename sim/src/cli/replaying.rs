@@ -6,7 +6,7 @@ use std::process::Command;
 
 use onesocket_sim::judge::logs::Keep;
 use onesocket_sim::judge::recorder::{Finished, timeline};
-use onesocket_sim::plan::Plan;
+use onesocket_sim::plan::{Plan, Tier};
 use onesocket_sim::report::compare::{self, Difference, RecordLine, Strictness};
 use onesocket_sim::report::picture;
 use onesocket_sim::scenario::expectation::shortfalls;
@@ -20,7 +20,7 @@ use super::{CliError, Replay, Verdict};
 
 /// Runs one plan and prints what happens.
 pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
-    let scenario = load(&arguments.plan)?;
+    let scenario = load_for(&arguments.plan, arguments.tier)?;
     let plan = &scenario.plan;
     let on_stdout = |path: &Option<PathBuf>| is_stdout(path.as_deref());
     let data_on_stdout = [&arguments.json, &arguments.records, &arguments.html].into_iter().any(on_stdout);
@@ -63,7 +63,18 @@ pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
     Ok(Verdict::Violated)
 }
 
-/// A seed, or the path of a plan.
+/// A seed, or the path of a plan that `tier` can carry out.
+pub(super) fn load_for(argument: &str, tier: Tier) -> Result<Scenario, CliError> {
+    if let Ok(seed) = argument.parse() {
+        return Ok(Scenario::of(generate::plan_for(seed, tier)));
+    }
+    let scenario = load(argument)?;
+    let refused = |why| CliError::Plan { path: argument.to_owned(), why };
+    scenario.plan.check_for(tier).map_err(refused)?;
+    Ok(scenario)
+}
+
+/// A seed, or the path of a plan, whatever tiers can carry it out.
 pub(super) fn load(argument: &str) -> Result<Scenario, CliError> {
     if let Ok(seed) = argument.parse() {
         return Ok(Scenario::of(generate::plan(seed)));

@@ -17,7 +17,7 @@ use super::{CliError, Shrink, Verdict, interrupt, replaying};
 
 /// Makes a plan that breaks something small, and stores it.
 pub(super) fn shrink(arguments: &Shrink) -> Result<Verdict, CliError> {
-    let plan = replaying::load(&arguments.plan)?.plan;
+    let plan = replaying::load_for(&arguments.plan, arguments.tier)?.plan;
     interrupt::listen();
     let json_on_stdout = is_stdout(arguments.json.as_deref());
     let talk = |line: &str| say(json_on_stdout, line);
@@ -57,7 +57,8 @@ pub(super) fn shrink(arguments: &Shrink) -> Result<Verdict, CliError> {
 
 /// The machine, if the plan breaks the same there: it is faster by far.
 fn search_tier(wanted: Tier, plan: &Plan, symptom: &Symptom) -> Tier {
-    let machine_too = wanted != Tier::Machine && symptom.of_run(Tier::Machine, plan).is_some();
+    let is_possible = wanted != Tier::Machine && plan.check_for(Tier::Machine).is_ok();
+    let machine_too = is_possible && symptom.of_run(Tier::Machine, plan).is_some();
     if machine_too { Tier::Machine } else { wanted }
 }
 

@@ -34,6 +34,7 @@ mod params;
 pub(crate) mod text;
 mod tier;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,23 @@ pub enum PlanError {
         /// What is wrong.
         why: String,
     },
+    /// The tier cannot carry out a fault of the plan.
+    #[error(
+        "step {step} {when}: {fault} cannot happen on {tier}, only on {others}",
+        fault = .fault.name(),
+        tier = .tier.name(),
+        others = .fault.tiers().iter().map(|tier| tier.name()).collect::<Vec<_>>().join(" and ")
+    )]
+    Tier {
+        /// The number of the step, from 1.
+        step: usize,
+        /// Its time.
+        when: When,
+        /// The class of the fault.
+        fault: Fault,
+        /// The tier that was asked for.
+        tier: Tier,
+    },
     /// A parameter makes no sense.
     #[error("parameter {name}: {why}")]
     Param {
@@ -233,6 +251,28 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Checks that `tier` can carry out every fault of the plan.
+    ///
+    /// # Errors
+    /// [`PlanError::Tier`] names the first fault that it cannot carry out, and the tiers that can.
+    pub fn check_for(&self, tier: Tier) -> Result<(), PlanError> {
+        let impossible = |step: &Step| step.action.fault().filter(|fault| !fault.applies_to(tier));
+        let first = self.steps.iter().enumerate().find_map(|(index, step)| Some((index, impossible(step)?)));
+        let Some((index, fault)) = first else { return Ok(()) };
+        Err(PlanError::Tier { step: index + 1, when: self.steps[index].when, fault, tier })
+    }
+
+    /// The plan without the faults that `tier` cannot carry out. All else is as it is on other tiers.
+    #[must_use]
+    pub fn for_tier(&self, tier: Tier) -> Cow<'_, Self> {
+        if self.check_for(tier).is_ok() {
+            return Cow::Borrowed(self);
+        }
+        let is_possible = |step: &&Step| step.action.fault().is_none_or(|fault| fault.applies_to(tier));
+        let steps = self.steps.iter().filter(is_possible).cloned().collect();
+        Cow::Owned(Self { steps, params: self.params.clone(), ..*self })
     }
 
     fn check_terms(&self, step: &Step) -> Result<(), String> {
@@ -363,6 +403,17 @@ mod tests {
             let told = error(&format!("{head}{step}\n"));
             assert!(told.contains(part) && !told.contains('\n'), "{step}: {told}");
         }
+        let plan = format!(
+            "{head}at_ms = 1\ndo = \"wake\"\n[[steps]]\nat_ms = 2\ndo = \"bytes\"\ngateway = 0\nfor_ms = 1\n"
+        );
+        let plan = Plan::parse(&plan).expect("a plan");
+        let told = |tier| plan.check_for(tier).map_err(|error| error.to_string());
+        assert_eq!(told(Tier::Stream), Ok(()));
+        assert_eq!(
+            told(Tier::Turmoil),
+            Err("step 2 at 2 ms: bytes cannot happen on turmoil, only on stream".to_owned())
+        );
+        assert_eq!(plan.for_tier(Tier::Machine).steps, plan.steps[..1]);
         let told = error("version = 1\nseed = 1\n[params]\n[[steps]]\nafter = \"hello 1\"\ndo = \"wake\"\n");
         assert_eq!(
             told,

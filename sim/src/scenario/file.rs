@@ -27,7 +27,7 @@ impl Scenario {
         Self { about: String::new(), tiers: Vec::new(), expect: Vec::new(), forbid: Vec::new(), plan }
     }
 
-    /// Reads a scenario and checks its plan.
+    /// Reads a scenario and checks its plan, for every tier that the scenario names.
     ///
     /// # Errors
     /// [`PlanError`] says in one line what is wrong.
@@ -35,6 +35,9 @@ impl Scenario {
         let Stored { version, seed, about, tiers, expect, forbid, params, steps } = text::read(text)?;
         let plan = Plan { version, seed, params, steps };
         plan.check()?;
+        for tier in &tiers {
+            plan.check_for(*tier)?;
+        }
         Ok(Self { about, tiers, expect, forbid, plan })
     }
 
@@ -47,10 +50,10 @@ impl Scenario {
         plan.to_text().replacen("\n\n[params]", &format!("\n{head}\n[params]"), 1)
     }
 
-    /// Whether it is for this tier.
+    /// Whether it is for this tier: one that it names, or any that can carry it out if it names none.
     #[must_use]
     pub fn is_for(&self, tier: Tier) -> bool {
-        self.tiers.is_empty() || self.tiers.contains(&tier)
+        self.plan.check_for(tier).is_ok() && (self.tiers.is_empty() || self.tiers.contains(&tier))
     }
 }
 

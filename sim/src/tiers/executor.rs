@@ -18,8 +18,8 @@ use crate::tiers::schedule::{Schedule, ScheduledEvent};
 use crate::trace::Event;
 use onesocket_gateway::host::{Host, SocketPolicy};
 
-/// What a tier can do to the path between the client and a gateway. What it cannot do, it leaves undone:
-/// [`Fault::applies_to`](crate::plan::Fault::applies_to) says what that is.
+/// What a tier can do to the path between the client and a gateway. What it cannot do, its plans do not have:
+/// [`Plan::for_tier`] sees to that.
 pub(crate) trait Links: Clone + Send + 'static {
     /// The path is like this from now on.
     fn set_link_state(&self, gateway: u8, link_state: &LinkState);

@@ -18,7 +18,8 @@ use crate::judge::recorder::Finished;
 use crate::plan::{Plan, Tier};
 
 impl Tier {
-    /// Runs `plan` on this tier.
+    /// Runs `plan` on this tier, without the faults that the tier cannot carry out: see
+    /// [`Plan::check_for`](crate::plan::Plan::check_for).
     #[must_use]
     pub fn run(self, plan: &Plan) -> Finished {
         match self {

@@ -19,7 +19,7 @@ use crate::judge::recorder::Finished;
 use crate::judge::shared_recorder::SharedRecorder;
 use crate::pipe::{Direction, Link, PipeStream, Profile};
 use crate::plan::environment::{gateway, gateway_of};
-use crate::plan::{GATEWAYS, Plan};
+use crate::plan::{GATEWAYS, Plan, Tier};
 use crate::subject::Subject;
 use crate::tiers::executor::{Links, Stage, play};
 use crate::tiers::gateway_observer::GatewayObserver;
@@ -45,6 +45,7 @@ pub(crate) fn run_app<C: Subject, F>(plan: &Plan, app: impl FnOnce(C) -> F) -> F
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    let plan = &*plan.for_tier(Tier::Stream);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

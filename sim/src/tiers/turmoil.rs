@@ -29,7 +29,7 @@ use crate::judge::recorder::Finished;
 use crate::judge::shared_recorder::SharedRecorder;
 use crate::pipe::{Dials, Direction};
 use crate::plan::environment::{gateway, gateway_of, gateway_port};
-use crate::plan::{GATEWAYS, Plan};
+use crate::plan::{GATEWAYS, Plan, Tier};
 use crate::subject::Subject;
 use crate::tiers::executor::{Links, Stage, play};
 use crate::tiers::gateway_observer::GatewayObserver;
@@ -58,6 +58,7 @@ pub fn run(plan: &Plan) -> Finished {
 /// Runs `plan` on this tier with any client.
 #[must_use]
 pub fn run_with<C: Subject>(plan: &Plan) -> Finished {
+    let plan = &*plan.for_tier(Tier::Turmoil);
     let mut sim = turmoil::Builder::new()
         .rng_seed(Rng::new(plan.seed, "turmoil").any())
         .epoch(UNIX_EPOCH)

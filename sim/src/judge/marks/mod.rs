@@ -10,7 +10,7 @@ mod coverage_collector;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::plan::Fault;
+use crate::plan::{Fault, Tier};
 use crate::trace::{Record, StatusKind};
 use onesocket_gateway::Deviation;
 use onesocket_gateway::named;
@@ -145,6 +145,16 @@ impl Mark {
         situations.chain(met).chain(deviated).collect()
     }
 
+    /// Those that a run on one of `tiers` can reach: a fault meets no client where it cannot happen.
+    #[must_use]
+    pub fn of_tiers(tiers: &[Tier]) -> Vec<Self> {
+        let is_possible = |mark: &Self| match mark {
+            Self::Met(fault, _) => tiers.iter().any(|tier| fault.applies_to(*tier)),
+            Self::In(_) | Self::Deviated(_) => true,
+        };
+        Self::all().into_iter().filter(is_possible).collect()
+    }
+
     /// The mark of this name; `begun-anew` is the old name of `resnapshotted`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -196,9 +206,9 @@ impl Coverage {
         }
     }
 
-    /// The marks that no run reached.
-    pub fn missed(&self) -> impl Iterator<Item = Mark> + '_ {
-        Mark::all().into_iter().filter(|mark| self.marks.get(mark).copied().unwrap_or(0) == 0)
+    /// The marks that no run reached, and that a run on one of `tiers` can reach.
+    pub fn missed(&self, tiers: &[Tier]) -> impl Iterator<Item = Mark> + '_ {
+        Mark::of_tiers(tiers).into_iter().filter(|mark| self.marks.get(mark).copied().unwrap_or(0) == 0)
     }
 
     /// How often each fault class began.

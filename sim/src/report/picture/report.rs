@@ -6,7 +6,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use crate::judge::marks::{Coverage, Mark};
-use crate::plan::Fault;
+use crate::plan::{Fault, Tier};
 use crate::search::explore::ExplorationReport;
 use crate::trace::StatusKind;
 
@@ -30,7 +30,7 @@ pub fn of_explorations(all: &[ExplorationReport]) -> String {
         }
         main {
             (violations(all))
-            (heat_map(&coverage))
+            (heat_map(&coverage, &all.iter().map(|report| report.tier).collect::<Vec<_>>()))
             (marks(&coverage, all, runs))
             @for report in all { (growth(report)) (triples(report)) }
         }
@@ -102,11 +102,11 @@ fn violations(all: &[ExplorationReport]) -> Markup {
 
 /// How often each fault began in each state of the client. The shade is the logarithm: a cell that is ten times as
 /// dark would hide all others.
-fn heat_map(coverage: &Coverage) -> Markup {
+fn heat_map(coverage: &Coverage, tiers: &[Tier]) -> Markup {
     let count = |fault, state| coverage.faults.get(&(fault, state)).copied().unwrap_or(0);
     let most = coverage.faults.values().copied().max().unwrap_or(0);
     let totals = coverage.fault_totals();
-    let declared: BTreeSet<Mark> = Mark::all().into_iter().collect();
+    let declared: BTreeSet<Mark> = Mark::of_tiers(tiers).into_iter().collect();
     let states: Vec<StatusKind> = StatusKind::ALL
         .iter()
         .copied()
@@ -162,13 +162,14 @@ fn share(count: u64, most: u64) -> f64 {
 
 fn marks(coverage: &Coverage, all: &[ExplorationReport], runs: u64) -> Markup {
     let count = |mark| coverage.marks.get(&mark).copied().unwrap_or(0);
-    let all_marks = Mark::all();
+    let tiers: Vec<Tier> = all.iter().map(|report| report.tier).collect();
+    let all_marks = Mark::of_tiers(&tiers);
     // The table of faults and states has the others.
     let mut rarest: Vec<Mark> =
         all_marks.iter().copied().filter(|mark| !matches!(mark, Mark::Met(..))).collect();
     rarest.sort_by_key(|mark| count(*mark));
     let most = rarest.last().map_or(1, |mark| count(*mark));
-    let missed = coverage.missed().count();
+    let missed = coverage.missed(&tiers).count();
     let first = |mark: Mark| {
         let seeds =
             all.iter().filter_map(|report| Some(report.discoveries.mark(mark)? - report.first_seed + 1));

@@ -10,7 +10,7 @@ use crate::base::rng::Rng;
 use crate::plan::consumer::{ConsumerAction, ConsumerBehavior, Lag};
 use crate::plan::{
     Action, Actor, AppAction, Fault, FaultDraw, GATEWAYS, GatewayAction, Milestone, MilestoneKind, Params,
-    Plan, Step,
+    Plan, Step, Tier,
 };
 use onesocket_gateway::Misbehave;
 
@@ -47,6 +47,12 @@ pub fn plan(seed: u64) -> Plan {
     // Stable: what follows a milestone goes to the end.
     generator.steps.sort_by_cached_key(|step| step.when.at_ms().unwrap_or(u64::MAX));
     Plan { params: generator.params, steps: generator.steps, ..Plan::new(seed) }
+}
+
+/// The plan of `seed` without the faults that `tier` cannot carry out.
+#[must_use]
+pub fn plan_for(seed: u64, tier: Tier) -> Plan {
+    plan(seed).for_tier(tier).into_owned()
 }
 
 fn params(draw: &mut Rng) -> Params {

@@ -19,7 +19,7 @@ use crate::judge::recorder::{Finished, Recorder};
 use crate::pipe::Direction;
 use crate::plan::environment::ConfigRef;
 use crate::plan::environment::{client_seed, gateway, gateway_of};
-use crate::plan::{GATEWAYS, Plan, When};
+use crate::plan::{GATEWAYS, Plan, Tier, When};
 use crate::subject::token_store::Tokens;
 use crate::trace::Event;
 use onesocket_gateway::{self as gateway, ConnectionId, GatewayModel};
@@ -40,7 +40,8 @@ pub fn run(plan: &Plan) -> Finished {
 /// Runs `plan` on this tier and shows `tap` everything the gateways do, with the gateway's number.
 #[must_use]
 pub fn run_tapped(plan: &Plan, tap: &mut dyn FnMut(u8, &gateway::Effect)) -> Finished {
-    let mut machine = Machine::new(plan, tap);
+    let plan = plan.for_tier(Tier::Machine);
+    let mut machine = Machine::new(&plan, tap);
     machine.run();
     machine.recorder.finish()
 }
