@@ -23,6 +23,9 @@
 //! gateway = 0
 //! how = { handshake = { count = 1, fault = { late_hello = { by = 1500 } } } }
 //! ```
+//!
+//! A step with `times = 3` and `every_ms = 500` happens three times, half a second apart, as if it were written three
+//! times; that is how reports number it.
 
 mod action;
 pub mod consumer;
@@ -64,7 +67,7 @@ pub struct Plan {
     pub params: Params,
     /// What happens: steps with a time of their own in its order, and anywhere between them those that follow a
     /// milestone.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::steps")]
     pub steps: Vec<Step>,
 }
 
@@ -372,6 +375,26 @@ mod tests {
     }
 
     #[test]
+    fn a_step_happens_as_often_as_it_says() {
+        let text = "version = 1\nseed = 1\n[params]\ncalm_ms = 90\n\
+            [[steps]]\nat_ms = 5\ntimes = 2\nevery_ms = 10\ndo = \"wake\"\n\
+            [[steps]]\nat_ms = 5\ntimes = 2\ndo = \"resume\"\n\
+            [[steps]]\nafter = \"hello 1\"\ntimes = 2\nevery_ms = 3\ndo = \"connect\"\n\
+            [[steps]]\nat_ms = 9\ndo = \"shutdown\"\n";
+        let hello = "hello 1".parse().expect("a milestone");
+        let steps = [
+            Step::at(5, AppAction::Wake {}),
+            Step::at(5, AppAction::Resume {}),
+            Step::after(hello, 0, AppAction::Connect {}),
+            Step::after(hello, 3, AppAction::Connect {}),
+            Step::at(5, AppAction::Resume {}),
+            Step::at(9, AppAction::Shutdown {}),
+            Step::at(15, AppAction::Wake {}),
+        ];
+        assert_eq!(Plan::parse(text).map(|plan| plan.steps), Ok(steps.to_vec()));
+    }
+
+    #[test]
     fn what_is_no_plan_is_told_in_one_line() {
         let head = "version = 1\nseed = 1\n[params]\ncalm_ms = 10\nend_ms = 100\n[[steps]]\n";
         let cases = [
@@ -393,6 +416,9 @@ mod tests {
                 "at_ms = 1\ndo = \"configure-bootstrap\"\ngateway = 0\ntoken = \"bootstrap-0\"",
                 "only a device can be set up: the plan needs the parameter device",
             ),
+            ("at_ms = 1\ntimes = 0\ndo = \"wake\"", "times must be from 1 to 10000"),
+            ("at_ms = 1\nevery_ms = 5\ndo = \"wake\"", "every_ms needs times"),
+            ("at_ms = 1\ntimes = 3\nevery_ms = 60\ndo = \"wake\"", "lasts beyond the end"),
             ("at_ms = 1\ndo = \"run-agent\"\nconsumer = 0\ntimeout_ms = 1", "missing field `key`"),
             (
                 "at_ms = 1\ndo = \"subscribe-with\"\nconsumer = 0\nlag = \"close\"\nitems = 3",

@@ -76,8 +76,47 @@ impl Serialize for Step {
     }
 }
 
+/// A step as it is written: it may happen several times.
+struct Repeated {
+    step: Step,
+    times: u64,
+    every_ms: u64,
+}
+
+/// The most times that one written step may happen.
+const TIMES_MAX: u64 = 10_000;
+
+/// Reads steps, each as often as it says. Of those at one time, all first repetitions come before all second ones.
+pub(crate) fn steps<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Step>, D::Error> {
+    let written = Vec::<Repeated>::deserialize(deserializer)?;
+    let times = written.iter().filter_map(|one| one.step.when.at_ms());
+    // What is in no order stays so, and the check of the plan says which step it is.
+    if !times.is_sorted() || written.iter().all(|one| one.times == 1) {
+        return Ok(written.into_iter().map(|one| one.step).collect());
+    }
+    let (mut steps, mut last) = (Vec::new(), 0);
+    for Repeated { step, times, every_ms } in written {
+        for round in 0..times {
+            let later = every_ms.saturating_mul(round);
+            let action = step.action.clone();
+            match step.when {
+                When::At { at_ms } => {
+                    last = at_ms;
+                    let at_ms = at_ms.saturating_add(later);
+                    steps.push((at_ms, round, Step::at(at_ms, action)));
+                }
+                When::After { after, plus_ms } => {
+                    steps.push((last, 0, Step::after(after, plus_ms.saturating_add(later), action)));
+                }
+            }
+        }
+    }
+    steps.sort_by_key(|(at_ms, round, _)| (*at_ms, *round));
+    Ok(steps.into_iter().map(|(_, _, step)| step).collect())
+}
+
 /// Takes the time out by hand, because flattening would let unknown keys pass.
-impl<'de> Deserialize<'de> for Step {
+impl<'de> Deserialize<'de> for Repeated {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
         let mut table = toml::Table::deserialize(deserializer)?;
@@ -89,6 +128,8 @@ impl<'de> Deserialize<'de> for Step {
         };
         let at_ms = number("at_ms").map_err(D::Error::custom)?;
         let plus_ms = number("plus_ms").map_err(D::Error::custom)?;
+        let times = number("times").map_err(D::Error::custom)?;
+        let every_ms = number("every_ms").map_err(D::Error::custom)?;
         let after =
             table.remove("after").map(Milestone::deserialize).transpose().map_err(D::Error::custom)?;
         let when = match (at_ms, after, plus_ms) {
@@ -98,7 +139,13 @@ impl<'de> Deserialize<'de> for Step {
                 return Err(D::Error::custom("a step has either at_ms, or after and plus_ms"));
             }
         };
+        let times = match (times, every_ms) {
+            (Some(times @ 1..=TIMES_MAX), _) => times,
+            (Some(_), _) => return Err(D::Error::custom(format!("times must be from 1 to {TIMES_MAX}"))),
+            (None, Some(_)) => return Err(D::Error::custom("every_ms needs times: how often it happens")),
+            (None, None) => 1,
+        };
         let action = Action::deserialize(toml::Value::Table(table)).map_err(D::Error::custom)?;
-        Ok(Self { when, action })
+        Ok(Self { step: Step { when, action }, times, every_ms: every_ms.unwrap_or(0) })
     }
 }

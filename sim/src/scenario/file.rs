@@ -72,7 +72,7 @@ struct Stored {
     #[serde(default)]
     forbid: Vec<Expectation>,
     params: Params,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::steps")]
     steps: Vec<Step>,
 }
 
