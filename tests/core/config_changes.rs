@@ -3,10 +3,12 @@
 use insta::assert_snapshot;
 use onesocket::core::Config;
 
-use crate::script::{check, config, script};
+use crate::history::check;
+use crate::script::{config, connected, handshaking, invalid_request, script, subscribed};
 
-const MISMATCH: &str =
-    r#"{"code":"INVALID_REQUEST","message":"unauthorized","details":{"code":"AUTH_TOKEN_MISMATCH"}}"#;
+fn unauthorized() -> String {
+    invalid_request("unauthorized", r#"{"code":"AUTH_TOKEN_MISMATCH"}"#)
+}
 
 #[test]
 fn one_reconnect_per_change_an_equal_config_is_a_noop() {
@@ -20,7 +22,7 @@ fn one_reconnect_per_change_an_equal_config_is_a_noop() {
         .configure("a")
         .challenge(1)
         .configure("a")
-        .hello(1, crate::script::HELLO)
+        .greeted(1)
         .request(1)
         .configure("a")
         .at(100)
@@ -72,7 +74,7 @@ fn one_reconnect_per_change_an_equal_config_does_not_cut_a_backoff_short() {
 
 #[test]
 fn one_reconnect_per_change_an_equal_config_does_not_end_a_pause() {
-    let script = script().connect().opened(1).challenge(1).given().refuse(1, MISMATCH).at(10).configure("a");
+    let script = handshaking().refuse(1, &unauthorized()).at(10).configure("a");
     assert_snapshot!(check(script), @r#"
     0.000s refusal {"code":"INVALID_REQUEST","message":"unauthorized","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 1
       hang up 1 now: 1008 "connect failed"
@@ -86,14 +88,11 @@ fn one_reconnect_per_change_an_equal_config_does_not_end_a_pause() {
 #[test]
 fn one_reconnect_per_change_a_new_token_retires_the_old_socket() {
     let changed = Config::new("ws://a.local").unwrap().token("token-new");
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
         .at(100)
         .configure_with("a with a new token", changed)
         .at(120)
-        .closed(1, 1000, "")
+        .closed_cleanly(1)
         .at(130)
         .ready(2);
     assert_snapshot!(check(script), @r#"
@@ -113,16 +112,7 @@ fn one_reconnect_per_change_a_new_token_retires_the_old_socket() {
 /// B22: of several changes in quick succession only the last is dialed.
 #[test]
 fn one_reconnect_per_change_a_b_c_quickly_never_dials_b() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
-        .at(100)
-        .configure("b")
-        .configure("c")
-        .at(120)
-        .closed(1, 1000, "")
-        .until(200);
+    let script = connected().at(100).configure("b").configure("c").at(120).closed_cleanly(1).until(200);
     assert_snapshot!(check(script), @r#"
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
@@ -139,16 +129,7 @@ fn one_reconnect_per_change_a_b_c_quickly_never_dials_b() {
 /// B21: the change that comes while the old socket is closing wins as well.
 #[test]
 fn one_reconnect_per_change_b_then_c_while_the_old_socket_closes_never_dials_b() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
-        .at(100)
-        .configure("b")
-        .at(300)
-        .configure("c")
-        .at(400)
-        .closed(1, 1000, "");
+    let script = connected().at(100).configure("b").at(300).configure("c").at(400).closed_cleanly(1);
     assert_snapshot!(check(script.until(500)), @r#"
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
@@ -164,16 +145,7 @@ fn one_reconnect_per_change_b_then_c_while_the_old_socket_closes_never_dials_b()
 
 #[test]
 fn one_reconnect_per_change_b_then_c_at_the_moment_of_the_close_never_dials_b() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
-        .at(100)
-        .configure("b")
-        .at(300)
-        .closed(1, 1000, "")
-        .configure("c")
-        .until(400);
+    let script = connected().at(100).configure("b").at(300).closed_cleanly(1).configure("c").until(400);
     assert_snapshot!(check(script), @r#"
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
@@ -208,16 +180,7 @@ fn one_reconnect_per_change_while_dialing_drops_the_dial() {
 /// B26: away and back within one moment is still a change, and still one reconnect.
 #[test]
 fn one_reconnect_per_change_there_and_back_connects_once() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
-        .at(100)
-        .configure("b")
-        .configure("a")
-        .at(120)
-        .closed(1, 1000, "")
-        .until(200);
+    let script = connected().at(100).configure("b").configure("a").at(120).closed_cleanly(1).until(200);
     assert_snapshot!(check(script), @r#"
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
@@ -233,15 +196,12 @@ fn one_reconnect_per_change_there_and_back_connects_once() {
 
 #[test]
 fn one_reconnect_per_change_no_config_rests_until_there_is_one() {
-    let script = script()
-        .subscribe(1)
-        .ready(1)
-        .given()
+    let script = subscribed()
         .at(100)
         .configure_none()
         .request(1)
         .at(120)
-        .closed(1, 1000, "")
+        .closed_cleanly(1)
         .at(130)
         .request(2)
         .at(60_000)
@@ -295,8 +255,7 @@ fn one_reconnect_per_change_a_first_config_after_the_wish() {
 /// B10, peer behaviour 83: what the old gateway refused says nothing about the new one.
 #[test]
 fn one_reconnect_per_change_ends_a_pause() {
-    let script =
-        script().connect().opened(1).challenge(1).given().refuse(1, MISMATCH).at(10).configure("b").until(10);
+    let script = handshaking().refuse(1, &unauthorized()).at(10).configure("b").until(10);
     assert_snapshot!(check(script), @r#"
     0.000s refusal {"code":"INVALID_REQUEST","message":"unauthorized","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 1
       hang up 1 now: 1008 "connect failed"
@@ -350,18 +309,14 @@ fn one_reconnect_per_change_ends_the_backoff_and_starts_it_anew() {
 /// B41: what is pending belongs to the old config and ends with it, at once.
 #[test]
 fn one_reconnect_per_change_fails_what_is_pending_at_once() {
-    let script = script()
-        .options(|options| options.max_in_flight = 1)
-        .connect()
-        .ready(1)
-        .given()
-        .request(1)
-        .request(2)
+    let script = connected()
+        .max_in_flight(1)
+        .requests(1..=2)
         .at(100)
         .configure("b")
         .request(3)
         .at(120)
-        .closed(1, 1000, "")
+        .closed_cleanly(1)
         .at(130)
         .ready(2);
     assert_snapshot!(check(script), @r#"

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use onesocket::core::{
-    Command, Config, Connection, Effect, Epoch, Input, Instant, Options, RequestId, WireText,
-};
+use onesocket::core::{Command, Config, Connection, Epoch, Input, Instant, Options, RequestId, WireText};
 
-use crate::script::{HELLO, answer, challenge, check, script};
+use crate::bench::Bench;
+use crate::history::check;
+use crate::script::{HELLO, challenge, script};
 
 const TOKEN: &str = "tell-nobody-this-token";
 const PASSWORD: &str = "tell-nobody-this-password";
@@ -27,9 +27,8 @@ fn right_credential_presents_what_is_configured() {
         ("both", at().token("t1").password("p1")),
         ("quotes", at().token("a\"\\\u{7}b")),
     ] {
-        let history = check(
-            script().without_config().connect().configure_with(label, config).at(1).opened(1).challenge(1),
-        );
+        let history =
+            check(script().without_config().connect().configure_with(label, config).at(1).challenged(1));
         let line = history.lines().find(|line| line.contains("transmit")).unwrap();
         presented.push_str(&format!("{label}: {}\n", line.trim()));
     }
@@ -49,20 +48,17 @@ fn right_credential_presents_what_is_configured() {
 fn right_credential_changes_with_the_config() {
     let script = script()
         .connect()
-        .opened(1)
-        .challenge(1)
+        .challenged(1)
         .at(10)
         .configure("b")
         .at(20)
-        .closed(1, 1000, "")
+        .closed_cleanly(1)
         .at(30)
-        .opened(2)
-        .challenge(2)
+        .challenged(2)
         .at(40)
         .lost(2)
         .at(2_000)
-        .opened(3)
-        .challenge(3);
+        .challenged(3);
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
@@ -100,15 +96,7 @@ fn right_credential_changes_with_the_config() {
 /// no event for consumers.
 #[test]
 fn right_credential_is_presented_once_per_connection() {
-    let script = script()
-        .subscribe(1)
-        .challenge(1)
-        .opened(1)
-        .challenge(1)
-        .challenge(1)
-        .at(10)
-        .hello(1, HELLO)
-        .challenge(1);
+    let script = script().subscribe(1).challenge(1).challenged(1).challenge(1).at(10).greeted(1).challenge(1);
     assert_snapshot!(check(script), @r#"
     0.000s subscribe 1
     0.000s due
@@ -143,9 +131,7 @@ fn right_credential_the_connect_request() {
             instance_id: Some("i".to_owned()),
         },
     );
-    let mut core = Connection::new(Some(Arc::new(config)), Options::default(), 1).unwrap();
-    let text = handshake(&mut core).pop().unwrap();
-    let frame: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let (_, frame) = Bench::challenged(Arc::new(config), Options::default(), 1);
     assert_eq!(frame["type"], "req");
     assert_eq!(frame["method"], "connect");
     assert_snapshot!(frame["params"].to_string(), @r#"
@@ -215,43 +201,14 @@ fn right_credential_no_parameters_in_debug() {
 #[test]
 fn right_credential_no_device_token_in_debug() {
     let config = Config::new("ws://127.0.0.1").unwrap().token("t");
-    let mut core = Connection::new(Some(Arc::new(config)), Options::default(), 1).unwrap();
-    let sent = handshake(&mut core).pop().unwrap();
-    let frame: serde_json::Value = serde_json::from_str(&sent).unwrap();
-    let hello = HELLO.replace(r#""role""#, &format!(r#""deviceToken":"{TOKEN}","role""#));
-    let text = answer(frame["id"].as_str().unwrap(), &hello);
-    let mut effects = Vec::new();
+    let (mut bench, _) = Bench::challenged(Arc::new(config), Options::default(), 1);
     let subscribe = Command::Subscribe { id: onesocket::core::SubscriptionId(1) };
-    core.step(Instant::ZERO, Input::Command(subscribe), &mut effects);
-    core.step(
-        Instant::ZERO,
-        Input::Received { epoch: Epoch(1), text: WireText::from(text.as_str()) },
-        &mut effects,
-    );
-    let snapshot = core.snapshot().expect("hello was accepted");
+    let mut effects = bench.step(Input::Command(subscribe));
+    effects.extend(bench.greet(&HELLO.replace(r#""role""#, &format!(r#""deviceToken":"{TOKEN}","role""#))));
+    let snapshot = bench.core.snapshot().expect("hello was accepted");
     assert!(snapshot.hello.raw.get().contains(TOKEN), "whoever asks for all of hello gets it");
-    keeps_quiet(&core);
+    keeps_quiet(&bench.core);
     keeps_quiet(&effects);
-}
-
-/// Dials, opens and challenges epoch 1, and returns what was sent.
-fn handshake(core: &mut Connection) -> Vec<String> {
-    let epoch = Epoch(1);
-    let challenge = WireText::from(challenge().as_str());
-    let mut effects = Vec::new();
-    for input in [
-        Input::Command(Command::Connect),
-        Input::Timeout,
-        Input::Opened { epoch },
-        Input::Received { epoch, text: challenge },
-    ] {
-        core.step(Instant::ZERO, input, &mut effects);
-    }
-    let sent = effects.iter().filter_map(|effect| match effect {
-        Effect::Transmit { text, .. } => Some(text.0.to_string()),
-        _ => None,
-    });
-    sent.collect()
 }
 
 fn keeps_quiet(value: &impl Debug) {

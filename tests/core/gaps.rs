@@ -2,17 +2,13 @@
 
 use insta::assert_snapshot;
 
-use crate::script::{HELLO, Script, check, script};
-
-fn events(script: Script, numbers: &[Option<u64>]) -> Script {
-    numbers.iter().fold(script, |script, seq| script.event(1, "e", *seq))
-}
+use crate::history::check;
+use crate::script::{subscribed, subscribed_early};
 
 /// B36, peer behaviour 133.
 #[test]
 fn gap_before_event_a_dropped_event_is_told_just_before_the_next() {
-    let script = events(script().subscribe(1).ready(1).given().at(10), &[Some(1), Some(3), Some(4)]);
-    assert_snapshot!(check(script), @r"
+    assert_snapshot!(check(subscribed().at(10).events(1, [1, 3, 4])), @r"
     0.010s event e 1 on 1
       to 1: event e 1 of 1
     0.010s event e 3 on 1
@@ -28,7 +24,7 @@ fn gap_before_event_a_dropped_event_is_told_just_before_the_next() {
 #[test]
 fn gap_before_event_duplicates_older_and_unnumbered_events_cause_no_false_gap() {
     let numbers = [Some(41), None, Some(42), Some(42), Some(41), Some(42), Some(44)];
-    assert_snapshot!(check(events(script().subscribe(1).ready(1).given().at(10), &numbers)), @r"
+    assert_snapshot!(check(subscribed().at(10).events(1, numbers)), @r"
     0.010s event e 41 on 1
       to 1: event e 41 of 1
     0.010s event e on 1
@@ -51,8 +47,7 @@ fn gap_before_event_duplicates_older_and_unnumbered_events_cause_no_false_gap() 
 /// B39: an older event by far does not move the baseline back either.
 #[test]
 fn gap_before_event_a_much_older_event_does_not_move_the_baseline() {
-    let numbers = [Some(41), Some(42), Some(43), Some(7), Some(44), Some(46)];
-    assert_snapshot!(check(events(script().subscribe(1).ready(1).given().at(10), &numbers)), @r"
+    assert_snapshot!(check(subscribed().at(10).events(1, [41, 42, 43, 7, 44, 46])), @r"
     0.010s event e 41 on 1
       to 1: event e 41 of 1
     0.010s event e 42 on 1
@@ -73,23 +68,12 @@ fn gap_before_event_a_much_older_event_does_not_move_the_baseline() {
 /// B34, peer behaviour 137: the numbering belongs to its connection.
 #[test]
 fn gap_before_event_numbers_start_anew_with_every_connection() {
-    let script = script()
-        .subscribe(1)
-        .ready(1)
-        .given()
+    let script = subscribed()
         .event(1, "e", 41)
-        .at(10)
-        .lost(1)
-        .at(2_000)
-        .ready(2)
-        .event(2, "e", 100)
-        .event(2, "e", 102)
-        .at(2_010)
-        .lost(2)
-        .at(5_000)
-        .ready(3)
-        .event(3, "e", 1)
-        .event(3, "e", 3);
+        .outage(1, 10..2_000)
+        .events(2, [100, 102])
+        .outage(2, 2_010..5_000)
+        .events(3, [1, 3]);
     assert_snapshot!(check(script), @r"
     0.000s event e 41 on 1
       to 1: event e 41 of 1
@@ -132,15 +116,7 @@ fn gap_before_event_numbers_start_anew_with_every_connection() {
 /// B37: no number tells of a lost last event, but the next connection begins with a snapshot.
 #[test]
 fn gap_before_event_a_lost_tail_is_covered_by_the_next_snapshot() {
-    let script = script()
-        .subscribe(1)
-        .ready(1)
-        .given()
-        .event(1, "e", 1)
-        .at(10)
-        .closed(1, 1008, "slow consumer")
-        .at(2_000)
-        .ready(2);
+    let script = subscribed().event(1, "e", 1).at(10).closed(1, 1008, "slow consumer").at(2_000).ready(2);
     assert_snapshot!(check(script), @r#"
     0.000s event e 1 on 1
       to 1: event e 1 of 1
@@ -161,16 +137,7 @@ fn gap_before_event_a_lost_tail_is_covered_by_the_next_snapshot() {
 
 #[test]
 fn gap_before_event_a_gap_before_hello_follows_the_snapshot() {
-    let script = script()
-        .subscribe(1)
-        .opened(1)
-        .challenge(1)
-        .given()
-        .event(1, "e", 1)
-        .event(1, "e", 4)
-        .hello(1, HELLO)
-        .event(1, "e", 5)
-        .event(1, "e", 7);
+    let script = subscribed_early().events(1, [1, 4]).greeted(1).events(1, [5, 7]);
     assert_snapshot!(check(script), @r"
     0.000s event e 1 on 1
     0.000s event e 4 on 1
@@ -194,10 +161,8 @@ fn gap_before_event_a_gap_before_hello_follows_the_snapshot() {
 /// told.
 #[test]
 fn gap_before_event_early_overflow_becomes_a_gap() {
-    let script =
-        script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1).given();
-    let script = events(script, &[Some(1), Some(2), Some(3), Some(4), Some(5)]);
-    assert_snapshot!(check(script.hello(1, HELLO).event(1, "e", 6)), @r"
+    let script = subscribed_early().options(|options| options.max_early_events = 3);
+    assert_snapshot!(check(script.events(1, 1..=5).greeted(1).event(1, "e", 6)), @r"
     0.000s event e 1 on 1
     0.000s event e 2 on 1
     0.000s event e 3 on 1
@@ -222,13 +187,12 @@ fn gap_before_event_early_overflow_becomes_a_gap() {
 fn gap_before_event_early_bytes_are_limited_too() {
     let large =
         |seq: u64| format!(r#"{{"type":"event","event":"e","payload":"{}","seq":{seq}}}"#, "x".repeat(300));
-    let script =
-        script().options(|options| options.max_early_bytes = 500).subscribe(1).opened(1).challenge(1).given();
+    let script = subscribed_early().options(|options| options.max_early_bytes = 500);
     let script = script
         .event(1, "e", 1)
         .frame(1, "large event 2", &large(2))
         .frame(1, "large event 3", &large(3))
-        .hello(1, HELLO)
+        .greeted(1)
         .event(1, "e", 4);
     assert_snapshot!(check(script), @r"
     0.000s event e 1 on 1
@@ -248,9 +212,8 @@ fn gap_before_event_early_bytes_are_limited_too() {
 
 #[test]
 fn gap_before_event_an_early_event_larger_than_the_limit_is_told_as_missing() {
-    let script =
-        script().options(|options| options.max_early_bytes = 10).subscribe(1).opened(1).challenge(1).given();
-    assert_snapshot!(check(script.event(1, "e", 1).hello(1, HELLO).event(1, "e", 2)), @r"
+    let script = subscribed_early().options(|options| options.max_early_bytes = 10);
+    assert_snapshot!(check(script.event(1, "e", 1).greeted(1).event(1, "e", 2)), @r"
     0.000s event e 1 on 1
     0.000s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
@@ -267,9 +230,8 @@ fn gap_before_event_an_early_event_larger_than_the_limit_is_told_as_missing() {
 #[test]
 fn gap_before_event_early_overflow_with_holes_repeats_and_unnumbered_events() {
     let numbers = [Some(7), Some(12), None, Some(12), Some(3), Some(13), Some(14), Some(15)];
-    let script =
-        script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1).given();
-    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 16)), @r"
+    let script = subscribed_early().options(|options| options.max_early_events = 3);
+    assert_snapshot!(check(script.events(1, numbers).greeted(1).event(1, "e", 16)), @r"
     0.000s event e 7 on 1
     0.000s event e 12 on 1
     0.000s event e on 1
@@ -294,10 +256,9 @@ fn gap_before_event_early_overflow_with_holes_repeats_and_unnumbered_events() {
 /// The last that was dropped may be older than what was dropped before it.
 #[test]
 fn gap_before_event_early_overflow_that_ends_with_an_older_event() {
-    let numbers = [Some(7), Some(12), Some(3), Some(13), Some(14)];
-    let script =
-        script().options(|options| options.max_early_events = 3).subscribe(1).opened(1).challenge(1).given();
-    assert_snapshot!(check(events(script, &numbers).hello(1, HELLO).event(1, "e", 15)), @r"
+    let numbers = [7, 12, 3, 13, 14];
+    let script = subscribed_early().options(|options| options.max_early_events = 3);
+    assert_snapshot!(check(script.events(1, numbers).greeted(1).event(1, "e", 15)), @r"
     0.000s event e 7 on 1
     0.000s event e 12 on 1
     0.000s event e 3 on 1
@@ -321,10 +282,7 @@ fn gap_before_event_early_overflow_that_ends_with_an_older_event() {
 #[test]
 fn gap_before_event_a_malformed_number_is_no_number() {
     let event = |seq: &str| format!(r#"{{"type":"event","event":"e","seq":{seq}}}"#);
-    let script = script()
-        .subscribe(1)
-        .ready(1)
-        .given()
+    let script = subscribed()
         .event(1, "e", 1)
         .frame(1, "negative", &event("-1"))
         .frame(1, "fraction", &event("2.5"))

@@ -2,11 +2,12 @@
 
 use insta::assert_snapshot;
 
-use crate::script::{check, script};
+use crate::history::check;
+use crate::script::{connected, script};
 
 #[test]
 fn settles_once_a_bound_request_goes_over_its_connection() {
-    let script = script().connect().ready(1).given().request_only_on(1, 1).at(10).reply(1, 1, "{}");
+    let script = connected().request_only_on(1, 1).at(10).reply(1, 1, "{}");
     assert_snapshot!(check(script), @r"
     0.000s request #1 on 1 only
       transmit on 1: #1
@@ -36,11 +37,8 @@ fn settles_once_a_bound_request_makes_nobody_connect() {
 /// Queued behind others when its connection ends, it ends too, as not sent; the others go on.
 #[test]
 fn settles_once_a_bound_request_ends_with_its_connection() {
-    let script = script()
-        .options(|options| options.max_in_flight = 1)
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
+        .max_in_flight(1)
         .request(1)
         .request_only_on(1, 2)
         .request(3)
@@ -78,11 +76,8 @@ fn settles_once_a_bound_request_ends_with_its_connection() {
 /// A change of config is the end of its connection, also while the old socket closes.
 #[test]
 fn settles_once_a_bound_request_ends_with_its_config() {
-    let script = script()
-        .options(|options| options.max_in_flight = 1)
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
+        .max_in_flight(1)
         .request(1)
         .request_only_on(1, 2)
         .at(10)

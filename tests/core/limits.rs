@@ -5,18 +5,12 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use onesocket::core::{ConfigError, Connection, Options};
 
-use crate::script::{HELLO, check, script};
+use crate::history::check;
+use crate::script::{HELLO, connected, script};
 
 #[test]
 fn limits_max_queued_refuses_more() {
-    let script = script()
-        .options(|options| options.max_queued = 2)
-        .request(1)
-        .request(2)
-        .request(3)
-        .cancel(1)
-        .request(4)
-        .request(5);
+    let script = script().options(|options| options.max_queued = 2).requests(1..=3).cancel(1).requests(4..=5);
     assert_snapshot!(check(script), @r"
     0.000s request #1
     0.000s request #2
@@ -36,16 +30,11 @@ fn limits_max_queued_refuses_more() {
 #[test]
 fn limits_max_in_flight_queues_more() {
     let script = script()
-        .options(|options| {
-            options.max_in_flight = 2;
-            options.max_queued = 1;
-        })
+        .max_in_flight(2)
+        .options(|options| options.max_queued = 1)
         .connect()
         .ready(1)
-        .request(1)
-        .request(2)
-        .request(3)
-        .request(4)
+        .requests(1..=4)
         .at(10)
         .reply(1, 1, "{}")
         .request(5)
@@ -79,23 +68,16 @@ fn limits_max_in_flight_queues_more() {
 /// frame of `connect` counts like any other.
 #[test]
 fn limits_max_unwritten_is_a_window() {
-    let script = script()
+    let script = connected()
         .options(|options| options.max_unwritten = 2)
-        .connect()
-        .ready(1)
-        .given()
-        .request(1)
-        .request(2)
-        .request(3)
+        .requests(1..=3)
         .at(10)
         .written(1, 1)
         .written(1, 2)
         .request(4)
         .at(20)
         .written(1, 99)
-        .request(5)
-        .request(6)
-        .request(7);
+        .requests(5..=7);
     assert_snapshot!(check(script), @r"
     0.000s request #1
       transmit on 1: #1
@@ -121,11 +103,8 @@ fn limits_max_unwritten_is_a_window() {
 /// the transport still has the frame.
 #[test]
 fn limits_max_unwritten_outlives_a_request() {
-    let script = script()
+    let script = connected()
         .options(|options| options.max_unwritten = 2)
-        .connect()
-        .ready(1)
-        .given()
         .request_for(1, Some(100))
         .at(200)
         .request(2)
@@ -182,8 +161,7 @@ fn limits_a_request_larger_than_the_gateway_takes_is_not_sent() {
     let script = script()
         .request_sized(1, 200)
         .request(2)
-        .opened(1)
-        .challenge(1)
+        .challenged(1)
         .hello(1, &hello)
         .request_sized(3, 200)
         .request(4);

@@ -2,7 +2,8 @@
 
 use insta::assert_snapshot;
 
-use crate::script::{HELLO, check, script};
+use crate::history::check;
+use crate::script::{HELLO, connected, handshaking, script, subscribed_early};
 
 /// B57: TCP is up and nobody answers the upgrade.
 #[test]
@@ -53,7 +54,7 @@ fn no_wedge_a_hello_that_never_comes_is_retried() {
         .event(1, "health", 1)
         .challenge(1)
         .at(16_500)
-        .hello(1, HELLO)
+        .greeted(1)
         .until(17_000);
     assert_snapshot!(check(script), @r#"
     0.000s connect
@@ -85,11 +86,11 @@ fn no_wedge_a_late_challenge_is_in_time() {
         .opened(1)
         .at(1_000)
         .event(1, "other", None)
-        .hello(1, HELLO)
+        .greeted(1)
         .at(14_999)
         .challenge(1)
         .at(29_998)
-        .hello(1, HELLO);
+        .greeted(1);
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
@@ -140,7 +141,7 @@ fn no_wedge_an_unusable_hello_is_retried() {
         HELLO.replace(r#""server""#, r#""servant""#),
     ];
     for hello in hellos {
-        let history = check(script().subscribe(1).opened(1).challenge(1).given().hello(1, &hello));
+        let history = check(subscribed_early().hello(1, &hello));
         assert!(history.contains("the answer to connect is no hello"), "{hello}\n{history}");
         assert!(!history.contains("snapshot"), "{history}");
         assert!(history.ends_with("end: next deadline 1.000s, 0 pending\n"), "{history}");
@@ -161,7 +162,7 @@ fn no_wedge_a_hello_may_have_more_and_less() {
         HELLO.replace("hello-ok", r"hello\u002dok"),
     ];
     for hello in hellos {
-        let history = check(script().connect().opened(1).challenge(1).given().hello(1, &hello));
+        let history = check(handshaking().hello(1, &hello));
         assert!(history.contains("status: ready 1"), "{hello}\n{history}");
         assert!(history.ends_with("end: next deadline 60.000s, 0 pending\n"), "{hello}\n{history}");
     }
@@ -170,7 +171,7 @@ fn no_wedge_a_hello_may_have_more_and_less() {
 /// Protocol 9: the gateway's own handshake timer and unreadable frames end in a clean close.
 #[test]
 fn no_wedge_a_clean_close_before_hello_is_retried() {
-    let script = script().connect().opened(1).challenge(1).given().at(100).closed(1, 1000, "").until(1_100);
+    let script = handshaking().at(100).closed_cleanly(1).until(1_100);
     assert_snapshot!(check(script), @r#"
     0.100s closed 1 with 1000 ""
       status: backoff after attempt 1 until 1.100s: the gateway closed the connection: 1000 ""
@@ -193,7 +194,7 @@ fn no_wedge_garbage_during_the_handshake_is_ignored() {
         .frame(1, "a foreign answer", r#"{"type":"res","id":"1","ok":true,"payload":{}}"#)
         .frame(1, "a foreign refusal", r#"{"type":"res","id":7,"ok":false}"#)
         .at(100)
-        .hello(1, HELLO);
+        .greeted(1);
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
@@ -231,7 +232,7 @@ fn no_wedge_every_end_of_a_connection_leads_to_the_next() {
         (4001, "gateway auth changed"),
         (4999, "new"),
     ] {
-        let script = script().connect().ready(1).given().at(100).closed(1, code, reason).at(1_200).ready(2);
+        let script = connected().at(100).closed(1, code, reason).at(1_200).ready(2);
         let history = check(script);
         assert!(history.contains("status: ready 2"), "{code}\n{history}");
     }
@@ -240,7 +241,7 @@ fn no_wedge_every_end_of_a_connection_leads_to_the_next() {
 /// B63: exactly two tick intervals after the last sign of life, and then a new attempt (B61).
 #[test]
 fn dead_is_detected_after_exactly_twice_the_tick_interval() {
-    let script = script().connect().ready(1).given().at(10_000).event(1, "tick", 1).until(71_000);
+    let script = connected().at(10_000).event(1, "tick", 1).until(71_000);
     assert_snapshot!(check(script), @r#"
     10.000s event tick 1 on 1
     70.000s due
@@ -256,10 +257,7 @@ fn dead_is_detected_after_exactly_twice_the_tick_interval() {
 /// B64: whatever arrives shows that the peer lives, be it a ping or nonsense.
 #[test]
 fn dead_is_detected_by_silence_only_any_traffic_keeps_alive() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
         .at(59_000)
         .activity(1)
         .at(118_000)
@@ -281,10 +279,7 @@ fn dead_is_detected_by_silence_only_any_traffic_keeps_alive() {
 /// What we write says nothing about the peer: a half-open connection takes writes for a long time.
 #[test]
 fn dead_is_detected_although_writes_succeed() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
         .at(30_000)
         .request_for(1, None)
         .written(1, 2)
@@ -311,7 +306,7 @@ fn dead_is_detected_although_writes_succeed() {
 /// B53: the new connection starts with a clean slate.
 #[test]
 fn dead_is_detected_on_each_connection_by_its_own_silence() {
-    let script = script().connect().ready(1).given().at(61_500).ready(2).until(121_499);
+    let script = connected().at(61_500).ready(2).until(121_499);
     assert_snapshot!(check(script), @r#"
     60.000s due
       hang up 1 now: 4000 "tick timeout"
@@ -331,7 +326,7 @@ fn dead_is_detected_with_absurd_tick_intervals_clamped() {
     let mut ends = String::new();
     for interval in ["0", "1", "999", "30000", "600000", "600001", "18446744073709551615", "1e300"] {
         let hello = HELLO.replace("30000", interval);
-        let history = check(script().connect().opened(1).challenge(1).given().hello(1, &hello));
+        let history = check(handshaking().hello(1, &hello));
         ends.push_str(&format!("{interval} ms: {}\n", history.lines().last().unwrap()));
     }
     assert_snapshot!(ends, @r"

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use insta::assert_snapshot;
 use onesocket::core::mailbox::Mailbox;
-use onesocket::core::{
-    Command, Connection, Effect, Epoch, Event, Gap, Input, Instant, Options, Payload, Push, Snapshot,
-    SubscriptionId, WireText,
-};
+use onesocket::core::{Epoch, Event, Gap, Options, Payload, Push, Snapshot};
 use proptest::prelude::*;
 
-use crate::script::{CONNECT, HELLO, answer, challenge, config, tell_push};
+use crate::bench::Bench;
+use crate::history::tell_push;
+use crate::script::config;
 
 pub(crate) fn event(seq: u64) -> Push {
     sized_event(seq, 0)
@@ -28,29 +27,10 @@ pub(crate) fn sized_event(seq: u64, bytes: usize) -> Push {
     }))
 }
 
-/// A snapshot can only come from a core that heard a hello.
+/// A snapshot can only come from a core that received a hello.
 pub(crate) fn snapshot() -> Arc<Snapshot> {
-    let mut core = Connection::new(Some(config("a")), Options::default(), 1).unwrap();
-    let epoch = Epoch(1);
-    let mut effects = Vec::new();
-    for input in [
-        Input::Command(Command::Subscribe { id: SubscriptionId(1) }),
-        Input::Timeout,
-        Input::Opened { epoch },
-        Input::Received { epoch, text: WireText::from(challenge().as_str()) },
-    ] {
-        core.step(Instant::ZERO, input, &mut effects);
-    }
-    let id = effects.iter().find_map(|effect| match effect {
-        Effect::Transmit { text, .. } => {
-            let frame: serde_json::Value = serde_json::from_str(&text.0).unwrap();
-            Some(frame["id"].as_str().unwrap().to_owned())
-        }
-        _ => None,
-    });
-    let hello = answer(CONNECT, HELLO).replace(CONNECT, &id.expect("connect was sent"));
-    core.step(Instant::ZERO, Input::Received { epoch, text: WireText::from(hello.as_str()) }, &mut effects);
-    Arc::clone(core.snapshot().expect("hello was accepted"))
+    let bench = Bench::ready(config("a"), Options::default(), 1);
+    Arc::clone(bench.core.snapshot().expect("hello was accepted"))
 }
 
 pub(crate) fn drain(mailbox: &mut Mailbox) -> String {

@@ -2,14 +2,16 @@
 //!
 //! A test is named for the invariant it belongs to and for its situation; numbers like B04 refer to
 //! bugs that real clients of this kind had. Most tests are a script and the history that follows from
-//! it (see `script.rs`); rules that hold for every history are in `laws.rs`.
+//! it (see `script.rs` and `history.rs`); rules that hold for every history are in `laws.rs`.
 
 mod answers;
+mod bench;
 mod config_changes;
 mod credentials;
 mod devices;
 mod endpoint;
 mod gaps;
+mod history;
 mod judge;
 mod lag_policies;
 mod laws;

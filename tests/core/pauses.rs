@@ -2,21 +2,14 @@
 
 use insta::assert_snapshot;
 
-use crate::script::{STARTING, check, script};
-
-fn refusal(details: &str) -> String {
-    format!(r#"{{"code":"INVALID_REQUEST","message":"no","details":{details}}}"#)
-}
+use crate::history::check;
+use crate::script::{Script, connected, handshaking, invalid_request, script, subscribed_early, unavailable};
 
 /// The pause list of protocol 9.1: no timer is left, nothing but a person's word goes on.
 #[test]
 fn no_storm_a_terminal_refusal_leaves_no_deadline() {
-    let script = script()
-        .subscribe(1)
-        .opened(1)
-        .challenge(1)
-        .given()
-        .refuse(1, &refusal(r#"{"code":"AUTH_TOKEN_MISMATCH"}"#))
+    let script = subscribed_early()
+        .refuse_with(1, "AUTH_TOKEN_MISMATCH")
         .closed(1, 1008, "unauthorized")
         .connect()
         .wake()
@@ -66,7 +59,7 @@ fn no_storm_the_pause_list() {
         let error = format!(
             r#"{{"code":"INVALID_REQUEST","message":"m","retryable":true,"retryAfterMs":1,"details":{{"code":"{code}"}}}}"#
         );
-        let history = check(script().connect().opened(1).challenge(1).given().refuse(1, &error));
+        let history = check(handshaking().refuse(1, &error));
         let end = history.lines().last().unwrap();
         outcomes.push_str(&format!("{code}: {end}\n"));
     }
@@ -98,8 +91,7 @@ fn no_storm_the_pause_list() {
 #[test]
 fn no_storm_pairing_pauses_with_the_id_to_approve() {
     let details = r#"{"code":"PAIRING_REQUIRED","reason":"not-paired","requestId":"req-1"}"#;
-    let script =
-        script().connect().opened(1).challenge(1).given().refuse(1, &refusal(details)).until(3_600_000);
+    let script = handshaking().refuse(1, &invalid_request("no", details)).until(3_600_000);
     assert_snapshot!(check(script), @r#"
     0.000s refusal {"code":"INVALID_REQUEST","message":"no","details":{"code":"PAIRING_REQUIRED","reason":"not-paired","requestId":"req-1"}} on 1
       hang up 1 now: 1008 "connect failed"
@@ -127,9 +119,8 @@ fn no_storm_resume_dials_once_and_starts_the_waits_anew() {
         .connect()
         .refused(1)
         .at(1_100)
-        .opened(2)
-        .challenge(2)
-        .refuse(2, &refusal(r#"{"code":"AUTH_RATE_LIMITED"}"#))
+        .challenged(2)
+        .refuse_with(2, "AUTH_RATE_LIMITED")
         .at(60_000)
         .resume()
         .resume()
@@ -176,11 +167,7 @@ fn no_storm_resume_dials_once_and_starts_the_waits_anew() {
 fn no_storm_wake_ends_the_wait() {
     let script = script()
         .connect()
-        .refused(1)
-        .at(1_500)
-        .refused(2)
-        .at(4_000)
-        .refused(3)
+        .attempts(1, [0, 1_500, 4_000], Script::refused)
         .at(6_000)
         .wake()
         .at(6_100)
@@ -239,9 +226,7 @@ fn no_storm_wake_never_postpones_a_dial() {
     let script = script()
         .connect()
         .at(10)
-        .opened(1)
-        .challenge(1)
-        .refuse(1, STARTING)
+        .starting(1)
         .at(20)
         .wake()
         .at(600)
@@ -249,7 +234,7 @@ fn no_storm_wake_never_postpones_a_dial() {
         .at(700)
         .configure("b")
         .at(710)
-        .closed(2, 1000, "")
+        .closed_cleanly(2)
         .wake()
         .until(800);
     assert_snapshot!(check(script), @r#"
@@ -285,9 +270,7 @@ fn no_storm_wake_never_postpones_a_dial() {
 /// Even an impatient caller respects what the gateway asked for.
 #[test]
 fn no_storm_wake_does_not_undercut_the_gateways_wish() {
-    let busy = r#"{"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":20000}"#;
-    let script =
-        script().connect().opened(1).challenge(1).given().refuse(1, busy).at(3_000).wake().until(20_000);
+    let script = handshaking().refuse(1, &unavailable("m", 20_000)).at(3_000).wake().until(20_000);
     assert_snapshot!(check(script), @r#"
     0.000s refusal {"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":20000} on 1
       hang up 1 now: 1008 "connect failed"
@@ -303,8 +286,7 @@ fn no_storm_wake_does_not_undercut_the_gateways_wish() {
 /// Whoever has taken the config away is not reconnected by a network that returns.
 #[test]
 fn no_storm_wake_and_resume_do_nothing_without_a_config() {
-    let script =
-        script().connect().ready(1).given().at(10).configure_none().closed(1, 1000, "").wake().resume();
+    let script = connected().at(10).configure_none().closed_cleanly(1).wake().resume();
     let history = check(script.until(3_600_000));
     assert!(history.ends_with("end: next deadline none, 0 pending\n"), "{history}");
     assert!(!history.contains("dial 2"), "{history}");

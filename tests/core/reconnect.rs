@@ -4,26 +4,14 @@ use insta::assert_snapshot;
 use onesocket::core::{Config, Connection, Effect, Input, Instant, Status};
 use proptest::prelude::*;
 
-use crate::script::{STARTING, Script, check, config, script};
+use crate::history::check;
+use crate::script::{Script, config, handshaking, script, unavailable};
 
 /// B56: the first attempt is like any other.
 #[test]
 fn no_storm_refused_dials_wait_longer_and_longer() {
-    let script = script()
-        .connect()
-        .refused(1)
-        .at(2_000)
-        .refused(2)
-        .at(5_000)
-        .refused(3)
-        .at(10_000)
-        .refused(4)
-        .at(20_000)
-        .refused(5)
-        .at(40_000)
-        .refused(6)
-        .at(80_000)
-        .refused(7);
+    let times = [0, 2_000, 5_000, 10_000, 20_000, 40_000, 80_000];
+    let script = script().connect().attempts(1, times, Script::refused);
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
@@ -71,13 +59,9 @@ fn no_storm_refused_dials_wait_longer_and_longer() {
 /// and longer.
 #[test]
 fn no_storm_open_then_reject_grows() {
-    let reject = |script: Script, epoch| {
-        script.opened(epoch).challenge(epoch).refuse(epoch, r#"{"code":"UNAVAILABLE","message":"busy"}"#)
-    };
-    let script = reject(script().connect(), 1);
-    let script = reject(script.at(1_500), 2);
-    let script = reject(script.at(4_000), 3);
-    let script = reject(script.at(9_000), 4);
+    let busy = r#"{"code":"UNAVAILABLE","message":"busy"}"#;
+    let reject = |script: Script, epoch| script.challenged(epoch).refuse(epoch, busy);
+    let script = script().connect().attempts(1, [0, 1_500, 4_000, 9_000], reject);
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
@@ -128,10 +112,7 @@ fn no_storm_open_then_reject_grows() {
 #[test]
 fn no_storm_hello_then_kick_grows() {
     let kick = |script: Script, epoch| script.ready(epoch).closed(epoch, 4001, "gateway auth changed");
-    let script = kick(script().connect(), 1);
-    let script = kick(script.at(1_500), 2);
-    let script = kick(script.at(4_000), 3);
-    let script = kick(script.at(9_000), 4);
+    let script = script().connect().attempts(1, [0, 1_500, 4_000, 9_000], kick);
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
@@ -175,10 +156,7 @@ fn no_storm_a_stable_connection_resets_the_waits() {
         .refused(2)
         .at(4_000)
         .ready(3)
-        .at(33_999)
-        .lost(3)
-        .at(40_000)
-        .ready(4)
+        .outage(3, 33_999..40_000)
         .at(70_000)
         .lost(4);
     assert_snapshot!(check(script), @r"
@@ -215,12 +193,10 @@ fn no_storm_a_stable_connection_resets_the_waits() {
 /// schedule; a wish shorter than the wait changes nothing.
 #[test]
 fn no_storm_retry_after_is_a_floor() {
-    let busy = |ms: u64| {
-        format!(r#"{{"code":"UNAVAILABLE","message":"busy","retryable":true,"retryAfterMs":{ms}}}"#)
-    };
-    let script = script().connect().opened(1).challenge(1).given().refuse(1, &busy(90_000));
-    let script = script.at(90_100).opened(2).challenge(2).refuse(2, &busy(1));
-    let script = script.at(93_000).opened(3).challenge(3).refuse(3, &busy(0));
+    let busy = |ms| unavailable("busy", ms);
+    let script = handshaking().refuse(1, &busy(90_000));
+    let script = script.at(90_100).challenged(2).refuse(2, &busy(1));
+    let script = script.at(93_000).challenged(3).refuse(3, &busy(0));
     assert_snapshot!(check(script), @r#"
     0.000s refusal {"code":"UNAVAILABLE","message":"busy","retryable":true,"retryAfterMs":90000} on 1
       hang up 1 now: 1008 "connect failed"
@@ -252,8 +228,8 @@ fn no_storm_retry_after_is_a_floor() {
 /// Peer behaviour 53: a gateway cannot send its clients away for ever.
 #[test]
 fn no_storm_an_absurd_retry_after_is_capped() {
-    let absurd = r#"{"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":9007199254740991}"#;
-    assert_snapshot!(check(script().connect().opened(1).challenge(1).given().refuse(1, absurd)), @r#"
+    let absurd = unavailable("m", 9_007_199_254_740_991);
+    assert_snapshot!(check(handshaking().refuse(1, &absurd)), @r#"
     0.000s refusal {"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":9007199254740991} on 1
       hang up 1 now: 1008 "connect failed"
       status: backoff after attempt 1 until 600.000s: the gateway refused to connect: UNAVAILABLE: m
@@ -264,9 +240,8 @@ fn no_storm_an_absurd_retry_after_is_capped() {
 /// Options may forbid to believe any wish; the wait is then the backoff's own, not none.
 #[test]
 fn no_storm_a_low_retry_after_max_does_not_shorten_a_wait() {
-    let busy = r#"{"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":90000}"#;
     let script = script().options(|options| options.backoff.retry_after_max = std::time::Duration::ZERO);
-    assert_snapshot!(check(script.connect().opened(1).challenge(1).refuse(1, busy)), @r#"
+    assert_snapshot!(check(script.connect().challenged(1).refuse(1, &unavailable("m", 90_000))), @r#"
     0.000s connect
     0.000s due
       dial 1 to a
@@ -285,19 +260,8 @@ fn no_storm_a_low_retry_after_max_does_not_shorten_a_wait() {
 /// Protocol 17.2: a gateway that is starting is asked again soon, and the attempt does not count.
 #[test]
 fn no_storm_a_starting_gateway_is_asked_again_soon() {
-    let script = script()
-        .connect()
-        .refused(1)
-        .at(1_100)
-        .opened(2)
-        .challenge(2)
-        .refuse(2, STARTING)
-        .at(1_700)
-        .opened(3)
-        .challenge(3)
-        .refuse(3, STARTING)
-        .at(2_300)
-        .refused(4);
+    let script =
+        script().connect().refused(1).at(1_100).starting(2).at(1_700).starting(3).at(2_300).refused(4);
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
@@ -337,13 +301,9 @@ fn no_storm_a_starting_gateway_is_asked_again_soon() {
 /// A gateway that never finishes starting is not asked twice a second for ever.
 #[test]
 fn no_storm_a_gateway_that_never_finishes_starting_meets_the_backoff() {
-    let mut script = script().connect();
-    for attempt in 1..=20 {
-        script = script.at(attempt * 600).opened(attempt).challenge(attempt).refuse(attempt, STARTING);
-    }
-    for (attempt, at) in [(21, 13_000), (22, 15_000), (23, 18_000), (24, 23_000)] {
-        script = script.at(at).opened(attempt).challenge(attempt).refuse(attempt, STARTING);
-    }
+    let soon = (1..=20).map(|attempt| attempt * 600);
+    let times = soon.chain([13_000, 15_000, 18_000, 23_000]);
+    let script = script().connect().attempts(1, times, Script::starting);
     let history = check(script);
     let waits: Vec<&str> = history.lines().filter(|line| line.contains("status: backoff")).collect();
     assert_snapshot!(waits[18..].join("\n"), @r"

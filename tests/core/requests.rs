@@ -1,23 +1,18 @@
 //! `settles_once`: every request ends exactly once, and says truly whether it can have been seen.
 
-use std::time::Duration;
-
 use insta::assert_snapshot;
-use onesocket::core::{Command, Connection, Effect, Epoch, Input, Instant, Reply, RequestId, WireText};
+use onesocket::core::Effect;
 
-use crate::script::{HELLO, answer, challenge, check, config, options, refusal, script};
+use crate::bench::Bench;
+use crate::history::check;
+use crate::script::{answer, config, connected, invalid_request, options, refusal, script};
 
 const NO: &str = r#"{"code":"INVALID_REQUEST","message":"no"}"#;
 
 #[test]
 fn settles_once_answers_may_come_in_any_order() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
-        .request(1)
-        .request(2)
-        .request(3)
+    let script = connected()
+        .requests(1..=3)
         .at(10)
         .reply(1, 3, r#"{"who":3}"#)
         .reply(1, 1, r#"{"who":1}"#)
@@ -42,13 +37,9 @@ fn settles_once_answers_may_come_in_any_order() {
 /// B43: late and repeated answers, also those of a request that timed out or was cancelled.
 #[test]
 fn settles_once_late_and_repeated_answers_are_inert() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
         .request_for(1, Some(100))
-        .request(2)
-        .request(3)
+        .requests(2..=3)
         .cancel(2)
         .at(200)
         .reply(1, 1, r#"{"late":1}"#)
@@ -87,7 +78,7 @@ fn settles_once_late_and_repeated_answers_are_inert() {
 /// Answers that were never asked for: the gateway echoes ids as they are, also numbers (2.3).
 #[test]
 fn settles_once_foreign_ids_are_inert() {
-    let mut script = script().connect().ready(1).given().request(1).at(10);
+    let mut script = connected().request(1).at(10);
     for id in
         ["7", "\"\"", "null", "\"invalid\"", "\"1\"", "\"00000000-1\"", "[\"$1\"]", "\"$1 \"", "\"$11\""]
     {
@@ -114,36 +105,8 @@ fn settles_once_foreign_ids_are_inert() {
 #[test]
 fn settles_once_another_spelling_of_an_id_is_foreign() {
     for seed in 0..20 {
-        let mut core = Connection::new(Some(config("a")), options(), seed).unwrap();
-        let epoch = Epoch(1);
-        let mut feed = |input| {
-            let mut effects = Vec::new();
-            core.step(Instant::ZERO, input, &mut effects);
-            effects.into_iter().find_map(|effect| match effect {
-                Effect::Transmit { text, .. } => {
-                    let frame: serde_json::Value = serde_json::from_str(&text.0).unwrap();
-                    Some(frame["id"].as_str().unwrap().to_owned())
-                }
-                Effect::Complete { outcome, .. } => Some(format!("{outcome:?}")),
-                _ => None,
-            })
-        };
-        let received = |text: String| Input::Received { epoch, text: WireText::from(text.as_str()) };
-        feed(Input::Command(Command::Connect));
-        feed(Input::Timeout);
-        feed(Input::Opened { epoch });
-        let id = feed(received(challenge())).expect("connect is sent");
-        feed(received(answer(&id, HELLO)));
-        let request = Command::Request {
-            id: RequestId(5),
-            method: "m".into(),
-            params: None,
-            timeout: None,
-            waited: Duration::ZERO,
-            reply: Reply::First,
-            only_on: None,
-        };
-        let id = feed(Input::Command(request)).expect("a request is sent");
+        let mut bench = Bench::ready(config("a"), options(), seed);
+        let id = bench.request(5, None);
         let (prefix, number) = id.split_once('-').unwrap();
         let shorter = prefix.trim_start_matches('0');
         for spelling in [
@@ -154,18 +117,19 @@ fn settles_once_another_spelling_of_an_id_is_foreign() {
             format!("{shorter}-{number}"),
             format!("0{prefix}-{number}"),
         ] {
-            let outcome = (spelling != id).then(|| feed(received(answer(&spelling, "{}")))).flatten();
-            assert_eq!(outcome, None, "{spelling} is not {id}");
+            if spelling != id {
+                assert_eq!(bench.receive(&answer(&spelling, "{}")), [], "{spelling} is not {id}");
+            }
         }
-        assert!(feed(received(answer(&id, "{}"))).is_some());
+        let effects = bench.receive(&answer(&id, "{}"));
+        assert!(matches!(effects[..], [Effect::Complete { .. }]), "{effects:?}");
     }
 }
 
 /// The id of `connect` answers nothing once hello is there, and the id of a request is no hello.
 #[test]
 fn settles_once_a_second_hello_is_inert() {
-    let script =
-        script().connect().ready(1).given().request(1).at(10).hello(1, "{}").refuse(1, NO).reply(1, 1, "{}");
+    let script = connected().request(1).at(10).hello(1, "{}").refuse(1, NO).reply(1, 1, "{}");
     assert_snapshot!(check(script), @r#"
     0.000s request #1
       transmit on 1: #1
@@ -180,10 +144,7 @@ fn settles_once_a_second_hello_is_inert() {
 #[test]
 fn settles_once_malformed_answers_are_no_answers() {
     let id = "$1";
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
         .request(1)
         .at(10)
         .frame(1, "garbage", "not json")
@@ -256,7 +217,7 @@ fn settles_once_timeouts_tell_queued_from_sent() {
 
 #[test]
 fn settles_once_a_request_without_a_deadline_waits_as_long_as_the_connection_lives() {
-    let mut script = script().connect().ready(1).given().request_for(1, None);
+    let mut script = connected().request_for(1, None);
     for minute in 1..=5 {
         script = script.at(minute * 50_000).event(1, "tick", None);
     }
@@ -277,14 +238,9 @@ fn settles_once_a_request_without_a_deadline_waits_as_long_as_the_connection_liv
 /// B44, B45: what was sent fails when the connection does; what was not sent stays queued.
 #[test]
 fn settles_once_a_lost_connection_fails_what_was_sent_and_keeps_what_was_not() {
-    let script = script()
-        .options(|options| options.max_in_flight = 2)
-        .connect()
-        .ready(1)
-        .given()
-        .request(1)
-        .request(2)
-        .request(3)
+    let script = connected()
+        .max_in_flight(2)
+        .requests(1..=3)
         .at(10)
         .closed(1, 1012, "service restart")
         .at(2_000)
@@ -315,8 +271,7 @@ fn settles_once_a_lost_connection_fails_what_was_sent_and_keeps_what_was_not() {
 /// B45: a dead peer never confirms a close, so nothing waits for it.
 #[test]
 fn settles_once_pending_requests_fail_when_the_watchdog_fires() {
-    let script =
-        script().connect().ready(1).given().request_for(1, None).request_for(2, Some(90_000)).until(60_000);
+    let script = connected().request_for(1, None).request_for(2, Some(90_000)).until(60_000);
     assert_snapshot!(check(script), @r#"
     0.000s request #1
       transmit on 1: #1
@@ -335,18 +290,8 @@ fn settles_once_pending_requests_fail_when_the_watchdog_fires() {
 /// new connection and be taken for another's.
 #[test]
 fn settles_once_an_answer_of_the_past_connection_repeated_on_the_new_one_is_inert() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
-        .request(1)
-        .at(10)
-        .lost(1)
-        .at(2_000)
-        .ready(2)
-        .request(2)
-        .reply(2, 1, r#"{"who":1}"#)
-        .reply(2, 2, r#"{"who":2}"#);
+    let script = connected().request(1).outage(1, 10..2_000).request(2);
+    let script = script.reply(2, 1, r#"{"who":1}"#).reply(2, 2, r#"{"who":2}"#);
     assert_snapshot!(check(script), @r#"
     0.000s request #1
       transmit on 1: #1
@@ -370,11 +315,8 @@ fn settles_once_an_answer_of_the_past_connection_repeated_on_the_new_one_is_iner
 /// A gateway that guesses the id of a request it has not been sent does not answer it.
 #[test]
 fn settles_once_a_queued_request_cannot_be_answered() {
-    let script = script()
-        .options(|options| options.max_in_flight = 1)
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
+        .max_in_flight(1)
         .request(1)
         .request(12)
         // The id of request 1 with a 2 behind it is the id of request 12.
@@ -399,12 +341,8 @@ fn settles_once_a_queued_request_cannot_be_answered() {
 /// Protocol 5.7 and 5.8: a failure keeps all the gateway said.
 #[test]
 fn settles_once_a_rejection_keeps_code_and_message() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
-        .request(1)
-        .request(2)
+    let script = connected()
+        .requests(1..=2)
         .at(10)
         .reject(
             1,
@@ -429,10 +367,7 @@ fn settles_once_a_rejection_keeps_code_and_message() {
 #[test]
 fn settles_once_two_phase_accepted_then_final() {
     let accepted = r#"{"status":"accepted","runId":"r"}"#;
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
         .request_final(1)
         .request_final(2)
         .request_final(3)
@@ -480,7 +415,7 @@ fn settles_once_two_phase_accepted_then_final() {
 #[test]
 fn settles_once_a_failure_that_looks_accepted_is_final() {
     let text = r#"{"type":"res","id":"$1","ok":false,"payload":{"status":"accepted"},"error":{"code":"X","message":"m"}}"#;
-    let script = script().connect().ready(1).given().request_final(1).at(10).frame(1, "failure", text);
+    let script = connected().request_final(1).at(10).frame(1, "failure", text);
     assert_snapshot!(check(script), @r"
     0.000s request #1 to its final answer
       transmit on 1: #1
@@ -493,17 +428,11 @@ fn settles_once_a_failure_that_looks_accepted_is_final() {
 /// Between acknowledgement and final answer a request is like any other that was sent.
 #[test]
 fn settles_once_an_accepted_request_fails_with_its_connection() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
         .request_final(1)
         .at(10)
         .reply(1, 1, r#"{"status":"accepted"}"#)
-        .at(20)
-        .lost(1)
-        .at(2_000)
-        .ready(2)
+        .outage(1, 20..2_000)
         .reply(2, 1, r#"{"status":"ok"}"#);
     assert_snapshot!(check(script), @r#"
     0.000s request #1 to its final answer
@@ -526,16 +455,7 @@ fn settles_once_an_accepted_request_fails_with_its_connection() {
 /// Requests go out in the order they were made, also when they had to wait.
 #[test]
 fn settles_once_the_order_of_requests_is_kept() {
-    let script = script()
-        .options(|options| options.max_in_flight = 2)
-        .request(1)
-        .request(2)
-        .request(3)
-        .request(4)
-        .at(10)
-        .ready(1)
-        .reply(1, 2, "{}")
-        .cancel(1);
+    let script = script().max_in_flight(2).requests(1..=4).at(10).ready(1).reply(1, 2, "{}").cancel(1);
     assert_snapshot!(check(script), @r"
     0.000s request #1
     0.000s request #2
@@ -560,17 +480,14 @@ fn settles_once_the_order_of_requests_is_kept() {
 /// A refused hello does not touch the queue; a refusal that pauses empties it, with the reason.
 #[test]
 fn settles_once_queued_requests_survive_a_retry_and_end_with_a_pause() {
-    let pause =
-        r#"{"code":"INVALID_REQUEST","message":"bad token","details":{"code":"AUTH_TOKEN_MISMATCH"}}"#;
+    let pause = invalid_request("bad token", r#"{"code":"AUTH_TOKEN_MISMATCH"}"#);
     let script = script()
         .request_for(1, None)
-        .opened(1)
-        .challenge(1)
+        .challenged(1)
         .frame(1, "refusal", &refusal(crate::script::CONNECT, r#"{"code":"UNAVAILABLE","message":"later"}"#))
         .at(2_000)
-        .opened(2)
-        .challenge(2)
-        .refuse(2, pause)
+        .challenged(2)
+        .refuse(2, &pause)
         .request(2);
     assert_snapshot!(check(script), @r#"
     0.000s request #1
@@ -604,14 +521,8 @@ fn settles_once_queued_requests_survive_a_retry_and_end_with_a_pause() {
 /// The deadline of a request runs from the call, also where the driver got to it late, as after a sleep.
 #[test]
 fn settles_once_the_time_before_the_core_heard_of_a_request_counts() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
-        .request_after(60, 1, 100)
-        .request_after(100, 2, 100)
-        .request_after(0, 3, 0)
-        .until(50);
+    let script =
+        connected().request_after(60, 1, 100).request_after(100, 2, 100).request_after(0, 3, 0).until(50);
     assert_snapshot!(check(script), @r"
     0.000s request #1, made 60 ms ago for 100 ms
       transmit on 1: #1

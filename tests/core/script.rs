@@ -1,20 +1,13 @@
-//! A script of timed inputs, and the history that follows from it.
-//!
-//! [`check`] is the one function that runs a core here. It plays the part of a driver: it feeds the
-//! inputs, and wakes the core at every deadline in between. At one moment commands go first, then what
-//! is due, then the transport. What it returns is for people: a line for every input, and under it a
-//! line for every effect.
+//! A script of timed inputs: what is given, and what happens then. See `history.rs` for what follows from it.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
 use onesocket::core::{
-    Close, Command, Config, Connection, ConnectionError, DialError, Effect, Epoch, Input, Instant, Options,
-    Push, Reply, RequestId, Status, SubscriptionId, WireText,
+    Command, Config, ConnectionError, DialError, Epoch, Input, Options, Reply, RequestId, SubscriptionId,
 };
-use serde_json::Value;
 
 /// Stands in a scripted frame for the id of the latest `connect`.
 pub(crate) const CONNECT: &str = "$connect";
@@ -27,24 +20,26 @@ pub(crate) const HELLO: &str = r#"{"type":"hello-ok","protocol":4,
     "policy":{"maxPayload":26214400,"maxBufferedBytes":52428800,"tickIntervalMs":30000}}"#;
 
 /// The refusal of a gateway that is still starting (protocol 17).
-pub(crate) const STARTING: &str = r#"{"code":"UNAVAILABLE","message":"gateway starting","retryable":true,"retryAfterMs":500,"details":{"reason":"startup-sidecars"}}"#;
+const STARTING: &str = r#"{"code":"UNAVAILABLE","message":"gateway starting","retryable":true,"retryAfterMs":500,"details":{"reason":"startup-sidecars"}}"#;
 
 /// What is to happen to a core, and when.
 pub(crate) struct Script {
-    options: Options,
-    config: Option<Arc<Config>>,
+    pub(crate) options: Options,
+    pub(crate) config: Option<Arc<Config>>,
     now: u64,
-    end: u64,
-    steps: Vec<Step>,
+    /// When the history ends, in milliseconds from the start.
+    pub(crate) end: u64,
+    pub(crate) steps: Vec<Step>,
 }
 
-struct Step {
-    at: u64,
-    label: String,
-    action: Action,
+pub(crate) struct Step {
+    /// In milliseconds from the start.
+    pub(crate) at: u64,
+    pub(crate) label: String,
+    pub(crate) action: Action,
 }
 
-enum Action {
+pub(crate) enum Action {
     Input(Input),
     /// A frame in which `$connect` and `$7` stand for the ids of `connect` and of request 7.
     Frame {
@@ -77,10 +72,35 @@ pub(crate) fn script() -> Script {
     Script { options: options(), config: Some(config("a")), now: 0, end: 0, steps: Vec::new() }
 }
 
+/// Connection 1 is ready, and the history begins.
+pub(crate) fn connected() -> Script {
+    script().connect().ready(1).given()
+}
+
+/// Connection 1 is ready with subscription 1, and the history begins.
+pub(crate) fn subscribed() -> Script {
+    script().subscribe(1).ready(1).given()
+}
+
+/// Connection 1 waits for hello, and the history begins.
+pub(crate) fn handshaking() -> Script {
+    script().connect().challenged(1).given()
+}
+
+/// Connection 1 waits for hello with subscription 1, and the history begins.
+pub(crate) fn subscribed_early() -> Script {
+    script().subscribe(1).challenged(1).given()
+}
+
 impl Script {
     pub(crate) fn options(mut self, change: impl FnOnce(&mut Options)) -> Self {
         change(&mut self.options);
         self
+    }
+
+    /// Requests beyond these many wait in the queue.
+    pub(crate) fn max_in_flight(self, requests: usize) -> Self {
+        self.options(|options| options.max_in_flight = requests)
     }
 
     pub(crate) fn without_config(mut self) -> Self {
@@ -149,6 +169,10 @@ impl Script {
     /// A request with the default deadline of half a minute.
     pub(crate) fn request(self, id: u64) -> Self {
         self.request_with(id, Some(30_000), Reply::First, "")
+    }
+
+    pub(crate) fn requests(self, ids: RangeInclusive<u64>) -> Self {
+        ids.fold(self, Self::request)
     }
 
     /// A request that is meant for one connection only.
@@ -221,6 +245,26 @@ impl Script {
         self.step(format!("closed {epoch} with {code} {reason:?}"), Action::Input(input))
     }
 
+    /// The closing handshake is done, without a reason.
+    pub(crate) fn closed_cleanly(self, epoch: u64) -> Self {
+        self.closed(epoch, 1000, "")
+    }
+
+    /// Connection `epoch` is lost when the outage begins, and the next one is ready when it ends.
+    pub(crate) fn outage(self, epoch: u64, ms: Range<u64>) -> Self {
+        self.at(ms.start).lost(epoch).at(ms.end).ready(epoch + 1)
+    }
+
+    /// One attempt after the other, from `epoch` on: at each of these times `end` is what becomes of it.
+    pub(crate) fn attempts(
+        self,
+        epoch: u64,
+        times: impl IntoIterator<Item = u64>,
+        end: impl Fn(Self, u64) -> Self,
+    ) -> Self {
+        (epoch..).zip(times).fold(self, |script, (epoch, ms)| end(script.at(ms), epoch))
+    }
+
     pub(crate) fn activity(self, epoch: u64) -> Self {
         self.step(format!("activity on {epoch}"), Action::Input(Input::Activity { epoch: Epoch(epoch) }))
     }
@@ -238,6 +282,16 @@ impl Script {
 
     pub(crate) fn challenge(self, epoch: u64) -> Self {
         self.frame(epoch, "challenge", &challenge())
+    }
+
+    /// The socket opens and is challenged, and the client asks to connect.
+    pub(crate) fn challenged(self, epoch: u64) -> Self {
+        self.opened(epoch).challenge(epoch)
+    }
+
+    /// The usual hello.
+    pub(crate) fn greeted(self, epoch: u64) -> Self {
+        self.hello(epoch, HELLO)
     }
 
     pub(crate) fn hello(self, epoch: u64, hello: &str) -> Self {
@@ -259,6 +313,16 @@ impl Script {
         self.frame(epoch, &format!("refusal {error}"), &refusal(CONNECT, error))
     }
 
+    /// The gateway refuses `connect` with a detail code (protocol 9.1).
+    pub(crate) fn refuse_with(self, epoch: u64, code: &str) -> Self {
+        self.refuse(epoch, &invalid_request("no", &format!(r#"{{"code":"{code}"}}"#)))
+    }
+
+    /// An attempt that meets a gateway that is still starting.
+    pub(crate) fn starting(self, epoch: u64) -> Self {
+        self.challenged(epoch).refuse(epoch, STARTING)
+    }
+
     /// The gateway answers request `id`.
     pub(crate) fn reply(self, epoch: u64, id: u64, payload: &str) -> Self {
         self.frame(epoch, &format!("answer to #{id}"), &answer(&format!("${id}"), payload))
@@ -274,6 +338,11 @@ impl Script {
         let text = format!(r#"{{"type":"event","event":"{name}","payload":{{}}{seq}}}"#);
         self.frame(epoch, &format!("event {name}{seq}").replace(r#","seq":"#, " "), &text)
     }
+
+    /// Events called `e` with these numbers, or without one.
+    pub(crate) fn events<N: Into<Option<u64>>>(self, epoch: u64, seqs: impl IntoIterator<Item = N>) -> Self {
+        seqs.into_iter().fold(self, |script, seq| script.event(epoch, "e", seq))
+    }
 }
 
 fn request(id: u64, timeout_ms: Option<u64>, reply: Reply, padding: &str, only_on: Option<Epoch>) -> Command {
@@ -288,6 +357,18 @@ fn request(id: u64, timeout_ms: Option<u64>, reply: Reply, padding: &str, only_o
     }
 }
 
+/// An error of the gateway that will come again with the same request, for the reason in its details.
+pub(crate) fn invalid_request(message: &str, details: &str) -> String {
+    format!(r#"{{"code":"INVALID_REQUEST","message":"{message}","details":{details}}}"#)
+}
+
+/// An error of a gateway that has a wish when to be asked again.
+pub(crate) fn unavailable(message: &str, retry_after_ms: u64) -> String {
+    format!(
+        r#"{{"code":"UNAVAILABLE","message":"{message}","retryable":true,"retryAfterMs":{retry_after_ms}}}"#
+    )
+}
+
 pub(crate) fn challenge() -> String {
     r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#.to_owned()
 }
@@ -298,192 +379,4 @@ pub(crate) fn answer(id: &str, payload: &str) -> String {
 
 pub(crate) fn refusal(id: &str, error: &str) -> String {
     format!(r#"{{"type":"res","id":"{id}","ok":false,"error":{error}}}"#)
-}
-
-/// Runs `script` and tells what happened.
-///
-/// Every step is also taken by a clone of the core, which must do the same and become the same.
-pub(crate) fn check(script: Script) -> String {
-    let core = Connection::new(script.config, script.options, 7).expect("the options are valid");
-    let mut player = Player { core, history: String::new(), ids: BTreeMap::new() };
-    for step in script.steps {
-        let now = Instant::from_millis(step.at);
-        // A transport can only speak of a dial that has happened, so what is due goes first.
-        let from_transport = !matches!(step.action, Action::Input(Input::Command(_)));
-        player.run_due(now, from_transport);
-        player.act(now, &step.label, step.action);
-    }
-    player.run_due(Instant::from_millis(script.end), true);
-    player.end();
-    player.history
-}
-
-struct Player {
-    core: Connection,
-    history: String,
-    /// The wire ids, by their name in scripts.
-    ids: BTreeMap<String, String>,
-}
-
-impl Player {
-    fn line(&mut self, line: &str) {
-        self.history.push_str(line);
-        self.history.push('\n');
-    }
-
-    /// Wakes the core at each deadline before `now`, and also at `now` if that is `included`.
-    fn run_due(&mut self, now: Instant, included: bool) {
-        let mut wakes = 0;
-        while let Some(at) = self.core.next_deadline().filter(|at| *at < now || (included && *at == now)) {
-            let shown = self.step(at, Input::Timeout);
-            if !shown.is_empty() {
-                self.line(&format!("{at} due"));
-                self.show(&shown);
-            }
-            wakes += 1;
-            assert!(wakes < 10_000, "the core spins");
-        }
-    }
-
-    fn act(&mut self, now: Instant, label: &str, action: Action) {
-        self.line(&format!("{now} {label}"));
-        let effects = match action {
-            Action::Given => return self.history.clear(),
-            Action::Input(input) => self.step(now, input),
-            Action::Frame { epoch, text } => self.receive(now, epoch, &text),
-            Action::Ready { epoch } => {
-                self.step(now, Input::Opened { epoch: Epoch(epoch) });
-                self.receive(now, epoch, &challenge());
-                self.receive(now, epoch, &answer(CONNECT, HELLO))
-            }
-        };
-        self.show(&effects);
-    }
-
-    fn receive(&mut self, now: Instant, epoch: u64, text: &str) -> Vec<Effect> {
-        let mut text = text.to_owned();
-        // The longest names first, so that `$1` does not take the beginning of `$12`.
-        for (name, id) in self.ids.iter().rev() {
-            text = text.replace(name, id);
-        }
-        self.step(now, Input::Received { epoch: Epoch(epoch), text: WireText::from(text.as_str()) })
-    }
-
-    fn step(&mut self, now: Instant, input: Input) -> Vec<Effect> {
-        let mut twin = self.core.clone();
-        let (mut effects, mut twins) = (Vec::new(), Vec::new());
-        self.core.step(now, input.clone(), &mut effects);
-        twin.step(now, input, &mut twins);
-        assert!(self.core == twin && effects == twins, "a clone acts like its original");
-        for effect in &effects {
-            if let Effect::Transmit { text, .. } = effect {
-                self.learn(&text.0);
-            }
-        }
-        effects
-    }
-
-    /// Scripts name requests by the number in their parameters; this is where the id is learned.
-    fn learn(&mut self, text: &str) {
-        let frame: Value = serde_json::from_str(text).expect("a frame is JSON");
-        let name = match frame["params"]["n"].as_u64() {
-            Some(number) => format!("${number}"),
-            None => CONNECT.to_owned(),
-        };
-        self.ids.insert(name, frame["id"].as_str().expect("an id is a string").to_owned());
-    }
-
-    fn show(&mut self, effects: &[Effect]) {
-        for effect in effects {
-            self.line(&format!("  {}", tell(effect)));
-        }
-    }
-
-    fn end(&mut self) {
-        let deadline = self.core.next_deadline().map_or("none".to_owned(), |at| at.to_string());
-        self.line(&format!("end: next deadline {deadline}, {} pending", self.core.pending()));
-    }
-}
-
-/// An effect in a few words.
-pub(crate) fn tell(effect: &Effect) -> String {
-    match effect {
-        Effect::Dial { epoch, endpoint } => {
-            format!("dial {epoch} to {}", endpoint.host().trim_end_matches(".local"))
-        }
-        Effect::Transmit { epoch, text } => format!("transmit on {epoch}: {}", tell_request(&text.0)),
-        Effect::HangUp { epoch, close: Close::Now { code, reason } } => {
-            format!("hang up {epoch} now: {code} {reason:?}")
-        }
-        Effect::HangUp { epoch, close: Close::Graceful { code, reason } } => {
-            format!("hang up {epoch} gracefully: {code} {reason:?}")
-        }
-        Effect::LoadToken { epoch, key } => format!("load the token of {} for {epoch}", key.gateway),
-        Effect::SaveToken { key, token } => {
-            format!("save {} of {} with {:?}", token.token.expose(), key.role, token.scopes)
-        }
-        Effect::AdoptToken { key, token } => {
-            format!("adopt {} of {} with {:?}", token.token.expose(), key.role, token.scopes)
-        }
-        Effect::ClearToken { token, .. } => format!("clear {}", token.expose()),
-        Effect::Accepted { id, payload } => format!("accepted #{}: {}", id.0, payload.get()),
-        Effect::Complete { id, outcome: Ok(response) } => {
-            format!("complete #{} over {}: {}", id.0, response.epoch, response.payload.get())
-        }
-        Effect::Complete { id, outcome: Err(error) } => {
-            format!("fail #{} ({:?}): {}", id.0, error.delivery, error.kind)
-        }
-        Effect::Deliver { to, push } => format!("to {}: {}", to.0, tell_push(push)),
-        Effect::Status(status) => format!("status: {}", tell_status(status)),
-        Effect::Stopped => "stopped".to_owned(),
-    }
-}
-
-fn tell_request(text: &str) -> String {
-    let frame: Value = serde_json::from_str(text).expect("a frame is JSON");
-    match frame["params"]["n"].as_u64() {
-        Some(number) => format!("#{number}"),
-        None => format!("{} {}", frame["method"].as_str().unwrap_or_default(), frame["params"]["auth"]),
-    }
-}
-
-pub(crate) fn tell_push(push: &Push) -> String {
-    match push {
-        Push::Snapshot(snapshot) => format!(
-            "snapshot of {} (presence {} {}, health {} {})",
-            snapshot.epoch(),
-            snapshot.state_version.presence,
-            snapshot.presence.get(),
-            snapshot.state_version.health,
-            snapshot.health.get(),
-        ),
-        Push::Event(event) => {
-            let seq = event.seq.map_or("without number".to_owned(), |seq| format!("{seq}"));
-            format!("event {} {seq} of {}", event.name, event.epoch)
-        }
-        Push::Gap(gap) => {
-            format!("gap of {}: expected {}, received {}", gap.epoch, gap.expected, gap.received)
-        }
-        Push::Status(status) => format!("status {}", tell_status(status)),
-        Push::Lagged { missed } => format!("lagged {missed}"),
-        Push::Closed => "closed".to_owned(),
-        other => format!("{other:?}"),
-    }
-}
-
-fn tell_status(status: &Status) -> String {
-    match status {
-        Status::Connecting { epoch, attempt } => format!("connecting {epoch}, attempt {attempt}"),
-        Status::Handshaking { epoch } => format!("handshaking {epoch}"),
-        Status::Ready { epoch } => format!("ready {epoch}"),
-        Status::Backoff { attempt, until, cause } => {
-            format!("backoff after attempt {attempt} until {until}: {cause}")
-        }
-        Status::Paused(reason) => format!("paused: {reason}"),
-        Status::Idle => "idle".to_owned(),
-        Status::NotConfigured => "not configured".to_owned(),
-        Status::Closing => "closing".to_owned(),
-        Status::Stopped => "stopped".to_owned(),
-        other => format!("{other:?}"),
-    }
 }

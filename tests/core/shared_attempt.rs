@@ -2,15 +2,12 @@
 
 use insta::assert_snapshot;
 
-use crate::script::{Script, check, script};
-
-fn requests(script: Script, ids: std::ops::RangeInclusive<u64>) -> Script {
-    ids.fold(script, Script::request)
-}
+use crate::history::check;
+use crate::script::{connected, script};
 
 #[test]
 fn shared_attempt_sixteen_requests_one_dial() {
-    assert_snapshot!(check(requests(script(), 1..=16).at(10).ready(1)), @r"
+    assert_snapshot!(check(script().requests(1..=16).at(10).ready(1)), @r"
     0.000s request #1
     0.000s request #2
     0.000s request #3
@@ -55,8 +52,7 @@ fn shared_attempt_sixteen_requests_one_dial() {
 /// B27: however many requests fail with a socket, there is one dial for all of them.
 #[test]
 fn shared_attempt_sixteen_requests_lost_together_one_dial() {
-    let script = requests(script().connect().ready(1).given(), 1..=16).at(50).lost(1);
-    let script = requests(script.at(60), 17..=20).until(1_200);
+    let script = connected().requests(1..=16).at(50).lost(1).at(60).requests(17..=20).until(1_200);
     assert_snapshot!(check(script), @r"
     0.000s request #1
       transmit on 1: #1
@@ -122,16 +118,8 @@ fn shared_attempt_sixteen_requests_lost_together_one_dial() {
 /// B28: the caller that began the attempt goes away, and the others get their answers.
 #[test]
 fn shared_attempt_dropping_the_first_caller_keeps_the_attempt_alive() {
-    let script = script()
-        .request(1)
-        .request(2)
-        .at(10)
-        .opened(1)
-        .cancel(1)
-        .challenge(1)
-        .hello(1, crate::script::HELLO)
-        .at(20)
-        .reply(1, 2, "{}");
+    let script =
+        script().requests(1..=2).at(10).opened(1).cancel(1).challenge(1).greeted(1).at(20).reply(1, 2, "{}");
     assert_snapshot!(check(script), @r#"
     0.000s request #1
     0.000s request #2
@@ -155,7 +143,7 @@ fn shared_attempt_dropping_the_first_caller_keeps_the_attempt_alive() {
 /// A09, peer behaviour 21: a caller that left during the handshake has nothing sent for it.
 #[test]
 fn shared_attempt_a_caller_that_left_is_never_sent() {
-    let script = script().request(1).request(2).at(10).cancel(2).ready(1);
+    let script = script().requests(1..=2).at(10).cancel(2).ready(1);
     assert_snapshot!(check(script), @r"
     0.000s request #1
     0.000s request #2

@@ -2,7 +2,8 @@
 
 use insta::assert_snapshot;
 
-use crate::script::{Script, check, script};
+use crate::history::check;
+use crate::script::{Script, connected, script, subscribed, subscribed_early};
 
 #[test]
 fn stop_is_final_shutdown_when_nothing_was_wanted() {
@@ -17,7 +18,7 @@ fn stop_is_final_shutdown_when_nothing_was_wanted() {
 /// B16, B17: there is no socket between two attempts, and the retry must die all the same.
 #[test]
 fn stop_is_final_shutdown_in_backoff_leaves_no_deadline() {
-    let script = script().connect().ready(1).given().at(100).lost(1).at(200).shut_down().until(60_000);
+    let script = connected().at(100).lost(1).at(200).shut_down().until(60_000);
     assert_snapshot!(check(script), @r"
     0.100s lost 1
       status: backoff after attempt 1 until 1.100s: the connection was lost: reset
@@ -73,16 +74,7 @@ fn stop_is_final_shutdown_while_waiting_for_the_challenge() {
 /// B20: a hello that was on its way when the shutdown came is not announced.
 #[test]
 fn stop_is_final_hello_after_shutdown_is_not_announced() {
-    let script = script()
-        .subscribe(1)
-        .opened(1)
-        .challenge(1)
-        .given()
-        .at(100)
-        .shut_down()
-        .hello(1, crate::script::HELLO)
-        .event(1, "chat", 1)
-        .closed(1, 1000, "");
+    let script = subscribed_early().at(100).shut_down().greeted(1).event(1, "chat", 1).closed_cleanly(1);
     assert_snapshot!(check(script), @r#"
     0.100s shut down
       hang up 1 gracefully: 1000 "client shut down"
@@ -99,8 +91,7 @@ fn stop_is_final_hello_after_shutdown_is_not_announced() {
 
 #[test]
 fn stop_is_final_shutdown_when_ready_waits_for_the_close_answer() {
-    let script =
-        script().subscribe(1).ready(1).given().request(1).at(100).shut_down().at(130).closed(1, 1000, "");
+    let script = subscribed().request(1).at(100).shut_down().at(130).closed_cleanly(1);
     assert_snapshot!(check(script), @r#"
     0.000s request #1
       transmit on 1: #1
@@ -121,7 +112,7 @@ fn stop_is_final_shutdown_when_ready_waits_for_the_close_answer() {
 /// A04: the peer may be gone; the grace bounds the wait.
 #[test]
 fn stop_is_final_shutdown_against_a_silent_peer_ends_after_the_grace() {
-    let script = script().connect().ready(1).given().at(100).shut_down().until(60_000);
+    let script = connected().at(100).shut_down().until(60_000);
     assert_snapshot!(check(script), @r#"
     0.100s shut down
       hang up 1 gracefully: 1000 "client shut down"
@@ -136,17 +127,8 @@ fn stop_is_final_shutdown_against_a_silent_peer_ends_after_the_grace() {
 
 #[test]
 fn stop_is_final_shutdown_during_a_config_change_does_not_dial_the_new_config() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
-        .at(100)
-        .configure("b")
-        .at(200)
-        .shut_down()
-        .configure("c")
-        .at(300)
-        .closed(1, 1000, "");
+    let script =
+        connected().at(100).configure("b").at(200).shut_down().configure("c").at(300).closed_cleanly(1);
     assert_snapshot!(check(script), @r#"
     0.100s configure b
       hang up 1 gracefully: 1000 "configuration changed"
@@ -162,17 +144,8 @@ fn stop_is_final_shutdown_during_a_config_change_does_not_dial_the_new_config() 
 
 #[test]
 fn stop_is_final_shutdown_when_paused() {
-    let refusal = r#"{"code":"INVALID_REQUEST","message":"no","details":{"code":"AUTH_TOKEN_MISMATCH"}}"#;
-    let script = script()
-        .subscribe(1)
-        .opened(1)
-        .challenge(1)
-        .given()
-        .refuse(1, refusal)
-        .at(100)
-        .shut_down()
-        .resume()
-        .until(60_000);
+    let script =
+        subscribed_early().refuse_with(1, "AUTH_TOKEN_MISMATCH").at(100).shut_down().resume().until(60_000);
     assert_snapshot!(check(script), @r#"
     0.000s refusal {"code":"INVALID_REQUEST","message":"no","details":{"code":"AUTH_TOKEN_MISMATCH"}} on 1
       hang up 1 now: 1008 "connect failed"
@@ -189,16 +162,7 @@ fn stop_is_final_shutdown_when_paused() {
 /// A03: asking twice is asking once, before and after the end.
 #[test]
 fn stop_is_final_a_second_shutdown_does_nothing() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
-        .at(100)
-        .shut_down()
-        .shut_down()
-        .at(120)
-        .closed(1, 1000, "")
-        .shut_down();
+    let script = connected().at(100).shut_down().shut_down().at(120).closed_cleanly(1).shut_down();
     assert_snapshot!(check(script), @r#"
     0.100s shut down
       hang up 1 gracefully: 1000 "client shut down"
@@ -241,8 +205,7 @@ fn stop_is_final_commands_after_the_end_are_answered_and_change_nothing() {
 /// B41, second half: a request that races the shutdown is told so, and is never sent.
 #[test]
 fn stop_is_final_requests_while_closing_fail_at_once() {
-    let script =
-        script().connect().ready(1).given().at(100).shut_down().request(1).at(200).closed(1, 1000, "");
+    let script = connected().at(100).shut_down().request(1).at(200).closed_cleanly(1);
     assert_snapshot!(check(script), @r#"
     0.100s shut down
       hang up 1 gracefully: 1000 "client shut down"

@@ -2,7 +2,8 @@
 
 use insta::assert_snapshot;
 
-use crate::script::{HELLO, check, script};
+use crate::history::check;
+use crate::script::{connected, script, subscribed, subscribed_early};
 
 /// A presence event, as the gateway sends them: the whole list, with the versions.
 fn presence(list: &str, version: u64, seq: u64) -> String {
@@ -64,10 +65,7 @@ fn snapshot_first_then_ready() {
 /// A10, B31: a late subscriber misses nothing and gets nothing twice.
 #[test]
 fn snapshot_first_for_a_late_subscriber_includes_the_events_so_far() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
         .frame(1, "presence 2", &presence(r#"["x"]"#, 2, 1))
         .frame(1, "health 2", &health(2, 2))
         .at(10)
@@ -91,10 +89,7 @@ fn snapshot_first_for_a_late_subscriber_includes_the_events_so_far() {
 /// itself is delivered.
 #[test]
 fn snapshot_first_an_older_version_does_not_replace_a_newer_one() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
         .frame(1, "presence 3", &presence(r#"["new"]"#, 3, 1))
         .subscribe(1)
         .frame(1, "presence 2", &presence(r#"["old"]"#, 2, 2))
@@ -114,15 +109,9 @@ fn snapshot_first_an_older_version_does_not_replace_a_newer_one() {
 /// Protocol 10.7: the versions start anew with the gateway's process, so hello always wins.
 #[test]
 fn snapshot_first_a_lower_version_of_a_new_connection_replaces_everything() {
-    let script = script()
-        .subscribe(1)
-        .ready(1)
-        .given()
+    let script = subscribed()
         .frame(1, "presence 9", &presence(r#"["before"]"#, 9, 1))
-        .at(10)
-        .lost(1)
-        .at(2_000)
-        .ready(2)
+        .outage(1, 10..2_000)
         .frame(2, "presence 2", &presence(r#"["after"]"#, 2, 1))
         .subscribe(2);
     assert_snapshot!(check(script), @r#"
@@ -150,10 +139,7 @@ fn snapshot_first_a_lower_version_of_a_new_connection_replaces_everything() {
 /// B32: subscribers from before the outage are told the new state before anything that follows it.
 #[test]
 fn snapshot_first_on_every_new_connection_for_every_subscriber() {
-    let script = script()
-        .subscribe(1)
-        .ready(1)
-        .given()
+    let script = subscribed()
         .event(1, "chat", 1)
         .subscribe(2)
         .at(10)
@@ -206,7 +192,7 @@ fn snapshot_first_events_before_hello_follow_the_snapshot() {
         .challenge(1)
         .frame(1, "presence 2", &presence(r#"["us"]"#, 2, 2))
         .event(1, "tick", None)
-        .hello(1, HELLO)
+        .greeted(1)
         .event(1, "health", 3);
     assert_snapshot!(check(script), @r#"
     0.000s subscribe 1
@@ -236,16 +222,7 @@ fn snapshot_first_events_before_hello_follow_the_snapshot() {
 /// Early events of an attempt that failed belong to nobody.
 #[test]
 fn snapshot_first_early_events_die_with_their_attempt() {
-    let script = script()
-        .subscribe(1)
-        .opened(1)
-        .challenge(1)
-        .given()
-        .event(1, "chat", 1)
-        .lost(1)
-        .at(2_000)
-        .ready(2)
-        .event(2, "chat", 1);
+    let script = subscribed_early().event(1, "chat", 1).lost(1).at(2_000).ready(2).event(2, "chat", 1);
     assert_snapshot!(check(script), @r"
     0.000s event chat 1 on 1
     0.000s lost 1
@@ -266,17 +243,7 @@ fn snapshot_first_early_events_die_with_their_attempt() {
 /// A new gateway's subscribers hear nothing of the old one, and join no stale snapshot.
 #[test]
 fn snapshot_first_after_a_config_change_the_old_snapshot_is_gone() {
-    let script = script()
-        .subscribe(1)
-        .ready(1)
-        .given()
-        .at(10)
-        .configure("b")
-        .subscribe(2)
-        .at(20)
-        .closed(1, 1000, "")
-        .at(30)
-        .ready(2);
+    let script = subscribed().at(10).configure("b").subscribe(2).at(20).closed_cleanly(1).at(30).ready(2);
     assert_snapshot!(check(script), @r#"
     0.010s configure b
       hang up 1 gracefully: 1000 "configuration changed"

@@ -2,13 +2,13 @@
 
 use insta::assert_snapshot;
 
-use crate::script::{check, script};
+use crate::history::check;
+use crate::script::{connected, invalid_request, script, subscribed};
 
 /// B04: the close of a socket that was replaced comes late and must not harm its replacement.
 #[test]
 fn one_socket_a_late_close_of_a_past_epoch_is_inert() {
-    let script =
-        script().connect().ready(1).given().at(100).lost(1).at(2_000).ready(2).at(2_100).closed(1, 1006, "");
+    let script = connected().outage(1, 100..2_000).at(2_100).closed(1, 1006, "");
     assert_snapshot!(check(script), @r#"
     0.100s lost 1
       status: backoff after attempt 1 until 1.100s: the connection was lost: reset
@@ -25,15 +25,10 @@ fn one_socket_a_late_close_of_a_past_epoch_is_inert() {
 /// B03: what a past socket still says is not heard, be it an event, an answer, a hello or a refusal.
 #[test]
 fn one_socket_late_frames_of_a_past_epoch_are_inert() {
-    let script = script()
-        .subscribe(1)
-        .ready(1)
-        .given()
+    let refusal = invalid_request("late", r#"{"code":"AUTH_TOKEN_MISMATCH"}"#);
+    let script = subscribed()
         .request(1)
-        .at(100)
-        .lost(1)
-        .at(2_000)
-        .ready(2)
+        .outage(1, 100..2_000)
         .request(2)
         .at(2_100)
         .event(1, "chat", 7)
@@ -41,7 +36,7 @@ fn one_socket_late_frames_of_a_past_epoch_are_inert() {
         .reply(1, 2, "{}")
         .challenge(1)
         .hello(1, "{}")
-        .refuse(1, r#"{"code":"INVALID_REQUEST","message":"late","details":{"code":"AUTH_TOKEN_MISMATCH"}}"#)
+        .refuse(1, &refusal)
         .activity(1)
         .written(1, 99);
     assert_snapshot!(check(script), @r#"
@@ -101,7 +96,7 @@ fn one_socket_a_late_end_of_an_abandoned_dial_is_inert() {
 /// B11: a socket that does not answer our close is dropped before the next one is dialed.
 #[test]
 fn one_socket_a_withheld_close_answer_delays_the_next_dial_by_the_grace() {
-    let script = script().connect().ready(1).given().at(1_000).configure("b").at(1_400).wake().until(2_000);
+    let script = connected().at(1_000).configure("b").at(1_400).wake().until(2_000);
     assert_snapshot!(check(script), @r#"
     1.000s configure b
       hang up 1 gracefully: 1000 "configuration changed"
@@ -118,10 +113,7 @@ fn one_socket_a_withheld_close_answer_delays_the_next_dial_by_the_grace() {
 /// B01, B02, B14: whatever callers do while a dial is due or under way, there is one dial.
 #[test]
 fn one_socket_impatient_callers_cause_no_second_dial() {
-    let script = script()
-        .connect()
-        .ready(1)
-        .given()
+    let script = connected()
         .at(5_000)
         .lost(1)
         .connect()
@@ -167,8 +159,7 @@ fn one_socket_impatient_callers_cause_no_second_dial() {
 /// B60: a second end of the same socket is of the past, and does not use up the retry.
 #[test]
 fn one_socket_a_second_close_in_backoff_changes_nothing() {
-    let script =
-        script().connect().ready(1).given().at(100).lost(1).closed(1, 1012, "service restart").until(1_200);
+    let script = connected().at(100).lost(1).closed(1, 1012, "service restart").until(1_200);
     assert_snapshot!(check(script), @r#"
     0.100s lost 1
       status: backoff after attempt 1 until 1.100s: the connection was lost: reset
