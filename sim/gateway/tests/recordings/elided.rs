@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::Line;
+use crate::recording::Line;
 
 /// The end of a connect of the recording client behind the first letters of its instance's name. What it was padded with
 /// is not known; here it is the name of the user agent.
