@@ -32,8 +32,7 @@ fn one_reconnect_per_change_an_equal_config_is_a_noop() {
     0.000s connect
     0.000s configure a
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.010s configure a
     0.010s opened 1
       status: handshaking 1
@@ -59,15 +58,13 @@ fn one_reconnect_per_change_an_equal_config_does_not_cut_a_backoff_short() {
     assert_snapshot!(check(script), @r"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.010s dial 1 refused
       status: backoff after attempt 1 until 1.010s: dial failed: the connection was refused
     0.020s configure a
     0.030s configure a
     1.010s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     end: next deadline 11.010s, 0 pending
     ");
 }
@@ -101,8 +98,7 @@ fn one_reconnect_per_change_a_new_token_retires_the_old_socket() {
       status: closing
     0.120s closed 1 with 1000 ""
     0.120s due
-      dial 2 to a
-      status: connecting 2, attempt 1
+      dial 2 to a, attempt 1
     0.130s handshake on 2
       status: ready 2
     end: next deadline 60.130s, 0 pending
@@ -120,8 +116,7 @@ fn one_reconnect_per_change_a_b_c_quickly_never_dials_b() {
     0.100s configure c
     0.120s closed 1 with 1000 ""
     0.120s due
-      dial 2 to c
-      status: connecting 2, attempt 1
+      dial 2 to c, attempt 1
     end: next deadline 10.120s, 0 pending
     "#);
 }
@@ -137,8 +132,7 @@ fn one_reconnect_per_change_b_then_c_while_the_old_socket_closes_never_dials_b()
     0.300s configure c
     0.400s closed 1 with 1000 ""
     0.400s due
-      dial 2 to c
-      status: connecting 2, attempt 1
+      dial 2 to c, attempt 1
     end: next deadline 10.400s, 0 pending
     "#);
 }
@@ -153,8 +147,7 @@ fn one_reconnect_per_change_b_then_c_at_the_moment_of_the_close_never_dials_b() 
     0.300s closed 1 with 1000 ""
     0.300s configure c
     0.300s due
-      dial 2 to c
-      status: connecting 2, attempt 1
+      dial 2 to c, attempt 1
     end: next deadline 10.300s, 0 pending
     "#);
 }
@@ -165,14 +158,12 @@ fn one_reconnect_per_change_while_dialing_drops_the_dial() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.100s configure b
       hang up 1 now: 1000 "configuration changed"
     0.100s configure c
     0.100s due
-      dial 2 to c
-      status: connecting 2, attempt 1
+      dial 2 to c, attempt 1
     end: next deadline 10.100s, 0 pending
     "#);
 }
@@ -188,8 +179,7 @@ fn one_reconnect_per_change_there_and_back_connects_once() {
     0.100s configure a
     0.120s closed 1 with 1000 ""
     0.120s due
-      dial 2 to a
-      status: connecting 2, attempt 1
+      dial 2 to a, attempt 1
     end: next deadline 10.120s, 0 pending
     "#);
 }
@@ -210,19 +200,16 @@ fn one_reconnect_per_change_no_config_rests_until_there_is_one() {
     assert_snapshot!(check(script), @r#"
     0.100s configure nothing
       hang up 1 gracefully: 1000 "configuration changed"
-      status: closing
-      to 1: status closing
+      status, also to 1: closing
     0.100s request #1
       fail #1 (NotSent): no gateway is configured
     0.120s closed 1 with 1000 ""
-      status: not configured
-      to 1: status not configured
+      status, also to 1: not configured
     0.130s request #2
       fail #2 (NotSent): no gateway is configured
     60.000s configure b
     60.000s due
-      dial 2 to b
-      status: connecting 2, attempt 1
+      dial 2 to b, attempt 1
       to 1: status connecting 2, attempt 1
     end: next deadline 70.000s, 0 pending
     "#);
@@ -246,8 +233,7 @@ fn one_reconnect_per_change_a_first_config_after_the_wish() {
       status: not configured
     0.100s configure b
     0.100s due
-      dial 1 to b
-      status: connecting 1, attempt 1
+      dial 1 to b, attempt 1
     end: next deadline 10.100s, 0 pending
     ");
 }
@@ -262,8 +248,7 @@ fn one_reconnect_per_change_ends_a_pause() {
       status: paused: the gateway refused the credentials (INVALID_REQUEST: unauthorized): configure others, or resume once the gateway takes these
     0.010s configure b
     0.010s due
-      dial 2 to b
-      status: connecting 2, attempt 1
+      dial 2 to b, attempt 1
     end: next deadline 10.010s, 0 pending
     "#);
 }
@@ -284,24 +269,20 @@ fn one_reconnect_per_change_ends_the_backoff_and_starts_it_anew() {
     assert_snapshot!(check(script), @r"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s dial 1 refused
       status: backoff after attempt 1 until 1.000s: dial failed: the connection was refused
     1.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     1.001s dial 2 refused
       status: backoff after attempt 2 until 3.001s: dial failed: the connection was refused
     2.000s configure b
     2.000s due
-      dial 3 to b
-      status: connecting 3, attempt 1
+      dial 3 to b, attempt 1
     2.001s dial 3 refused
       status: backoff after attempt 1 until 3.001s: dial failed: the connection was refused
     3.001s due
-      dial 4 to b
-      status: connecting 4, attempt 2
+      dial 4 to b, attempt 2
     end: next deadline 13.001s, 0 pending
     ");
 }
@@ -331,8 +312,7 @@ fn one_reconnect_per_change_fails_what_is_pending_at_once() {
     0.100s request #3
     0.120s closed 1 with 1000 ""
     0.120s due
-      dial 2 to b
-      status: connecting 2, attempt 1
+      dial 2 to b, attempt 1
     0.130s handshake on 2
       status: ready 2
       transmit on 2: #3

@@ -62,8 +62,7 @@ fn right_credential_changes_with_the_config() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s opened 1
       status: handshaking 1
     0.000s challenge on 1
@@ -73,8 +72,7 @@ fn right_credential_changes_with_the_config() {
       status: closing
     0.020s closed 1 with 1000 ""
     0.020s due
-      dial 2 to b
-      status: connecting 2, attempt 1
+      dial 2 to b, attempt 1
     0.030s opened 2
       status: handshaking 2
     0.030s challenge on 2
@@ -82,8 +80,7 @@ fn right_credential_changes_with_the_config() {
     0.040s lost 2
       status: backoff after attempt 1 until 1.040s: the connection was lost: reset
     1.040s due
-      dial 3 to b
-      status: connecting 3, attempt 2
+      dial 3 to b, attempt 2
     2.000s opened 3
       status: handshaking 3
     2.000s challenge on 3
@@ -100,8 +97,7 @@ fn right_credential_is_presented_once_per_connection() {
     assert_snapshot!(check(script), @r#"
     0.000s subscribe 1
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s challenge on 1
     0.000s opened 1
       status: handshaking 1
@@ -110,8 +106,7 @@ fn right_credential_is_presented_once_per_connection() {
     0.000s challenge on 1
     0.010s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+      status, also to 1: ready 1
     0.010s challenge on 1
     end: next deadline 60.010s, 0 pending
     "#);

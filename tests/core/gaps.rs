@@ -78,32 +78,26 @@ fn gap_before_event_numbers_start_anew_with_every_connection() {
     0.000s event e 41 on 1
       to 1: event e 41 of 1
     0.010s lost 1
-      status: backoff after attempt 1 until 1.010s: the connection was lost: reset
-      to 1: status backoff after attempt 1 until 1.010s: the connection was lost: reset
+      status, also to 1: backoff after attempt 1 until 1.010s: the connection was lost: reset
     1.010s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
       to 1: status connecting 2, attempt 2
     2.000s handshake on 2
       to 1: snapshot of 2 (presence 1 [], health 1 {})
-      status: ready 2
-      to 1: status ready 2
+      status, also to 1: ready 2
     2.000s event e 100 on 2
       to 1: event e 100 of 2
     2.000s event e 102 on 2
       to 1: gap of 2: expected 101, received 102
       to 1: event e 102 of 2
     2.010s lost 2
-      status: backoff after attempt 2 until 4.010s: the connection was lost: reset
-      to 1: status backoff after attempt 2 until 4.010s: the connection was lost: reset
+      status, also to 1: backoff after attempt 2 until 4.010s: the connection was lost: reset
     4.010s due
-      dial 3 to a
-      status: connecting 3, attempt 3
+      dial 3 to a, attempt 3
       to 1: status connecting 3, attempt 3
     5.000s handshake on 3
       to 1: snapshot of 3 (presence 1 [], health 1 {})
-      status: ready 3
-      to 1: status ready 3
+      status, also to 1: ready 3
     5.000s event e 1 on 3
       to 1: event e 1 of 3
     5.000s event e 3 on 3
@@ -121,16 +115,13 @@ fn gap_before_event_a_lost_tail_is_covered_by_the_next_snapshot() {
     0.000s event e 1 on 1
       to 1: event e 1 of 1
     0.010s closed 1 with 1008 "slow consumer"
-      status: backoff after attempt 1 until 1.010s: the gateway closed the connection: 1008 "slow consumer"
-      to 1: status backoff after attempt 1 until 1.010s: the gateway closed the connection: 1008 "slow consumer"
+      status, also to 1: backoff after attempt 1 until 1.010s: the gateway closed the connection: 1008 "slow consumer"
     1.010s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
       to 1: status connecting 2, attempt 2
     2.000s handshake on 2
       to 1: snapshot of 2 (presence 1 [], health 1 {})
-      status: ready 2
-      to 1: status ready 2
+      status, also to 1: ready 2
     end: next deadline 62.000s, 0 pending
     "#);
 }
@@ -143,8 +134,7 @@ fn gap_before_event_a_gap_before_hello_follows_the_snapshot() {
     0.000s event e 4 on 1
     0.000s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+      status, also to 1: ready 1
       to 1: event e 1 of 1
       to 1: gap of 1: expected 2, received 4
       to 1: event e 4 of 1
@@ -170,8 +160,7 @@ fn gap_before_event_early_overflow_becomes_a_gap() {
     0.000s event e 5 on 1
     0.000s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+      status, also to 1: ready 1
       to 1: gap of 1: expected 1, received 4
       to 1: event e 4 of 1
       to 1: event e 5 of 1
@@ -200,8 +189,7 @@ fn gap_before_event_early_bytes_are_limited_too() {
     0.000s large event 3 on 1
     0.000s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+      status, also to 1: ready 1
       to 1: gap of 1: expected 1, received 3
       to 1: event e 3 of 1
     0.000s event e 4 on 1
@@ -217,8 +205,7 @@ fn gap_before_event_an_early_event_larger_than_the_limit_is_told_as_missing() {
     0.000s event e 1 on 1
     0.000s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+      status, also to 1: ready 1
       to 1: gap of 1: expected 1, received 2
     0.000s event e 2 on 1
       to 1: event e 2 of 1
@@ -242,8 +229,7 @@ fn gap_before_event_early_overflow_with_holes_repeats_and_unnumbered_events() {
     0.000s event e 15 on 1
     0.000s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+      status, also to 1: ready 1
       to 1: gap of 1: expected 3, received 14
       to 1: event e 14 of 1
       to 1: event e 15 of 1
@@ -266,8 +252,7 @@ fn gap_before_event_early_overflow_that_ends_with_an_older_event() {
     0.000s event e 14 on 1
     0.000s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+      status, also to 1: ready 1
       to 1: gap of 1: expected 3, received 13
       to 1: event e 13 of 1
       to 1: event e 14 of 1

@@ -2,8 +2,8 @@
 //!
 //! [`check`] is the one function that runs a script. It plays the part of a driver: it feeds the
 //! inputs, and wakes the core at every deadline in between. At one moment commands go first, then what
-//! is due, then the transport. What it returns is for people: a line for every input, and under it a
-//! line for every effect.
+//! is due, then the transport. What it returns is for people: a line for every input, and under it the
+//! effects, each of them once and in order.
 
 use std::collections::BTreeMap;
 
@@ -105,9 +105,30 @@ impl Player {
         self.ids.insert(name, frame["id"].as_str().expect("an id is a string").to_owned());
     }
 
+    /// A line for each effect; but a dial and its status are one line, and so are a status and the pushes
+    /// that repeat it to subscribers.
     fn show(&mut self, effects: &[Effect]) {
-        for effect in effects {
-            self.line(&format!("  {}", tell(effect)));
+        let mut rest = effects;
+        loop {
+            let (line, after) = match rest {
+                [] => return,
+                [
+                    dial @ Effect::Dial { epoch, .. },
+                    Effect::Status(Status::Connecting { epoch: of, attempt }),
+                    after @ ..,
+                ] if epoch == of => (format!("{}, attempt {attempt}", tell(dial)), after),
+                [Effect::Status(status), after @ ..] => {
+                    let also = subscribers_notified(after, status);
+                    let line = match also.is_empty() {
+                        true => tell(&rest[0]),
+                        false => format!("status, also to {}: {}", also.join(", "), tell_status(status)),
+                    };
+                    (line, &after[also.len()..])
+                }
+                [effect, after @ ..] => (tell(effect), after),
+            };
+            self.line(&format!("  {line}"));
+            rest = after;
         }
     }
 
@@ -115,6 +136,15 @@ impl Player {
         let deadline = self.core.next_deadline().map_or("none".to_owned(), |at| at.to_string());
         self.line(&format!("end: next deadline {deadline}, {} pending", self.core.pending()));
     }
+}
+
+/// The subscribers that are given `status` by the first of these effects.
+fn subscribers_notified(effects: &[Effect], status: &Status) -> Vec<String> {
+    let notified = |effect: &Effect| match effect {
+        Effect::Deliver { to, push: Push::Status(of) } if of == status => Some(to.0.to_string()),
+        _ => None,
+    };
+    effects.iter().map_while(notified).collect()
 }
 
 /// An effect in a few words.

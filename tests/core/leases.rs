@@ -28,8 +28,7 @@ fn settles_once_a_bound_request_makes_nobody_connect() {
     0.000s request #2 on 1 only
       fail #2 (NotSent): connection 1, to which the request is bound, is not ready
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     end: next deadline 10.000s, 0 pending
     ");
 }
@@ -61,8 +60,7 @@ fn settles_once_a_bound_request_ends_with_its_connection() {
     0.010s request #4 on 1 only
       fail #4 (NotSent): connection 1, to which the request is bound, is not ready
     1.010s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     2.000s handshake on 2
       status: ready 2
       transmit on 2: #3

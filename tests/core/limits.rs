@@ -21,8 +21,7 @@ fn limits_max_queued_refuses_more() {
     0.000s request #5
       fail #5 (NotSent): too much is queued already: the limit is 2
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     end: next deadline 10.000s, 2 pending
     ");
 }
@@ -42,8 +41,7 @@ fn limits_max_in_flight_queues_more() {
     assert_snapshot!(check(script), @r"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s handshake on 1
       status: ready 1
     0.000s request #1
@@ -137,8 +135,7 @@ fn limits_max_queued_bytes_refuses_more() {
     0.000s cancel #1
     0.000s request #3 with 50 bytes more
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     end: next deadline 10.000s, 1 pending
     ");
 }
@@ -169,8 +166,7 @@ fn limits_a_request_larger_than_the_gateway_takes_is_not_sent() {
     0.000s request #1 with 200 bytes more
     0.000s request #2
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s opened 1
       status: handshaking 1
     0.000s challenge on 1
@@ -281,8 +277,7 @@ fn limits_extreme_options_work() {
     assert_snapshot!(check(script().options(longest).connect().at(10).refused(1)), @r"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.010s dial 1 refused
       status: backoff after attempt 1 until 18446744073709.551s: dial failed: the connection was refused
     end: next deadline 18446744073709.551s, 0 pending

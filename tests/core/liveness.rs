@@ -11,14 +11,12 @@ fn no_wedge_a_dial_that_never_ends_is_retried() {
     assert_snapshot!(check(script().connect().until(11_000)), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     10.000s due
       hang up 1 now: 1000 "dial timeout"
       status: backoff after attempt 1 until 11.000s: the gateway did not finish the Dial stage in time
     11.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     end: next deadline 21.000s, 0 pending
     "#);
 }
@@ -28,16 +26,14 @@ fn no_wedge_a_challenge_that_never_comes_is_retried() {
     assert_snapshot!(check(script().connect().at(100).opened(1).until(16_100)), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.100s opened 1
       status: handshaking 1
     15.100s due
       hang up 1 now: 1008 "connect challenge timeout"
       status: backoff after attempt 1 until 16.100s: the gateway did not finish the Challenge stage in time
     16.100s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     end: next deadline 26.100s, 0 pending
     "#);
 }
@@ -59,8 +55,7 @@ fn no_wedge_a_hello_that_never_comes_is_retried() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s opened 1
       status: handshaking 1
     1.000s challenge on 1
@@ -72,8 +67,7 @@ fn no_wedge_a_hello_that_never_comes_is_retried() {
       status: backoff after attempt 1 until 17.000s: the gateway did not finish the Hello stage in time
     16.500s hello on 1
     17.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     end: next deadline 27.000s, 0 pending
     "#);
 }
@@ -94,8 +88,7 @@ fn no_wedge_a_late_challenge_is_in_time() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s opened 1
       status: handshaking 1
     1.000s event other on 1
@@ -176,8 +169,7 @@ fn no_wedge_a_clean_close_before_hello_is_retried() {
     0.100s closed 1 with 1000 ""
       status: backoff after attempt 1 until 1.100s: the gateway closed the connection: 1000 ""
     1.100s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     end: next deadline 11.100s, 0 pending
     "#);
 }
@@ -198,8 +190,7 @@ fn no_wedge_garbage_during_the_handshake_is_ignored() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s opened 1
       status: handshaking 1
     0.000s garbage on 1
@@ -248,8 +239,7 @@ fn dead_is_detected_after_exactly_twice_the_tick_interval() {
       hang up 1 now: 4000 "tick timeout"
       status: backoff after attempt 1 until 71.000s: nothing arrived for 60s
     71.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     end: next deadline 81.000s, 0 pending
     "#);
 }
@@ -312,8 +302,7 @@ fn dead_is_detected_on_each_connection_by_its_own_silence() {
       hang up 1 now: 4000 "tick timeout"
       status: backoff after attempt 1 until 61.000s: nothing arrived for 60s
     61.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     61.500s handshake on 2
       status: ready 2
     end: next deadline 121.500s, 0 pending

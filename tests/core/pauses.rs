@@ -105,8 +105,7 @@ fn no_storm_an_endpoint_that_cannot_be_dialed_pauses() {
     assert_snapshot!(check(script().connect().unsupported(1).until(3_600_000)), @r"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s dial 1 unsupported
       status: paused: this network cannot dial the endpoint: no TLS here: configure another endpoint
     end: next deadline none, 0 pending
@@ -132,13 +131,11 @@ fn no_storm_resume_dials_once_and_starts_the_waits_anew() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s dial 1 refused
       status: backoff after attempt 1 until 1.000s: dial failed: the connection was refused
     1.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     1.100s opened 2
       status: handshaking 2
     1.100s challenge on 2
@@ -149,15 +146,13 @@ fn no_storm_resume_dials_once_and_starts_the_waits_anew() {
     60.000s resume
     60.000s resume
     60.000s due
-      dial 3 to a
-      status: connecting 3, attempt 1
+      dial 3 to a, attempt 1
     60.010s resume
     60.010s dial 3 refused
       status: backoff after attempt 1 until 61.010s: dial failed: the connection was refused
     60.010s resume
     61.010s due
-      dial 4 to a
-      status: connecting 4, attempt 2
+      dial 4 to a, attempt 2
     end: next deadline 71.010s, 0 pending
     "#);
 }
@@ -176,24 +171,20 @@ fn no_storm_wake_ends_the_wait() {
     assert_snapshot!(check(script), @r"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s dial 1 refused
       status: backoff after attempt 1 until 1.000s: dial failed: the connection was refused
     1.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     1.500s dial 2 refused
       status: backoff after attempt 2 until 3.500s: dial failed: the connection was refused
     3.500s due
-      dial 3 to a
-      status: connecting 3, attempt 3
+      dial 3 to a, attempt 3
     4.000s dial 3 refused
       status: backoff after attempt 3 until 8.000s: dial failed: the connection was refused
     6.000s wake
     6.000s due
-      dial 4 to a
-      status: connecting 4, attempt 1
+      dial 4 to a, attempt 1
     6.100s dial 4 refused
       status: backoff after attempt 1 until 7.100s: dial failed: the connection was refused
     end: next deadline 7.100s, 0 pending
@@ -214,9 +205,9 @@ fn no_storm_wakes_in_a_loop_do_not_dial_in_a_loop() {
     let dials: Vec<&str> =
         history.lines().filter(|line| line.contains("dial ") && line.contains(" to ")).collect();
     assert_snapshot!(dials.join("\n"), @r"
-    dial 1 to a
-    dial 2 to a
-    dial 3 to a
+    dial 1 to a, attempt 1
+    dial 2 to a, attempt 1
+    dial 3 to a, attempt 1
     ");
 }
 
@@ -240,8 +231,7 @@ fn no_storm_wake_never_postpones_a_dial() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.010s opened 1
       status: handshaking 1
     0.010s challenge on 1
@@ -251,8 +241,7 @@ fn no_storm_wake_never_postpones_a_dial() {
       status: backoff after attempt 0 until 0.510s: the gateway refused to connect: UNAVAILABLE: gateway starting
     0.020s wake
     0.510s due
-      dial 2 to a
-      status: connecting 2, attempt 1
+      dial 2 to a, attempt 1
     0.600s handshake on 2
       status: ready 2
     0.700s configure b
@@ -261,8 +250,7 @@ fn no_storm_wake_never_postpones_a_dial() {
     0.710s closed 2 with 1000 ""
     0.710s wake
     0.710s due
-      dial 3 to b
-      status: connecting 3, attempt 1
+      dial 3 to b, attempt 1
     end: next deadline 10.710s, 0 pending
     "#);
 }
@@ -277,8 +265,7 @@ fn no_storm_wake_does_not_undercut_the_gateways_wish() {
       status: backoff after attempt 1 until 20.000s: the gateway refused to connect: UNAVAILABLE: m
     3.000s wake
     20.000s due
-      dial 2 to a
-      status: connecting 2, attempt 1
+      dial 2 to a, attempt 1
     end: next deadline 30.000s, 0 pending
     "#);
 }

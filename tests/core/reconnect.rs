@@ -15,38 +15,31 @@ fn no_storm_refused_dials_wait_longer_and_longer() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s dial 1 refused
       status: backoff after attempt 1 until 1.000s: dial failed: the connection was refused
     1.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     2.000s dial 2 refused
       status: backoff after attempt 2 until 4.000s: dial failed: the connection was refused
     4.000s due
-      dial 3 to a
-      status: connecting 3, attempt 3
+      dial 3 to a, attempt 3
     5.000s dial 3 refused
       status: backoff after attempt 3 until 9.000s: dial failed: the connection was refused
     9.000s due
-      dial 4 to a
-      status: connecting 4, attempt 4
+      dial 4 to a, attempt 4
     10.000s dial 4 refused
       status: backoff after attempt 4 until 18.000s: dial failed: the connection was refused
     18.000s due
-      dial 5 to a
-      status: connecting 5, attempt 5
+      dial 5 to a, attempt 5
     20.000s dial 5 refused
       status: backoff after attempt 5 until 36.000s: dial failed: the connection was refused
     36.000s due
-      dial 6 to a
-      status: connecting 6, attempt 6
+      dial 6 to a, attempt 6
     40.000s dial 6 refused
       status: backoff after attempt 6 until 70.000s: dial failed: the connection was refused
     70.000s due
-      dial 7 to a
-      status: connecting 7, attempt 7
+      dial 7 to a, attempt 7
     80.000s due
       hang up 7 now: 1000 "dial timeout"
       status: backoff after attempt 7 until 110.000s: the gateway did not finish the Dial stage in time
@@ -65,8 +58,7 @@ fn no_storm_open_then_reject_grows() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s opened 1
       status: handshaking 1
     0.000s challenge on 1
@@ -75,8 +67,7 @@ fn no_storm_open_then_reject_grows() {
       hang up 1 now: 1008 "connect failed"
       status: backoff after attempt 1 until 1.000s: the gateway refused to connect: UNAVAILABLE: busy
     1.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     1.500s opened 2
       status: handshaking 2
     1.500s challenge on 2
@@ -85,8 +76,7 @@ fn no_storm_open_then_reject_grows() {
       hang up 2 now: 1008 "connect failed"
       status: backoff after attempt 2 until 3.500s: the gateway refused to connect: UNAVAILABLE: busy
     3.500s due
-      dial 3 to a
-      status: connecting 3, attempt 3
+      dial 3 to a, attempt 3
     4.000s opened 3
       status: handshaking 3
     4.000s challenge on 3
@@ -95,8 +85,7 @@ fn no_storm_open_then_reject_grows() {
       hang up 3 now: 1008 "connect failed"
       status: backoff after attempt 3 until 8.000s: the gateway refused to connect: UNAVAILABLE: busy
     8.000s due
-      dial 4 to a
-      status: connecting 4, attempt 4
+      dial 4 to a, attempt 4
     9.000s opened 4
       status: handshaking 4
     9.000s challenge on 4
@@ -116,29 +105,25 @@ fn no_storm_hello_then_kick_grows() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s handshake on 1
       status: ready 1
     0.000s closed 1 with 4001 "gateway auth changed"
       status: backoff after attempt 1 until 1.000s: the gateway closed the connection: 4001 "gateway auth changed"
     1.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     1.500s handshake on 2
       status: ready 2
     1.500s closed 2 with 4001 "gateway auth changed"
       status: backoff after attempt 2 until 3.500s: the gateway closed the connection: 4001 "gateway auth changed"
     3.500s due
-      dial 3 to a
-      status: connecting 3, attempt 3
+      dial 3 to a, attempt 3
     4.000s handshake on 3
       status: ready 3
     4.000s closed 3 with 4001 "gateway auth changed"
       status: backoff after attempt 3 until 8.000s: the gateway closed the connection: 4001 "gateway auth changed"
     8.000s due
-      dial 4 to a
-      status: connecting 4, attempt 4
+      dial 4 to a, attempt 4
     9.000s handshake on 4
       status: ready 4
     9.000s closed 4 with 4001 "gateway auth changed"
@@ -162,25 +147,21 @@ fn no_storm_a_stable_connection_resets_the_waits() {
     assert_snapshot!(check(script), @r"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s dial 1 refused
       status: backoff after attempt 1 until 1.000s: dial failed: the connection was refused
     1.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     1.500s dial 2 refused
       status: backoff after attempt 2 until 3.500s: dial failed: the connection was refused
     3.500s due
-      dial 3 to a
-      status: connecting 3, attempt 3
+      dial 3 to a, attempt 3
     4.000s handshake on 3
       status: ready 3
     33.999s lost 3
       status: backoff after attempt 3 until 37.999s: the connection was lost: reset
     37.999s due
-      dial 4 to a
-      status: connecting 4, attempt 4
+      dial 4 to a, attempt 4
     40.000s handshake on 4
       status: ready 4
     70.000s lost 4
@@ -202,8 +183,7 @@ fn no_storm_retry_after_is_a_floor() {
       hang up 1 now: 1008 "connect failed"
       status: backoff after attempt 1 until 90.000s: the gateway refused to connect: UNAVAILABLE: busy
     90.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     90.100s opened 2
       status: handshaking 2
     90.100s challenge on 2
@@ -212,8 +192,7 @@ fn no_storm_retry_after_is_a_floor() {
       hang up 2 now: 1008 "connect failed"
       status: backoff after attempt 2 until 92.100s: the gateway refused to connect: UNAVAILABLE: busy
     92.100s due
-      dial 3 to a
-      status: connecting 3, attempt 3
+      dial 3 to a, attempt 3
     93.000s opened 3
       status: handshaking 3
     93.000s challenge on 3
@@ -244,8 +223,7 @@ fn no_storm_a_low_retry_after_max_does_not_shorten_a_wait() {
     assert_snapshot!(check(script.connect().challenged(1).refuse(1, &unavailable("m", 90_000))), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s opened 1
       status: handshaking 1
     0.000s challenge on 1
@@ -265,13 +243,11 @@ fn no_storm_a_starting_gateway_is_asked_again_soon() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s dial 1 refused
       status: backoff after attempt 1 until 1.000s: dial failed: the connection was refused
     1.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     1.100s opened 2
       status: handshaking 2
     1.100s challenge on 2
@@ -280,8 +256,7 @@ fn no_storm_a_starting_gateway_is_asked_again_soon() {
       hang up 2 now: 1008 "connect failed"
       status: backoff after attempt 1 until 1.600s: the gateway refused to connect: UNAVAILABLE: gateway starting
     1.600s due
-      dial 3 to a
-      status: connecting 3, attempt 2
+      dial 3 to a, attempt 2
     1.700s opened 3
       status: handshaking 3
     1.700s challenge on 3
@@ -290,8 +265,7 @@ fn no_storm_a_starting_gateway_is_asked_again_soon() {
       hang up 3 now: 1008 "connect failed"
       status: backoff after attempt 1 until 2.200s: the gateway refused to connect: UNAVAILABLE: gateway starting
     2.200s due
-      dial 4 to a
-      status: connecting 4, attempt 2
+      dial 4 to a, attempt 2
     2.300s dial 4 refused
       status: backoff after attempt 2 until 4.300s: dial failed: the connection was refused
     end: next deadline 4.300s, 0 pending

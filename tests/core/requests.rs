@@ -181,8 +181,7 @@ fn settles_once_timeouts_tell_queued_from_sent() {
     0.000s request #1
     0.000s request #2
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.500s due
       fail #1 (NotSent): no answer within 500ms
     1.000s handshake on 1
@@ -194,20 +193,17 @@ fn settles_once_timeouts_tell_queued_from_sent() {
       hang up 1 now: 4000 "tick timeout"
       status: backoff after attempt 1 until 62.000s: nothing arrived for 60s
     62.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     72.000s due
       hang up 2 now: 1000 "dial timeout"
       status: backoff after attempt 2 until 74.000s: the gateway did not finish the Dial stage in time
     74.000s due
-      dial 3 to a
-      status: connecting 3, attempt 3
+      dial 3 to a, attempt 3
     84.000s due
       hang up 3 now: 1000 "dial timeout"
       status: backoff after attempt 3 until 88.000s: the gateway did not finish the Dial stage in time
     88.000s due
-      dial 4 to a
-      status: connecting 4, attempt 4
+      dial 4 to a, attempt 4
     98.000s due
       hang up 4 now: 1000 "dial timeout"
       status: backoff after attempt 4 until 106.000s: the gateway did not finish the Dial stage in time
@@ -257,8 +253,7 @@ fn settles_once_a_lost_connection_fails_what_was_sent_and_keeps_what_was_not() {
       fail #1 (Unknown): the gateway closed the connection: 1012 "service restart"
       fail #2 (Unknown): the gateway closed the connection: 1012 "service restart"
     1.010s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     2.000s handshake on 2
       status: ready 2
       transmit on 2: #3
@@ -299,8 +294,7 @@ fn settles_once_an_answer_of_the_past_connection_repeated_on_the_new_one_is_iner
       status: backoff after attempt 1 until 1.010s: the connection was lost: reset
       fail #1 (Unknown): the connection was lost: reset
     1.010s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     2.000s handshake on 2
       status: ready 2
     2.000s request #2
@@ -443,8 +437,7 @@ fn settles_once_an_accepted_request_fails_with_its_connection() {
       status: backoff after attempt 1 until 1.020s: the connection was lost: reset
       fail #1 (Unknown): the connection was lost: reset
     1.020s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     2.000s handshake on 2
       status: ready 2
     2.000s answer to #1 on 2
@@ -462,8 +455,7 @@ fn settles_once_the_order_of_requests_is_kept() {
     0.000s request #3
     0.000s request #4
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.010s handshake on 1
       status: ready 1
       transmit on 1: #1
@@ -492,8 +484,7 @@ fn settles_once_queued_requests_survive_a_retry_and_end_with_a_pause() {
     assert_snapshot!(check(script), @r#"
     0.000s request #1
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s opened 1
       status: handshaking 1
     0.000s challenge on 1
@@ -502,8 +493,7 @@ fn settles_once_queued_requests_survive_a_retry_and_end_with_a_pause() {
       hang up 1 now: 1008 "connect failed"
       status: backoff after attempt 1 until 1.000s: the gateway refused to connect: UNAVAILABLE: later
     1.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     2.000s opened 2
       status: handshaking 2
     2.000s challenge on 2

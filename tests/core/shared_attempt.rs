@@ -25,8 +25,7 @@ fn shared_attempt_sixteen_requests_one_dial() {
     0.000s request #15
     0.000s request #16
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.010s handshake on 1
       status: ready 1
       transmit on 1: #1
@@ -109,8 +108,7 @@ fn shared_attempt_sixteen_requests_lost_together_one_dial() {
     0.060s request #19
     0.060s request #20
     1.050s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     end: next deadline 11.050s, 4 pending
     ");
 }
@@ -124,8 +122,7 @@ fn shared_attempt_dropping_the_first_caller_keeps_the_attempt_alive() {
     0.000s request #1
     0.000s request #2
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.010s opened 1
       status: handshaking 1
     0.010s cancel #1
@@ -148,8 +145,7 @@ fn shared_attempt_a_caller_that_left_is_never_sent() {
     0.000s request #1
     0.000s request #2
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.010s cancel #2
     0.010s handshake on 1
       status: ready 1
@@ -164,8 +160,7 @@ fn shared_attempt_goes_on_when_every_caller_left() {
     assert_snapshot!(check(script), @r"
     0.000s request #1
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.010s cancel #1
     0.010s handshake on 1
       status: ready 1
@@ -191,8 +186,7 @@ fn shared_attempt_callers_after_a_failure_wait_for_the_same_next_attempt() {
     assert_snapshot!(check(script), @r"
     0.000s request #1
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.010s dial 1 refused
       status: backoff after attempt 1 until 1.010s: dial failed: the connection was refused
     0.010s request #2
@@ -200,8 +194,7 @@ fn shared_attempt_callers_after_a_failure_wait_for_the_same_next_attempt() {
     0.020s request #3
     0.030s request #4
     1.010s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     1.020s handshake on 2
       status: ready 2
       transmit on 2: #2

@@ -36,8 +36,7 @@ fn stop_is_final_shutdown_while_dialing_drops_the_dial_at_once() {
     0.000s connect
     0.000s request #1
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.100s shut down
       fail #1 (NotSent): the client was shut down
       hang up 1 now: 1000 "client shut down"
@@ -55,8 +54,7 @@ fn stop_is_final_shutdown_while_waiting_for_the_challenge() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s opened 1
       status: handshaking 1
     0.100s shut down
@@ -98,11 +96,9 @@ fn stop_is_final_shutdown_when_ready_waits_for_the_close_answer() {
     0.100s shut down
       fail #1 (Unknown): the client was shut down
       hang up 1 gracefully: 1000 "client shut down"
-      status: closing
-      to 1: status closing
+      status, also to 1: closing
     0.130s closed 1 with 1000 ""
-      status: stopped
-      to 1: status stopped
+      status, also to 1: stopped
       to 1: closed
       stopped
     end: next deadline none, 0 pending

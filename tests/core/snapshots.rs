@@ -25,17 +25,14 @@ fn snapshot_first_for_a_subscriber_that_was_there_before_the_connection() {
     assert_snapshot!(check(script), @r"
     0.000s subscribe 1
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.010s dial 1 refused
       status: backoff after attempt 1 until 1.010s: dial failed: the connection was refused
     1.010s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     2.000s handshake on 2
       to 1: snapshot of 2 (presence 1 [], health 1 {})
-      status: ready 2
-      to 1: status ready 2
+      status, also to 1: ready 2
     2.000s event chat 1 on 2
       to 1: event chat 1 of 2
     end: next deadline 62.000s, 0 pending
@@ -50,14 +47,11 @@ fn snapshot_first_then_ready() {
     0.000s subscribe 1
     0.000s subscribe 2
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s handshake on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
       to 2: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
-      to 2: status ready 1
+      status, also to 1, 2: ready 1
     end: next deadline 60.000s, 0 pending
     ");
 }
@@ -118,16 +112,13 @@ fn snapshot_first_a_lower_version_of_a_new_connection_replaces_everything() {
     0.000s presence 9 on 1
       to 1: event presence 1 of 1
     0.010s lost 1
-      status: backoff after attempt 1 until 1.010s: the connection was lost: reset
-      to 1: status backoff after attempt 1 until 1.010s: the connection was lost: reset
+      status, also to 1: backoff after attempt 1 until 1.010s: the connection was lost: reset
     1.010s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
       to 1: status connecting 2, attempt 2
     2.000s handshake on 2
       to 1: snapshot of 2 (presence 1 [], health 1 {})
-      status: ready 2
-      to 1: status ready 2
+      status, also to 1: ready 2
     2.000s presence 2 on 2
       to 1: event presence 1 of 2
     2.000s subscribe 2
@@ -155,14 +146,11 @@ fn snapshot_first_on_every_new_connection_for_every_subscriber() {
     0.000s subscribe 2
       to 2: snapshot of 1 (presence 1 [], health 1 {})
     0.010s lost 1
-      status: backoff after attempt 1 until 1.010s: the connection was lost: reset
-      to 1: status backoff after attempt 1 until 1.010s: the connection was lost: reset
-      to 2: status backoff after attempt 1 until 1.010s: the connection was lost: reset
+      status, also to 1, 2: backoff after attempt 1 until 1.010s: the connection was lost: reset
     0.500s subscribe 3
       to 3: snapshot of 1 (presence 1 [], health 1 {})
     1.010s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
       to 1: status connecting 2, attempt 2
       to 2: status connecting 2, attempt 2
       to 3: status connecting 2, attempt 2
@@ -170,10 +158,7 @@ fn snapshot_first_on_every_new_connection_for_every_subscriber() {
       to 1: snapshot of 2 (presence 1 [], health 1 {})
       to 2: snapshot of 2 (presence 1 [], health 1 {})
       to 3: snapshot of 2 (presence 1 [], health 1 {})
-      status: ready 2
-      to 1: status ready 2
-      to 2: status ready 2
-      to 3: status ready 2
+      status, also to 1, 2, 3: ready 2
     2.000s event chat 1 on 2
       to 1: event chat 1 of 2
       to 2: event chat 1 of 2
@@ -197,8 +182,7 @@ fn snapshot_first_events_before_hello_follow_the_snapshot() {
     assert_snapshot!(check(script), @r#"
     0.000s subscribe 1
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s opened 1
       status: handshaking 1
     0.000s event before.challenge 1 on 1
@@ -208,8 +192,7 @@ fn snapshot_first_events_before_hello_follow_the_snapshot() {
     0.000s event tick on 1
     0.000s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
+      status, also to 1: ready 1
       to 1: event before.challenge 1 of 1
       to 1: event presence 2 of 1
       to 1: event tick without number of 1
@@ -228,12 +211,10 @@ fn snapshot_first_early_events_die_with_their_attempt() {
     0.000s lost 1
       status: backoff after attempt 1 until 1.000s: the connection was lost: reset
     1.000s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     2.000s handshake on 2
       to 1: snapshot of 2 (presence 1 [], health 1 {})
-      status: ready 2
-      to 1: status ready 2
+      status, also to 1: ready 2
     2.000s event chat 1 on 2
       to 1: event chat 1 of 2
     end: next deadline 62.000s, 0 pending
@@ -247,20 +228,16 @@ fn snapshot_first_after_a_config_change_the_old_snapshot_is_gone() {
     assert_snapshot!(check(script), @r#"
     0.010s configure b
       hang up 1 gracefully: 1000 "configuration changed"
-      status: closing
-      to 1: status closing
+      status, also to 1: closing
     0.010s subscribe 2
     0.020s closed 1 with 1000 ""
     0.020s due
-      dial 2 to b
-      status: connecting 2, attempt 1
+      dial 2 to b, attempt 1
       to 1: status connecting 2, attempt 1
     0.030s handshake on 2
       to 1: snapshot of 2 (presence 1 [], health 1 {})
       to 2: snapshot of 2 (presence 1 [], health 1 {})
-      status: ready 2
-      to 1: status ready 2
-      to 2: status ready 2
+      status, also to 1, 2: ready 2
     end: next deadline 60.030s, 0 pending
     "#);
 }
@@ -272,14 +249,11 @@ fn snapshot_first_a_subscriber_that_left_gets_nothing() {
     0.000s subscribe 1
     0.000s subscribe 2
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.000s handshake on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
       to 2: snapshot of 1 (presence 1 [], health 1 {})
-      status: ready 1
-      to 1: status ready 1
-      to 2: status ready 1
+      status, also to 1, 2: ready 1
     0.000s unsubscribe 1
     0.000s event chat 1 on 1
       to 2: event chat 1 of 1

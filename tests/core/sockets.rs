@@ -13,8 +13,7 @@ fn one_socket_a_late_close_of_a_past_epoch_is_inert() {
     0.100s lost 1
       status: backoff after attempt 1 until 1.100s: the connection was lost: reset
     1.100s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     2.000s handshake on 2
       status: ready 2
     2.100s closed 1 with 1006 ""
@@ -43,17 +42,14 @@ fn one_socket_late_frames_of_a_past_epoch_are_inert() {
     0.000s request #1
       transmit on 1: #1
     0.100s lost 1
-      status: backoff after attempt 1 until 1.100s: the connection was lost: reset
-      to 1: status backoff after attempt 1 until 1.100s: the connection was lost: reset
+      status, also to 1: backoff after attempt 1 until 1.100s: the connection was lost: reset
       fail #1 (Unknown): the connection was lost: reset
     1.100s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
       to 1: status connecting 2, attempt 2
     2.000s handshake on 2
       to 1: snapshot of 2 (presence 1 [], health 1 {})
-      status: ready 2
-      to 1: status ready 2
+      status, also to 1: ready 2
     2.000s request #2
       transmit on 2: #2
     2.100s event chat 7 on 1
@@ -76,13 +72,11 @@ fn one_socket_a_late_end_of_an_abandoned_dial_is_inert() {
     assert_snapshot!(check(script), @r#"
     0.000s connect
     0.000s due
-      dial 1 to a
-      status: connecting 1, attempt 1
+      dial 1 to a, attempt 1
     0.100s configure b
       hang up 1 now: 1000 "configuration changed"
     0.100s due
-      dial 2 to b
-      status: connecting 2, attempt 1
+      dial 2 to b, attempt 1
     0.200s opened 1
     0.200s dial 1 refused
     0.200s opened 2
@@ -104,8 +98,7 @@ fn one_socket_a_withheld_close_answer_delays_the_next_dial_by_the_grace() {
     1.400s wake
     1.500s due
       hang up 1 now: 1000 "close timeout"
-      dial 2 to b
-      status: connecting 2, attempt 1
+      dial 2 to b, attempt 1
     end: next deadline 11.500s, 0 pending
     "#);
 }
@@ -141,14 +134,12 @@ fn one_socket_impatient_callers_cause_no_second_dial() {
       to 1: snapshot of 1 (presence 1 [], health 1 {})
     5.000s wake
     5.000s due
-      dial 2 to a
-      status: connecting 2, attempt 1
+      dial 2 to a, attempt 1
       to 1: status connecting 2, attempt 1
     5.500s connect
     5.500s wake
     9.000s opened 2
-      status: handshaking 2
-      to 1: status handshaking 2
+      status, also to 1: handshaking 2
     9.000s connect
     9.000s wake
     9.000s resume
@@ -165,8 +156,7 @@ fn one_socket_a_second_close_in_backoff_changes_nothing() {
       status: backoff after attempt 1 until 1.100s: the connection was lost: reset
     0.100s closed 1 with 1012 "service restart"
     1.100s due
-      dial 2 to a
-      status: connecting 2, attempt 2
+      dial 2 to a, attempt 2
     end: next deadline 11.100s, 0 pending
     "#);
 }
