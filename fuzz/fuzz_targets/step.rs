@@ -1,11 +1,11 @@
-//! Any history of inputs: the core never panics, and obeys the laws of `tests/core/judge.rs`.
+//! Any history of inputs: the core never panics, and obeys the laws of `tests/core/judge`.
 
 #![no_main]
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../tests/core/judge.rs"]
+#[path = "../../tests/core/judge/mod.rs"]
 #[expect(dead_code, reason = "the property tests use more of it")]
 mod judge;
 

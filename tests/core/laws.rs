@@ -1,4 +1,4 @@
-//! Rules for every history: see `judge.rs`.
+//! Rules for every history: see `judge`.
 
 use std::collections::BTreeSet;
 
