@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 const TOKEN: &str = "test-token";
 
-/// Tells of each connection that is ready for events.
+/// Reports each connection that is ready for events.
 #[derive(Clone, Default)]
 struct Greetings(Arc<Notify>);
 
@@ -166,7 +166,7 @@ async fn right_credential_the_token_comes_from_a_file_or_the_environment_only() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_usage_and_an_absent_gateway_are_told_apart() {
+async fn wrong_usage_and_an_absent_gateway_differ() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = format!("ws://127.0.0.1:{}", free.local_addr().unwrap().port());
     drop(free);

@@ -1,4 +1,4 @@
-//! What a trace shows: which connection and which request, and nothing that was said on them.
+//! What a trace shows: which connection and which request, and nothing that was sent over them.
 //!
 //! A process of its own: tracing remembers for all threads which spans anybody wants, and tests beside
 //! this one want none.

@@ -1,4 +1,4 @@
-//! Three scenarios are told in full, so that a change of what a client does is seen in review.
+//! Three scenarios are written out in full, so that a change of what a client does is seen in review.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use onesocket_sim::plan::Tier;
 use onesocket_sim::scenario::file::Scenario;
 use onesocket_sim::search::explore::run_judged;
 
-fn told(name: &str) -> String {
+fn timeline(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(format!("{name}.toml"));
     let text = fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
     let scenario = Scenario::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
@@ -18,15 +18,15 @@ fn told(name: &str) -> String {
 
 #[test]
 fn restart_storm() {
-    insta::assert_snapshot!(told("restart-storm"));
+    insta::assert_snapshot!(timeline("restart-storm"));
 }
 
 #[test]
 fn token_change_in_flight() {
-    insta::assert_snapshot!(told("token-change-in-flight"));
+    insta::assert_snapshot!(timeline("token-change-in-flight"));
 }
 
 #[test]
 fn partition_then_heal() {
-    insta::assert_snapshot!(told("partition-then-heal"));
+    insta::assert_snapshot!(timeline("partition-then-heal"));
 }

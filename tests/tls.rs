@@ -180,7 +180,7 @@ async fn right_credential_the_pin_is_checked_each_time() {
 
 /// Protocol 18.2: with another certificate no byte of HTTP leaves, and it is tried again.
 #[tokio::test(start_paused = true)]
-async fn right_credential_nothing_is_said_to_another_certificate() {
+async fn right_credential_nothing_is_sent_to_another_certificate() {
     let (identity, other) = (Identity::new("gateway.test"), Identity::new("gateway.test"));
     let site = Site::new(&other);
     // Not even if an authority vouches for it: only the pin counts.
@@ -203,7 +203,7 @@ async fn right_credential_nothing_is_said_to_another_certificate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn right_credential_nothing_is_said_to_an_untrusted_certificate() {
+async fn right_credential_nothing_is_sent_to_an_untrusted_certificate() {
     let (identity, other) = (Identity::new("gateway.test"), Identity::new("gateway.test"));
     let wrong_name = Identity::new("somebody.else");
     for (network, presented) in [

@@ -56,7 +56,7 @@ async fn right_credential_a_damaged_file_is_an_error_and_stays_as_it_is() {
     for damaged in ["{\"version\":1,\"tokens\":{\"secret-text", "{\"version\":9,\"tokens\":{}}", "[]"] {
         fs::write(&path, damaged).expect("the file can be written");
         let store = FileTokenStore::new(&path);
-        let error = store.load(&key("operator")).await.expect_err("a damaged file is no empty one");
+        let error = store.load(&key("operator")).await.expect_err("a damaged file is not an empty one");
         assert!(!error.to_string().contains("secret-text"), "{error}");
         store.save(&key("operator"), &token("a")).await.expect_err("and it is not overwritten");
         assert_eq!(fs::read_to_string(&path).expect("the file is there"), damaged);

@@ -134,7 +134,7 @@ fn a_recorded_run_tells_its_steps() {
         };
         assert!(text.contains("is unavailable"), "{text}");
     }
-    assert_eq!(updates.len(), 3, "a failed answer was told twice");
+    assert_eq!(updates.len(), 3, "a failed answer was reported twice");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_recorded_shutdown_says_when_the_gateway_is_back() {
     assert_eq!(notices("restart-sigterm"), [("gateway stopping".to_owned(), None)]);
 }
 
-/// A core that hears what the recorded connection heard, up to and with its hello.
+/// A core that receives what the recorded connection received, up to and with its hello.
 struct Replay {
     core: Connection,
     connect: Value,
@@ -176,8 +176,8 @@ impl Replay {
         }
     }
 
-    /// Hears a recorded frame; the answer to `connect` answers ours.
-    fn hear(&mut self, text: &str) {
+    /// Receives a recorded frame; the answer to `connect` answers ours.
+    fn receive(&mut self, text: &str) {
         let mut frame: Value = serde_json::from_str(text).expect("a recorded frame is JSON");
         if frame["payload"]["type"] == "hello-ok" {
             frame["id"] = self.connect.clone();
@@ -193,7 +193,7 @@ fn a_recorded_snapshot_follows_its_events() {
     let mut replay = Replay::new();
     let frames = received(&recording("presence-on-join"), Some("B"));
     for text in &frames {
-        replay.hear(text);
+        replay.receive(text);
     }
     let snapshot = replay.core.snapshot().expect("there was a hello");
     let entries = snapshot.typed_presence().expect("a recorded list");
@@ -258,16 +258,16 @@ fn what_is_not_known_is_kept() {
         chat(r#""state":"final","message":[],"stopReason":"end_turn""#),
         ChatUpdate::Final { message, stop_reason: Some("end_turn".to_owned()) }
     );
-    // A time that makes no sense is no reason to miss that the gateway goes away.
+    // A time that makes no sense must not hide that the gateway goes away.
     let TypedEvent::Shutdown(notice) = decoded("shutdown", r#"{"reason":"r","restartExpectedMs":-1}"#) else {
         panic!("not a shutdown event")
     };
     assert_eq!(notice.restart_expected, None);
 }
 
-/// Errors say what and where, and repeat nothing of what the payload said.
+/// Errors say what and where, and repeat nothing of the payload.
 #[test]
-fn what_has_another_shape_is_a_typed_error_that_tells_no_tales() {
+fn what_has_another_shape_is_a_typed_error_without_content() {
     let cases = [
         ("tick", r#"{"ts":"my secret"}"#, "the payload of tick cannot be decoded: a value has another type"),
         ("tick", "{}", "the payload of tick cannot be decoded: ts is missing"),

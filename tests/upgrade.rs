@@ -94,7 +94,7 @@ async fn no_wedge_the_body_of_a_refusal_is_cut_and_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_wedge_an_answer_that_is_no_upgrade_is_a_failed_dial() {
+async fn no_wedge_an_answer_that_is_not_an_upgrade_is_a_failed_dial() {
     for answer in [
         "",
         "SSH-2.0-OpenSSH_9.9\r\n",

@@ -200,7 +200,7 @@ impl Phase {
         effects
     }
 
-    /// Takes the message and whatever comes next, twice in the same way, and tells no secret.
+    /// Takes the message and whatever comes next, twice in the same way, and shows no secret.
     fn survives(&self, text: &str) {
         let (mut one, mut other) = (self.twin(), self.twin());
         let message = Input::Received { epoch: EPOCH, text: WireText::from(text) };

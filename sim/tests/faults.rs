@@ -20,8 +20,8 @@ fn plan(steps: &str) -> Plan {
 fn run(tier: Tier, plan: &Plan) -> Finished {
     let finished = run_judged(tier, plan);
     if let Some(violation) = &finished.violation {
-        let told: String = finished.records.iter().map(|record| format!("{record}\n")).collect();
-        panic!("{told}{violation} on {}", tier.name());
+        let records: String = finished.records.iter().map(|record| format!("{record}\n")).collect();
+        panic!("{records}{violation} on {}", tier.name());
     }
     finished
 }
@@ -153,8 +153,9 @@ fn the_faults_of_links_and_processes_do_what_they_say_where_they_can() {
             assert_eq!(is_seen, usize::from(fault.applies_to(tier)), "{} on {}", fault.name(), tier.name());
             assert_eq!(plan.check_for(tier).is_ok(), fault.applies_to(tier), "{}", fault.name());
             if fault.applies_to(tier) {
-                let told = || finished.records.iter().map(Record::to_string).collect::<Vec<_>>().join("\n");
-                assert!(sign(&finished), "{} on {}\n{}", fault.name(), tier.name(), told());
+                let records =
+                    || finished.records.iter().map(Record::to_string).collect::<Vec<_>>().join("\n");
+                assert!(sign(&finished), "{} on {}\n{}", fault.name(), tier.name(), records());
             }
         }
     }
@@ -180,7 +181,7 @@ fn a_laptop_that_sleeps_for_an_hour_has_one_connection_when_it_wakes() {
 }
 
 #[test]
-fn what_lasts_is_told_to_be_over() {
+fn what_lasts_is_reported_as_over() {
     for seed in 0..300 {
         for step in &generate::plan(seed).steps {
             if let Some(fault) = step.action.fault() {

@@ -336,7 +336,7 @@ async fn readiness_is_told() {
     assert_eq!(body["eventLoop"]["degraded"], false);
     assert_eq!(spec("/startupz").await.1["status"], "started");
 
-    // A full waiting room is no reason not to be ready.
+    // A full waiting room does not end readiness.
     site.host.order(Order::Misbehave(Misbehave::RefuseUpgrades { lasting: secs(1) }));
     assert_eq!(spec("/readyz").await.0, 200);
 
@@ -453,7 +453,7 @@ async fn the_model_refuses_what_is_too_large() {
     let site = Site::with_config(near(), config);
     let client = site.client(TOKEN);
     client.ready().await.unwrap();
-    // The client keeps to the limit it was told, so the limit is only reached by bending the rules.
+    // The client keeps to the limit in hello, so the limit is only reached by bending the rules.
     let too_large = client.request("test.echo", json!("x".repeat(100_000))).await.unwrap_err();
     assert!(too_large.to_string().contains("NotSent"), "{too_large}");
 

@@ -61,7 +61,7 @@ impl Notes {
     }
 }
 
-/// What the client said in each scenario, and what its gateway did.
+/// What the client reported in each scenario, and what its gateway did.
 struct Played {
     said: BTreeMap<String, Value>,
     notes: BTreeMap<String, Notes>,
@@ -121,7 +121,7 @@ async fn play() -> Played {
     Played { said, notes }
 }
 
-/// Runs the client's part and returns what it said, by scenario.
+/// Runs the client's part and returns what it reported, by scenario.
 fn run_client(sites: &str) -> BTreeMap<String, Value> {
     let install = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("reference_client");
     assert!(install.join("installed").is_file(), "run tests/reference_client/install first");
@@ -174,7 +174,7 @@ fn says_hello(played: &Played) {
     assert_eq!((&hello["type"], &hello["protocol"]), (&json!("hello-ok"), &json!(4)));
     assert_eq!(hello["auth"]["scopes"], json!(["operator.admin"]));
     assert_eq!(hello["policy"]["tickIntervalMs"], 30_000);
-    // The client ends the connection without a code, and hears its own close back.
+    // The client ends the connection without a code, and receives its own close back.
     assert_eq!((&said["closes"], &said["errors"]), (&json!([[1005, ""]]), &json!([])));
     assert_eq!(notes.accepted(), 1);
 }
@@ -272,7 +272,7 @@ fn starts_up(played: &Played) {
     let (said, notes) = played.scenario("startup");
     let starting = json!([1013, "gateway starting"]);
     assert_eq!(said["closes"], json!([starting, starting, [1005, ""]]));
-    assert_eq!(said["errors"], json!([]), "a start is no error");
+    assert_eq!(said["errors"], json!([]), "a start is not an error");
     assert_eq!(notes.refused(), ["startup-sidecars", "startup-sidecars"]);
     let took = said["ms"].as_u64().expect("a number");
     assert!((900..5_000).contains(&took), "two retries after 500 ms took {took} ms");

@@ -216,7 +216,7 @@ fn one_reconnect_per_change_no_config_rests_until_there_is_one() {
 }
 
 #[test]
-fn one_reconnect_per_change_without_a_wish_to_connect_nothing_is_dialed() {
+fn one_reconnect_per_change_without_connect_nothing_is_dialed() {
     assert_snapshot!(check(script().configure("b").configure_none().configure("c").until(60_000)), @r"
     0.000s configure b
     0.000s configure nothing
@@ -226,7 +226,7 @@ fn one_reconnect_per_change_without_a_wish_to_connect_nothing_is_dialed() {
 }
 
 #[test]
-fn one_reconnect_per_change_a_first_config_after_the_wish() {
+fn one_reconnect_per_change_a_first_config_after_connect() {
     let script = script().without_config().connect().at(100).configure("b").until(100);
     assert_snapshot!(check(script), @r"
     0.000s connect
@@ -255,7 +255,7 @@ fn one_reconnect_per_change_ends_a_pause() {
 
 /// A new config has done nothing wrong yet: it does not inherit the waits of the old one.
 #[test]
-fn one_reconnect_per_change_ends_the_backoff_and_starts_it_anew() {
+fn one_reconnect_per_change_ends_the_backoff_and_resets_it() {
     let script = script()
         .connect()
         .refused(1)

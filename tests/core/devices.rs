@@ -191,7 +191,7 @@ fn config_device_id() -> String {
 }
 
 #[test]
-fn right_credential_a_challenge_without_a_time_is_no_challenge_for_a_device() {
+fn right_credential_a_challenge_without_a_time_is_not_a_challenge_for_a_device() {
     let mut bench = Bench::new(config(), None);
     bench.now = bench.core.next_deadline().expect("a dial is due");
     bench.step(Input::Timeout);
@@ -368,7 +368,7 @@ fn one_socket_a_store_that_answers_too_late_changes_nothing() {
     ] {
         core.step(now, input, &mut effects);
     }
-    // The time for the challenge is over, and then the time to dial anew has come.
+    // The time for the challenge is over, and then the next dial is due.
     for _ in 0..2 {
         now = core.next_deadline().expect("an attempt and a wait have an end");
         core.step(now, Input::Timeout, &mut effects);

@@ -1,4 +1,4 @@
-//! `gap_before_event`: what is missing is told before the event that reveals it.
+//! `gap_before_event`: a gap is reported before the event that reveals it.
 
 use insta::assert_snapshot;
 
@@ -7,7 +7,7 @@ use crate::script::{subscribed, subscribed_early};
 
 /// B36, peer behaviour 133.
 #[test]
-fn gap_before_event_a_dropped_event_is_told_just_before_the_next() {
+fn gap_before_event_a_dropped_event_is_reported_just_before_the_next() {
     assert_snapshot!(check(subscribed().at(10).events(1, [1, 3, 4])), @r"
     0.010s event e 1 on 1
       to 1: event e 1 of 1
@@ -67,7 +67,7 @@ fn gap_before_event_a_much_older_event_does_not_move_the_baseline() {
 
 /// B34, peer behaviour 137: the numbering belongs to its connection.
 #[test]
-fn gap_before_event_numbers_start_anew_with_every_connection() {
+fn gap_before_event_numbers_start_again_with_every_connection() {
     let script = subscribed()
         .event(1, "e", 41)
         .outage(1, 10..2_000)
@@ -107,7 +107,7 @@ fn gap_before_event_numbers_start_anew_with_every_connection() {
     ");
 }
 
-/// B37: no number tells of a lost last event, but the next connection begins with a snapshot.
+/// B37: no number reveals a lost last event, but the next connection begins with a snapshot.
 #[test]
 fn gap_before_event_a_lost_tail_is_covered_by_the_next_snapshot() {
     let script = subscribed().event(1, "e", 1).at(10).closed(1, 1008, "slow consumer").at(2_000).ready(2);
@@ -148,7 +148,7 @@ fn gap_before_event_a_gap_before_hello_follows_the_snapshot() {
 }
 
 /// A gateway that floods an attempt before its hello costs bounded memory, and what did not fit is
-/// told.
+/// reported.
 #[test]
 fn gap_before_event_early_overflow_becomes_a_gap() {
     let script = subscribed_early().options(|options| options.max_early_events = 3);
@@ -170,8 +170,8 @@ fn gap_before_event_early_overflow_becomes_a_gap() {
     ");
 }
 
-/// Few events may be large ones. What alone is too large is told like what is one too many, and so is what
-/// came before it.
+/// Few events may be large ones. An event that alone is too large is reported like one event too many, and so
+/// are the events before it.
 #[test]
 fn gap_before_event_early_bytes_are_limited_too() {
     let large =
@@ -199,7 +199,7 @@ fn gap_before_event_early_bytes_are_limited_too() {
 }
 
 #[test]
-fn gap_before_event_an_early_event_larger_than_the_limit_is_told_as_missing() {
+fn gap_before_event_an_early_event_larger_than_the_limit_is_reported_as_missing() {
     let script = subscribed_early().options(|options| options.max_early_bytes = 10);
     assert_snapshot!(check(script.event(1, "e", 1).greeted(1).event(1, "e", 2)), @r"
     0.000s event e 1 on 1
@@ -213,7 +213,7 @@ fn gap_before_event_an_early_event_larger_than_the_limit_is_told_as_missing() {
     ");
 }
 
-/// What is told of an overflow covers all that was dropped, whatever was among it.
+/// The gap of an overflow covers all that was dropped, whatever was among it.
 #[test]
 fn gap_before_event_early_overflow_with_holes_repeats_and_unnumbered_events() {
     let numbers = [Some(7), Some(12), None, Some(12), Some(3), Some(13), Some(14), Some(15)];
@@ -265,7 +265,7 @@ fn gap_before_event_early_overflow_that_ends_with_an_older_event() {
 /// An event is delivered whatever its state version looks like; a `seq` that is none makes it no
 /// event at all.
 #[test]
-fn gap_before_event_a_malformed_number_is_no_number() {
+fn gap_before_event_a_malformed_number_is_not_a_number() {
     let event = |seq: &str| format!(r#"{{"type":"event","event":"e","seq":{seq}}}"#);
     let script = subscribed()
         .event(1, "e", 1)

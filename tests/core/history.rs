@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::script::{Action, CONNECT, HELLO, Script, answer, challenge};
 
-/// Runs `script` and tells what happened.
+/// Runs `script` and writes down what happened.
 ///
 /// Every step is also taken by a clone of the core, which must do the same and become the same.
 pub(crate) fn check(script: Script) -> String {

@@ -18,7 +18,7 @@ fn begun(policy: LagPolicy, latest: &Arc<Snapshot>) -> Mailbox {
 }
 
 #[test]
-fn isolated_consumers_resnapshot_begins_anew_from_the_state_as_of_now() {
+fn isolated_consumers_resnapshot_starts_from_the_latest_state() {
     let latest = snapshot();
     let mut mailbox = begun(LagPolicy::Resnapshot, &latest);
     for seq in 1..=7 {
@@ -65,7 +65,7 @@ fn snapshot_first_resnapshot_before_the_first_read_keeps_the_snapshot_in_front()
     ");
 }
 
-/// A new connection's snapshot that overflows the mailbox is the one to begin anew from.
+/// A new connection's snapshot that overflows the mailbox is the one that the subscriber goes on from.
 #[test]
 fn isolated_consumers_resnapshot_gives_no_snapshot_twice() {
     let latest = snapshot();
@@ -118,7 +118,7 @@ fn isolated_consumers_resnapshot_without_a_snapshot_drops_the_oldest() {
     ");
 }
 
-/// A snapshot and the newest item are kept whatever their size: a small limit is no endless loop.
+/// A snapshot and the newest item are kept whatever their size: a small limit does not loop for ever.
 #[test]
 fn isolated_consumers_resnapshot_lets_events_through_that_are_larger_than_the_limit() {
     let latest = snapshot();
@@ -183,10 +183,10 @@ fn policy() -> impl Strategy<Value = LagPolicy> {
 }
 
 proptest! {
-    /// Any sequence of pushes and pops: the limits hold, events keep their order, a loss is told before what
+    /// Any sequence of pushes and pops: the limits hold, events keep their order, a loss is reported before what
     /// follows it, and after a loss comes a snapshot or the end.
     #[test]
-    fn isolated_consumers_a_loss_is_told_and_mended_or_the_end(
+    fn isolated_consumers_a_loss_is_reported_and_repaired_or_is_the_end(
         acts in prop::collection::vec(act(), 1..200),
         policy in policy(),
         max_items in 4_usize..12,

@@ -121,7 +121,7 @@ fn no_wedge_a_challenge_with_an_odd_time_will_do_without_a_device() {
     }
 }
 
-/// An answer to `connect` that is no hello is a failed attempt like any other.
+/// An answer to `connect` that is not a hello is a failed attempt like any other.
 #[test]
 fn no_wedge_an_unusable_hello_is_retried() {
     let hellos = [
@@ -141,7 +141,7 @@ fn no_wedge_an_unusable_hello_is_retried() {
     }
 }
 
-/// What a newer gateway adds, and what an older one leaves out, is no reason to fail.
+/// What a newer gateway adds, and what an older one leaves out, must not fail the handshake.
 #[test]
 fn no_wedge_a_hello_may_have_more_and_less() {
     let hellos = [

@@ -220,7 +220,7 @@ proptest! {
             if let Some(number) = number {
                 prop_assert!(number > last, "{number} after {last}");
                 // Items are numbered from 0, so all before this one were delivered or counted.
-                prop_assert_eq!(count, number + 1, "a loss is told before what follows it");
+                prop_assert_eq!(count, number + 1, "a loss is reported before what follows it");
                 last = number;
             }
         }

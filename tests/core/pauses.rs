@@ -47,7 +47,7 @@ fn no_storm_the_pause_list() {
         "PROTOCOL_MISMATCH",
         "CLIENT_VERSION_MISMATCH",
         "PAIRING_REQUIRED",
-        // A proof of the device is made anew with every attempt, so these may succeed next time.
+        // A proof of the device is made for every attempt, so these may succeed next time.
         "DEVICE_AUTH_SIGNATURE_EXPIRED",
         "DEVICE_AUTH_NONCE_MISMATCH",
         "AUTH_REQUIRED",
@@ -113,7 +113,7 @@ fn no_storm_an_endpoint_that_cannot_be_dialed_pauses() {
 }
 
 #[test]
-fn no_storm_resume_dials_once_and_starts_the_waits_anew() {
+fn no_storm_resume_dials_once_and_resets_the_waits() {
     let script = script()
         .connect()
         .refused(1)
@@ -157,7 +157,7 @@ fn no_storm_resume_dials_once_and_starts_the_waits_anew() {
     "#);
 }
 
-/// Peer behaviour 65: the network is back, so the wait ends and the ladder starts anew.
+/// Peer behaviour 65: the network is back, so the wait ends and the backoff is reset.
 #[test]
 fn no_storm_wake_ends_the_wait() {
     let script = script()
@@ -191,7 +191,7 @@ fn no_storm_wake_ends_the_wait() {
     ");
 }
 
-/// A caller that wakes in a loop gets one dial for each first step of the ladder, no more.
+/// A caller that wakes in a loop gets one dial for each first step of the backoff, no more.
 #[test]
 fn no_storm_wakes_in_a_loop_do_not_dial_in_a_loop() {
     let mut script = script().connect().refused(1);
@@ -255,9 +255,9 @@ fn no_storm_wake_never_postpones_a_dial() {
     "#);
 }
 
-/// Even an impatient caller respects what the gateway asked for.
+/// A wake respects the gateway's `retryAfterMs`.
 #[test]
-fn no_storm_wake_does_not_undercut_the_gateways_wish() {
+fn no_storm_wake_does_not_undercut_retry_after() {
     let script = handshaking().refuse(1, &unavailable("m", 20_000)).at(3_000).wake().until(20_000);
     assert_snapshot!(check(script), @r#"
     0.000s refusal {"code":"UNAVAILABLE","message":"m","retryable":true,"retryAfterMs":20000} on 1

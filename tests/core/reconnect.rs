@@ -170,8 +170,8 @@ fn no_storm_a_stable_connection_resets_the_waits() {
     ");
 }
 
-/// B55, peer behaviours 51 and 52: the gateway's wish lengthens one wait, and the next one is back on
-/// schedule; a wish shorter than the wait changes nothing.
+/// B55, peer behaviours 51 and 52: `retryAfterMs` lengthens one wait, and the next one is back on
+/// schedule; one that is shorter than the wait changes nothing.
 #[test]
 fn no_storm_retry_after_is_a_floor() {
     let busy = |ms| unavailable("busy", ms);
@@ -216,7 +216,7 @@ fn no_storm_an_absurd_retry_after_is_capped() {
     "#);
 }
 
-/// Options may forbid to believe any wish; the wait is then the backoff's own, not none.
+/// Options may ignore every `retryAfterMs`; the wait is then the backoff's own, not none.
 #[test]
 fn no_storm_a_low_retry_after_max_does_not_shorten_a_wait() {
     let script = script().options(|options| options.backoff.retry_after_max = std::time::Duration::ZERO);

@@ -126,7 +126,7 @@ fn settles_once_another_spelling_of_an_id_is_foreign() {
     }
 }
 
-/// The id of `connect` answers nothing once hello is there, and the id of a request is no hello.
+/// The id of `connect` answers nothing once hello is there, and an answer to a request is not a hello.
 #[test]
 fn settles_once_a_second_hello_is_inert() {
     let script = connected().request(1).at(10).hello(1, "{}").refuse(1, NO).reply(1, 1, "{}");
@@ -142,7 +142,7 @@ fn settles_once_a_second_hello_is_inert() {
 }
 
 #[test]
-fn settles_once_malformed_answers_are_no_answers() {
+fn settles_once_malformed_answers_are_not_answers() {
     let id = "$1";
     let script = connected()
         .request(1)
@@ -332,7 +332,7 @@ fn settles_once_a_queued_request_cannot_be_answered() {
     ");
 }
 
-/// Protocol 5.7 and 5.8: a failure keeps all the gateway said.
+/// Protocol 5.7 and 5.8: a failure keeps all that the gateway sent.
 #[test]
 fn settles_once_a_rejection_keeps_code_and_message() {
     let script = connected()
@@ -510,7 +510,7 @@ fn settles_once_queued_requests_survive_a_retry_and_end_with_a_pause() {
 
 /// The deadline of a request runs from the call, also where the driver got to it late, as after a sleep.
 #[test]
-fn settles_once_the_time_before_the_core_heard_of_a_request_counts() {
+fn settles_once_the_time_before_the_core_received_a_request_counts() {
     let script =
         connected().request_after(60, 1, 100).request_after(100, 2, 100).request_after(0, 3, 0).until(50);
     assert_snapshot!(check(script), @r"

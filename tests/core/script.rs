@@ -362,7 +362,7 @@ pub(crate) fn invalid_request(message: &str, details: &str) -> String {
     format!(r#"{{"code":"INVALID_REQUEST","message":"{message}","details":{details}}}"#)
 }
 
-/// An error of a gateway that has a wish when to be asked again.
+/// An error of a gateway that says when to try again.
 pub(crate) fn unavailable(message: &str, retry_after_ms: u64) -> String {
     format!(
         r#"{{"code":"UNAVAILABLE","message":"{message}","retryable":true,"retryAfterMs":{retry_after_ms}}}"#

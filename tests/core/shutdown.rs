@@ -198,7 +198,7 @@ fn stop_is_final_commands_after_the_end_are_answered_and_change_nothing() {
     ");
 }
 
-/// B41, second half: a request that races the shutdown is told so, and is never sent.
+/// B41, second half: a request that races the shutdown fails with that reason, and is never sent.
 #[test]
 fn stop_is_final_requests_while_closing_fail_at_once() {
     let script = connected().at(100).shut_down().request(1).at(200).closed_cleanly(1);

@@ -1,4 +1,4 @@
-//! `snapshot_first`: a subscriber starts from the latest snapshot, on every connection anew.
+//! `snapshot_first`: a subscriber starts from the latest snapshot, and again on every connection.
 
 use insta::assert_snapshot;
 
@@ -100,7 +100,7 @@ fn snapshot_first_an_older_version_does_not_replace_a_newer_one() {
     "#);
 }
 
-/// Protocol 10.7: the versions start anew with the gateway's process, so hello always wins.
+/// Protocol 10.7: the versions start again with the gateway's process, so hello always wins.
 #[test]
 fn snapshot_first_a_lower_version_of_a_new_connection_replaces_everything() {
     let script = subscribed()
@@ -127,7 +127,7 @@ fn snapshot_first_a_lower_version_of_a_new_connection_replaces_everything() {
     "#);
 }
 
-/// B32: subscribers from before the outage are told the new state before anything that follows it.
+/// B32: subscribers from before the outage receive the new state before anything that follows it.
 #[test]
 fn snapshot_first_on_every_new_connection_for_every_subscriber() {
     let script = subscribed()
@@ -221,7 +221,7 @@ fn snapshot_first_early_events_die_with_their_attempt() {
     ");
 }
 
-/// A new gateway's subscribers hear nothing of the old one, and join no stale snapshot.
+/// A new gateway's subscribers receive nothing of the old one, and join no stale snapshot.
 #[test]
 fn snapshot_first_after_a_config_change_the_old_snapshot_is_gone() {
     let script = subscribed().at(10).configure("b").subscribe(2).at(20).closed_cleanly(1).at(30).ready(2);

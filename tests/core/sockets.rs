@@ -21,7 +21,7 @@ fn one_socket_a_late_close_of_a_past_epoch_is_inert() {
     "#);
 }
 
-/// B03: what a past socket still says is not heard, be it an event, an answer, a hello or a refusal.
+/// B03: what arrives from a past socket is ignored, be it an event, an answer, a hello or a refusal.
 #[test]
 fn one_socket_late_frames_of_a_past_epoch_are_inert() {
     let refusal = invalid_request("late", r#"{"code":"AUTH_TOKEN_MISMATCH"}"#);

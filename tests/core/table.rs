@@ -37,13 +37,13 @@ fn means(pattern: &str, name: &str) -> bool {
     name.starts_with(first) && name.ends_with(last)
 }
 
-/// What the table names that is no test.
+/// What the table names that is not a test.
 fn missing(table: &str, tests: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     let mut missing = Vec::new();
     for row in table.lines().filter(|line| line.starts_with('|')) {
         let mut file = None;
         for quoted in row.split('`').skip(1).step_by(2) {
-            // A name alone, like a type's, is no test; one that begins in the middle is of the file before.
+            // A name alone, like a type's, is not a test; one that begins in the middle is of the file before.
             let (path, test) = match quoted.rsplit_once("::") {
                 Some((path, test)) => (path.rsplit("::").next(), test),
                 None if quoted.starts_with('…') => (file, quoted),

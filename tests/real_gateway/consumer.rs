@@ -181,11 +181,11 @@ impl Census {
 }
 
 /// A subscriber that holds the client to what it promises: a snapshot first, and again first on every
-/// new connection; no event of another connection than the latest snapshot's; nothing lost unsaid.
+/// new connection; no event of another connection than the latest snapshot's; nothing lost without a notice.
 pub(crate) struct Witness {
     subscription: Subscription,
     epoch: Option<Epoch>,
-    /// The statuses it was told of, in order.
+    /// The statuses it was notified of, in order.
     pub(crate) statuses: Vec<Status>,
     /// How many events it was given.
     pub(crate) events: usize,
@@ -229,7 +229,7 @@ impl Witness {
         self.statuses.iter().filter(|status| matches!(status, Status::Ready { .. })).count()
     }
 
-    /// The closes by the gateway that it was told of, each with its code and reason.
+    /// The closes by the gateway that it was notified of, each with its code and reason.
     pub(crate) fn closes(&self) -> Vec<(u16, String)> {
         let close = |status: &Status| match status {
             Status::Backoff { cause, .. } => match &**cause {

@@ -21,14 +21,14 @@ pub(crate) async fn devices(url: &str, token: &str, transcript: &mut Transcript)
     stage.roles().await;
     stage.administration().await;
     let Stage { mut admin, transcript, .. } = stage;
-    // Events come in the order of what they tell of, so that the answer comes behind all of them.
+    // Events come in the order of what they report, so that the answer comes behind all of them.
     admin.request("health", &json!({})).await;
-    let told = admin.events.iter().filter_map(|event| {
-        let told = event["event"].as_str()?.strip_prefix("device.pair.")?;
-        Some(event["payload"]["decision"].as_str().unwrap_or(told).to_owned())
+    let decided = admin.events.iter().filter_map(|event| {
+        let decided = event["event"].as_str()?.strip_prefix("device.pair.")?;
+        Some(event["payload"]["decision"].as_str().unwrap_or(decided).to_owned())
     });
-    let told: Vec<String> = told.collect();
-    transcript.take("the events of devices", &json!({"order": told.join(" ")}));
+    let decided: Vec<String> = decided.collect();
+    transcript.take("the events of devices", &json!({"order": decided.join(" ")}));
     transcript.events(admin.events);
 }
 

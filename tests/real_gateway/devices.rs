@@ -23,7 +23,7 @@ async fn a_device_lives_by_its_token() -> Result<(), Box<dyn std::error::Error>>
     the_issued_token_is_kept_and_is_enough(&gateway).await?;
     a_wrong_shared_token_is_saved_once_by_the_device_token(&gateway).await?;
     a_rotated_token_is_forgotten_and_the_next_one_kept(&gateway).await?;
-    a_removed_device_is_paired_anew(&gateway).await?;
+    a_removed_device_is_paired_again(&gateway).await?;
     a_better_token_of_another_process_is_not_cleared(&gateway).await?;
     a_device_token_opens_no_more_than_it_was_granted(&gateway).await?;
     a_changed_device_waits_for_its_approval(&gateway).await?;
@@ -134,7 +134,7 @@ async fn a_rotated_token_is_forgotten_and_the_next_one_kept(gateway: &Gateway) -
     Ok(())
 }
 
-async fn a_removed_device_is_paired_anew(gateway: &Gateway) -> Result<(), StoreError> {
+async fn a_removed_device_is_paired_again(gateway: &Gateway) -> Result<(), StoreError> {
     let device = Device::new(5, gateway)?;
     let issued = device.pair(gateway).await?;
     // It came in with the shared token, and is closed all the same: its device is gone.
@@ -226,7 +226,7 @@ async fn a_changed_device_waits_for_its_approval(gateway: &Gateway) -> Result<()
     Ok(())
 }
 
-/// Finds `client` paused over a pairing request, which the gateway told its operators of, and approves it
+/// Finds `client` paused over a pairing request, which the gateway reported to its operators, and approves it
 /// as one of them.
 async fn approved_while_paused(
     gateway: &Gateway,
@@ -382,7 +382,7 @@ async fn refused_credentials(client: &Client, network: &CountingNetwork, dials: 
     let mut statuses = client.watch_status();
     let paused = within("the pause", async {
         loop {
-            // A resumed client leaves its pause before it dials, so this is no earlier one.
+            // A resumed client leaves its pause before it dials, so this is not an earlier one.
             if let (Status::Paused(reason), true) = (statuses.get(), network.dials() >= dials) {
                 return reason;
             }

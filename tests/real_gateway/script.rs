@@ -16,7 +16,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use crate::device_script::devices;
 use crate::support::http_get;
 
-/// What was said, as lines.
+/// What was sent, as lines.
 pub(crate) type Lines = BTreeSet<String>;
 
 /// Longer than a gateway takes for anything in the script.
@@ -135,7 +135,7 @@ async fn calls(client: &mut Peer, transcript: &mut Transcript) {
     }
 }
 
-/// What is answered although it is no request (protocol 2.3). Nonsense that is not answered is followed by a request
+/// What is answered although it is not a request (protocol 2.3). Nonsense that is not answered is followed by a request
 /// that is.
 async fn odd_frames(client: &mut Peer, transcript: &mut Transcript) {
     for text in [
@@ -205,7 +205,7 @@ async fn scopeless(url: &str, token: &str, transcript: &mut Transcript) {
     }
 }
 
-/// What monitors are told over plain HTTP (protocol 1.3).
+/// What monitors receive over plain HTTP (protocol 1.3).
 async fn probes(url: &str, transcript: &mut Transcript) {
     let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the url has a port");
     for path in ["/health", "/healthz", "/ready", "/readyz", "/startup", "/startupz"] {
@@ -335,7 +335,7 @@ impl Peer {
         }
     }
 
-    /// What is still said, and how it ends; a client that is let in after all is not closed.
+    /// What still arrives, and how it ends; a client that is let in after all is not closed.
     pub(crate) async fn until_closed(&mut self) -> Value {
         let mut said = Vec::new();
         loop {

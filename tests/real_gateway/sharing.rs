@@ -38,7 +38,7 @@ async fn nothing_is_dialed_before_it_is_wanted_and_the_snapshot_comes_first(gate
 
     let mut first = Witness::of(&client);
     let Some(Push::Snapshot(snapshot)) = within("the first item", first.next()).await else {
-        panic!("the first item is no snapshot");
+        panic!("the first item is not a snapshot");
     };
     let hello = &snapshot.hello;
     assert_eq!((hello.epoch, hello.protocol), (Epoch(1), 4));

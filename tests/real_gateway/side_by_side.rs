@@ -1,4 +1,4 @@
-//! One scripted session against the real gateway and against the model: what both said, normalised, is equal but for the
+//! One scripted session against the real gateway and against the model: what both sent, normalised, is equal but for the
 //! differences listed in `differences.toml`, each with its reason.
 //!
 //! A difference that is not listed fails the test, and so does a listed one that is no more.

@@ -28,7 +28,7 @@ pub(crate) fn established_connections(port: u16) -> io::Result<Vec<Connection>> 
 fn held_by_this_process() -> io::Result<Vec<Connection>> {
     let mut held = std::collections::BTreeSet::new();
     for entry in std::fs::read_dir("/proc/self/fd")? {
-        // A descriptor that closes while the directory is read is no error: it isn't held any more.
+        // A descriptor that closes while the directory is read is not an error: it is not open any more.
         let Ok(target) = std::fs::read_link(entry?.path()) else { continue };
         held.extend(target.to_str().and_then(socket_inode));
     }
@@ -173,7 +173,7 @@ mod tests {
 
         let first = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         let second = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        // Another descriptor for the same socket is no other socket.
+        // Another descriptor for the same socket is not another socket.
         let again = second.try_clone().unwrap();
         let local = |stream: &std::net::TcpStream| stream.local_addr().unwrap();
         let seen: Vec<_> = established_connections(port).unwrap().iter().map(|found| found.local).collect();

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 
 pub(crate) use crate::sockets::established_connections;
 
-/// How long to wait between two looks at a condition of the gateway, which has no way to tell us.
+/// How long to wait between two looks at a condition of the gateway, which has no way to notify us.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The longest that one HTTP exchange may take. A gateway that boots can hold its event loop for a
@@ -236,7 +236,7 @@ impl Gateway {
 
     /// Puts a new shared token into the configuration file, as an operator would with an editor, and
     /// returns at once. The running gateway notices in about half a second and then closes every
-    /// socket that came in with the old one, with 4001. [`Self::accepts_token`] tells when.
+    /// socket that came in with the old one, with 4001. [`Self::accepts_token`] says when.
     pub(crate) fn set_token(&mut self, token: &str) -> io::Result<()> {
         let mut config: Value = serde_json::from_slice(&fs::read(config_path(self.home.path()))?)?;
         config["gateway"]["auth"]["token"] = Value::from(token);
@@ -282,7 +282,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// How long this incarnation of the gateway has been up; an in-process restart begins anew.
+    /// How long this incarnation of the gateway has been up; an in-process restart begins at zero.
     async fn uptime(&self) -> Option<Duration> {
         let reply = http_get(self.port, "/readyz").await.ok()?;
         let body: Value = serde_json::from_str(&reply.body).ok()?;
@@ -456,7 +456,7 @@ fn spawn(home: &Path, options: &Options) -> Result<Child, StartError> {
         .env("HTTPS_PROXY", REFUSING_PROXY)
         .env("NO_PROXY", "127.0.0.1,localhost,::1")
         // Compiled code is kept from one gateway to the next. With a cache already named, the gateway
-        // would start itself anew in a child process, whose id we would not know, unless told it has.
+        // would start itself again in a child process, whose id we would not know, unless told it has.
         .env("NODE_COMPILE_CACHE", install.join("compile_cache"))
         .env("OPENCLAW_PACKAGED_COMPILE_CACHE_RESPAWNED", "1")
         .envs(options.env.iter().cloned())

@@ -56,14 +56,14 @@ impl Write for Log {
 }
 
 /// How many lines of a log are at `info` and above: what an operator reads.
-fn said(log: &str) -> usize {
+fn outage_lines(log: &str) -> usize {
     log.lines().filter(|line| !line.trim_start().starts_with("DEBUG")).count()
 }
 
-/// One outage is told in two lines, however many attempts it took; each attempt has a few for whoever
+/// One outage is logged in two lines, however many attempts it took; each attempt has a few for whoever
 /// looks closer.
 fn assert_few_lines(log: &str, dials: usize) {
-    assert_eq!(said(log), 2, "{log}");
+    assert_eq!(outage_lines(log), 2, "{log}");
     assert!(log.lines().count() < 10 * (dials + 1), "{dials} dials:\n{log}");
 }
 
@@ -119,7 +119,7 @@ async fn a_restart_and_a_crash_are_survived() -> Result<(), Box<dyn std::error::
     let mut witness = Witness::of(&client);
     let first = witness.snapshot("the first snapshot").await;
     let before = log.take();
-    assert_eq!(said(&before), 1, "{before}");
+    assert_eq!(outage_lines(&before), 1, "{before}");
 
     // A graceful restart lets the gateway finish what it has begun, and refuse what comes after.
     let census = Census::of(port);

@@ -1,8 +1,8 @@
 //! Every future may be dropped at any await: the client works on, nothing leaks, nobody else notices.
 //!
 //! [`polled`] polls a future a number of times and drops it. It wakes itself every millisecond of virtual
-//! time, so that the drops fall into every stage of a connection: before the driver has heard of the
-//! wish, while it dials, shakes hands, sends, waits and closes. [`at_every_poll`] goes on with one poll
+//! time, so that the drops fall into every stage of a connection: before the driver has received the
+//! command, while it dials, shakes hands, sends, waits and closes. [`at_every_poll`] goes on with one poll
 //! more until the future completes by itself.
 
 use std::future::{Future, IntoFuture, poll_fn};

@@ -84,7 +84,7 @@ async fn isolated_consumers_three_policies_beside_a_reader_that_misses_nothing()
     assert_eq!(closed, [Push::Lagged { missed: 7 }, Push::Closed]);
     assert_eq!(closes.next().await, None);
 
-    // The two that go on have everything that comes from now on; the closed one was told all it is told.
+    // The two that go on have everything that comes from now on; the closed one has received its last item.
     emit(&rig, 21);
     sleep(ms(100)).await;
     for goes_on in [&mut drops, &mut anew, &mut reader] {
@@ -95,7 +95,7 @@ async fn isolated_consumers_three_policies_beside_a_reader_that_misses_nothing()
 
 /// A gap while a subscriber lags is a part of what it missed, and the numbers go on from the new snapshot.
 #[tokio::test(start_paused = true)]
-async fn gap_before_event_a_subscriber_that_begins_anew_sees_no_unexplained_hole() {
+async fn gap_before_event_a_subscriber_that_resnapshots_sees_no_unexplained_hole() {
     let rig = Rig::new(&[1]);
     let client = client(&rig);
     let options = SubscribeOptions::default().lag(LagPolicy::Resnapshot).items(5);

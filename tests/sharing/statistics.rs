@@ -92,7 +92,7 @@ async fn a_round_trip_is_measured_without_the_queue() {
     client.request("no.such.method", json!(1)).await.unwrap_err();
     let round_trip = client.statistics().last_round_trip.expect("no is an answer, too");
     assert!(round_trip < ms(20), "{round_trip:?}");
-    // What is not answered tells nothing.
+    // What is not answered is not measured.
     rig.site(1).link.partition();
     client.request("test.echo", json!(2)).timeout(secs(1)).await.unwrap_err();
     assert_eq!(client.statistics().last_round_trip, Some(round_trip));

@@ -76,7 +76,7 @@ impl Subject for NaiveClient {
         let status = setup.status;
         tokio::spawn(async move {
             while let Some(target) = changes.recv().await {
-                // The old connection is not waited for, and not even told.
+                // The old connection is not waited for, and not even closed.
                 tokio::spawn(stay_connected(
                     Arc::clone(&network),
                     target,
@@ -149,7 +149,7 @@ async fn stay_connected<N: Network>(
                 talk(socket, &target, &shared, &status).await;
             }
         }
-        // Whoever waits will not hear from this socket.
+        // Nothing that waits receives an answer from this socket.
         shared.lock().expect("nobody panics").waiting.clear();
         // Lets the clock go on: a bare loop would hang the simulation, which is a finding, too.
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use onesocket::core::Instant;
-use onesocket_sim::judge::recorder::{Finished, Recorder};
-use onesocket_sim::plan::Tier;
-use onesocket_sim::plan::consumer::Lag;
-use onesocket_sim::plan::environment::ConfigRef;
-use onesocket_sim::plan::{Action, AppAction, Plan, Step, When};
-use onesocket_sim::report::picture::{self, Run};
-use onesocket_sim::search::generate;
-use onesocket_sim::trace::{Event, GatewayEvent, Item, StatusKind};
+use onesocket_sim::consumer::Lag;
+use onesocket_sim::generate;
+use onesocket_sim::picture::{self, Run};
+use onesocket_sim::plan::{Action, Plan, Step, When};
+use onesocket_sim::run::{Finished, Recorder, Tier};
+use onesocket_sim::trace::{Item, Seen, StatusKind, What};
 
 /// A plan, what came of it, and its page.
 pub(crate) struct Drawn {
@@ -70,7 +68,7 @@ pub(crate) fn long() -> Drawn {
     let steps: Vec<(u64, Action)> = plan
         .steps
         .iter()
-        .filter(|step| step.action != Action::App(AppAction::Shutdown {}))
+        .filter(|step| step.action != Action::Shutdown {})
         .filter_map(|step| match step.when {
             When::At { at_ms } => Some((at_ms, step.action.clone())),
             When::After { .. } => None,
@@ -99,23 +97,23 @@ pub(crate) fn broken() -> Drawn {
     let mut plan = Plan::parse("version = 1\nseed = 1\n[params]\n").expect("the plan is valid");
     plan.steps.push(Step {
         when: When::At { at_ms: 50 },
-        action: Action::App(AppAction::Configure { gateway: 0, token: HOSTILE.to_owned() }),
+        action: Action::Configure { gateway: 0, token: HOSTILE.to_owned() },
     });
     let mut recorder = Recorder::new(&plan);
     let token: Arc<str> = HOSTILE.into();
     let connection = 1;
-    let told = [
-        (50, Event::Configured { config: ConfigRef::shared(0, HOSTILE), changed: true }),
-        (60, Event::Subscribed { consumer: 0, subscription: 1, lag: Lag::DropOldest }),
-        (60, Event::Status(StatusKind::Connecting)),
-        (60, Event::Dialed { socket: 1, gateway: 0 }),
-        (61, Event::Gateway { gateway: 0, event: GatewayEvent::Accepted { connection } }),
-        (62, Event::Status(StatusKind::Handshaking)),
+    let events = [
+        (50, What::Configured { gateway: 0, token: Arc::clone(&token), bootstrap: false, changed: true }),
+        (60, What::Subscribed { consumer: 0, subscription: 1, lag: Lag::DropOldest }),
+        (60, What::Status(StatusKind::Connecting)),
+        (60, What::Dialed { socket: 1, gateway: 0 }),
+        (61, What::Gateway { gateway: 0, seen: Seen::Accepted { connection } }),
+        (62, What::Status(StatusKind::Handshaking)),
         (
             63,
-            Event::Gateway {
+            What::Gateway {
                 gateway: 0,
-                event: GatewayEvent::Connect {
+                seen: Seen::Connect {
                     connection,
                     token: Some(token),
                     device_token: None,
@@ -123,21 +121,15 @@ pub(crate) fn broken() -> Drawn {
                 },
             },
         ),
-        (
-            64,
-            Event::Gateway {
-                gateway: 0,
-                event: GatewayEvent::Hello { connection, issued: None, handed_over: None },
-            },
-        ),
-        (65, Event::Status(StatusKind::Ready)),
-        (65, Event::Pushed { subscription: 1, item: Item::Snapshot { epoch: 1 } }),
-        (70, Event::Gateway { gateway: 0, event: GatewayEvent::EventSent { connection, seq: 1 } }),
-        (71, Event::Pushed { subscription: 1, item: Item::Event { epoch: 1, seq: Some(1) } }),
-        (9_000, Event::Dialed { socket: 2, gateway: 0 }),
-        (9_002, Event::Gateway { gateway: 0, event: GatewayEvent::Accepted { connection: 2 } }),
+        (64, What::Gateway { gateway: 0, seen: Seen::Hello { connection, issued: None, handed_over: None } }),
+        (65, What::Status(StatusKind::Ready)),
+        (65, What::Pushed { subscription: 1, item: Item::Snapshot { epoch: 1 } }),
+        (70, What::Gateway { gateway: 0, seen: Seen::EventSent { connection, seq: 1 } }),
+        (71, What::Pushed { subscription: 1, item: Item::Event { epoch: 1, seq: Some(1) } }),
+        (9_000, What::Dialed { socket: 2, gateway: 0 }),
+        (9_002, What::Gateway { gateway: 0, seen: Seen::Accepted { connection: 2 } }),
     ];
-    for (at_ms, what) in told {
+    for (at_ms, what) in events {
         recorder.record(Instant::from_millis(at_ms), what);
     }
     Drawn::new("broken.toml", &plan, recorder.finish())

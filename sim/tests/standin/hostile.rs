@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message as WsMessage;
 
 use crate::rig::{LONG, Stand, UPGRADE, exchange};
 
-/// Sends bytes, lets go of the stream's writing half and reads until the gateway has had enough.
+/// Sends bytes, closes the stream's writing half and reads until the gateway has had enough.
 async fn shout(address: std::net::SocketAddr, bytes: &[u8]) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // The gateway may stop listening in the middle, which is its right.

@@ -116,7 +116,7 @@ impl Stand {
         (status, reply.split_once("\r\n\r\n").unwrap().1.trim_end().to_owned())
     }
 
-    /// A client that has said hello.
+    /// A client that has received hello.
     pub(crate) async fn client(&self) -> Client {
         self.client_with("test-token").await
     }
@@ -128,7 +128,7 @@ impl Stand {
         client
     }
 
-    /// A websocket that has not said hello.
+    /// A websocket without a handshake.
     pub(crate) async fn stranger(&self) -> Client {
         let url = format!("ws://{}/", self.address);
         let stream = self.dial().await.unwrap();

@@ -196,7 +196,7 @@ async fn what_makes_no_sense_is_refused_in_one_line() {
 }
 
 #[test]
-fn words_are_read_as_they_are_said() {
+fn words_are_read_as_they_are_written() {
     let restart = Command::parse("  restart   250 ").unwrap();
     let same = Command::parse(r#"order {"restart":{"mode":"graceful","down":250}}"#).unwrap();
     assert_eq!(restart, same);

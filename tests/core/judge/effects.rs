@@ -168,7 +168,7 @@ impl Judge {
                     (event.seq, subscriber.known, subscriber.from_the_start)
                     && seq > known + 1
                 {
-                    broken = Some("a hole is told before the event that reveals it");
+                    broken = Some("a gap is reported before the event that reveals it");
                 }
                 subscriber.known = subscriber.known.max(event.seq);
             }

@@ -103,7 +103,7 @@ struct Subscriber {
     snapshot_of: Option<u64>,
     /// Whether it has had every event of that connection.
     from_the_start: bool,
-    /// The highest number it had, or was told to be missing.
+    /// The highest number it had, or that a gap reported as missing.
     known: Option<u64>,
     closed: bool,
 }
@@ -188,7 +188,7 @@ impl Judge {
         for effect in &effects {
             self.judge(effect);
         }
-        self.law(*self.core.status() == self.status, "the status is the last one told");
+        self.law(*self.core.status() == self.status, "the status is the last one reported");
         self.law(self.core.pending() == self.open.len(), "the core knows the requests that are open");
         let sent = self.open.values().filter(|open| open.sent_on.is_some()).count();
         self.law(sent <= self.options.max_in_flight, "no more requests in flight than allowed");

@@ -131,7 +131,7 @@ fn both_versions_of_the_payload_are_accepted() {
     }
 }
 
-// Protocol 7.4: the age of a proof is judged by the clock of the gateway, and the challenge tells that clock.
+// Protocol 7.4: the age of a proof is judged by the clock of the gateway, and the challenge carries its time.
 #[test]
 fn a_clock_set_between_challenge_and_proof_makes_the_proof_too_old() {
     let mut rig = Rig::default();
@@ -237,7 +237,7 @@ fn a_device_keeps_its_token_and_can_use_it_alone_or_beside_a_wrong_one() {
         assert_eq!(hello["payload"]["auth"]["scopes"], json!(["operator.read"]));
         assert_eq!(hello["payload"]["auth"]["deviceToken"], issued["deviceToken"]);
         assert_eq!(hello["payload"]["auth"]["issuedAtMs"], issued["issuedAtMs"]);
-        assert_eq!(rig.now, before, "a rescued connect is no failure");
+        assert_eq!(rig.now, before, "a rescued connect is not a failure");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What recordings leave out because it is long, made anew: messages cut off at their recorded length, and bursts of
+//! What recordings leave out because it is long, made again: messages cut off at their recorded length, and bursts of
 //! which only the number was written down.
 
 use serde_json::Value;

@@ -5,7 +5,7 @@
 //! lists, host details and the inside of large payloads, of which only the shape is compared. `health` events float
 //! (their moment depends on how fast the gateway collects), and `tick` depends on when the gateway booted.
 //!
-//! What a recording leaves out for its length is [made anew](elided). Plain HTTP is compared where the model knows the path.
+//! What a recording leaves out for its length is [made again](elided). Plain HTTP is compared where the model knows the path.
 //!
 //! Every recording is in [`REPLAYED`], or in [`SUMMARISED`] with a test of its own; a test asserts that.
 

@@ -170,13 +170,13 @@ fn http(replay: &Replay, line: &Line) {
     assert!(answer.ok, "{}", line.path);
     let words = |text: &str| {
         let body: Value = serde_json::from_str(text).expect("a probe is answered with JSON");
-        let said = ["ok", "status", "ready", "failing"].map(|name| body[name].to_string());
-        (shape(&body), said)
+        let parts = ["ok", "status", "ready", "failing"].map(|name| body[name].to_string());
+        (shape(&body), parts)
     };
     assert_eq!(words(&answer.body), words(&line.text), "{}", line.path);
 }
 
-/// The gateway a recording was made with, as far as the recording tells.
+/// The gateway a recording was made with, as far as the recording shows.
 fn config(name: &str, lines: &[Line]) -> GatewayConfig {
     let challenges = challenges(lines);
     let token = match name {
