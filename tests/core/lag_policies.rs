@@ -1,5 +1,6 @@
 //! `isolated_consumers`: what becomes of a subscriber that reads too slowly is its own choice.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use insta::assert_snapshot;
@@ -9,21 +10,31 @@ use proptest::prelude::*;
 
 use crate::mailbox::{drain, event, sized_event, snapshot};
 
-/// A mailbox for five items from which the first snapshot has been read.
-fn begun(policy: LagPolicy, latest: &Arc<Snapshot>) -> Mailbox {
+/// A mailbox for five items in which a snapshot waits.
+fn unread(policy: LagPolicy, latest: &Arc<Snapshot>) -> Mailbox {
     let mut mailbox = Mailbox::new(5, usize::MAX).with_policy(policy);
     mailbox.push(Push::Snapshot(Arc::clone(latest)), Some(latest));
-    assert!(matches!(mailbox.pop(), Some(Push::Snapshot(_))));
     mailbox
+}
+
+/// A mailbox for five items that has these events since its snapshot was read.
+fn filled(policy: LagPolicy, latest: &Arc<Snapshot>, seqs: RangeInclusive<u64>) -> Mailbox {
+    let mut mailbox = unread(policy, latest);
+    assert!(matches!(mailbox.pop(), Some(Push::Snapshot(_))));
+    push_events(&mut mailbox, latest, seqs);
+    mailbox
+}
+
+fn push_events(mailbox: &mut Mailbox, latest: &Arc<Snapshot>, seqs: RangeInclusive<u64>) {
+    for seq in seqs {
+        mailbox.push(event(seq), Some(latest));
+    }
 }
 
 #[test]
 fn isolated_consumers_resnapshot_starts_from_the_latest_state() {
     let latest = snapshot();
-    let mut mailbox = begun(LagPolicy::Resnapshot, &latest);
-    for seq in 1..=7 {
-        mailbox.push(event(seq), Some(&latest));
-    }
+    let mut mailbox = filled(LagPolicy::Resnapshot, &latest, 1..=7);
     assert_snapshot!(drain(&mut mailbox), @r"
     lagged 5
     snapshot of 1 (presence 1 [], health 1 {})
@@ -36,10 +47,7 @@ fn isolated_consumers_resnapshot_starts_from_the_latest_state() {
 #[test]
 fn isolated_consumers_resnapshot_counts_what_is_lost_in_several_overflows() {
     let latest = snapshot();
-    let mut mailbox = begun(LagPolicy::Resnapshot, &latest);
-    for seq in 1..=20 {
-        mailbox.push(event(seq), Some(&latest));
-    }
+    let mut mailbox = filled(LagPolicy::Resnapshot, &latest, 1..=20);
     assert_snapshot!(drain(&mut mailbox), @r"
     lagged 17
     snapshot of 1 (presence 1 [], health 1 {})
@@ -53,11 +61,8 @@ fn isolated_consumers_resnapshot_counts_what_is_lost_in_several_overflows() {
 #[test]
 fn snapshot_first_resnapshot_before_the_first_read_keeps_the_snapshot_in_front() {
     let latest = snapshot();
-    let mut mailbox = Mailbox::new(5, usize::MAX).with_policy(LagPolicy::Resnapshot);
-    mailbox.push(Push::Snapshot(Arc::clone(&latest)), Some(&latest));
-    for seq in 1..=5 {
-        mailbox.push(event(seq), Some(&latest));
-    }
+    let mut mailbox = unread(LagPolicy::Resnapshot, &latest);
+    push_events(&mut mailbox, &latest, 1..=5);
     assert_snapshot!(drain(&mut mailbox), @r"
     snapshot of 1 (presence 1 [], health 1 {})
     lagged 4
@@ -69,10 +74,7 @@ fn snapshot_first_resnapshot_before_the_first_read_keeps_the_snapshot_in_front()
 #[test]
 fn isolated_consumers_resnapshot_gives_no_snapshot_twice() {
     let latest = snapshot();
-    let mut mailbox = begun(LagPolicy::Resnapshot, &latest);
-    for seq in 1..=5 {
-        mailbox.push(event(seq), Some(&latest));
-    }
+    let mut mailbox = filled(LagPolicy::Resnapshot, &latest, 1..=5);
     mailbox.push(Push::Snapshot(Arc::clone(&latest)), Some(&latest));
     assert_snapshot!(drain(&mut mailbox), @r"
     lagged 5
@@ -84,10 +86,7 @@ fn isolated_consumers_resnapshot_gives_no_snapshot_twice() {
 #[test]
 fn gap_before_event_resnapshot_keeps_the_gap_that_overflowed() {
     let latest = snapshot();
-    let mut mailbox = begun(LagPolicy::Resnapshot, &latest);
-    for seq in 1..=5 {
-        mailbox.push(event(seq), Some(&latest));
-    }
+    let mut mailbox = filled(LagPolicy::Resnapshot, &latest, 1..=5);
     mailbox.push(Push::Gap(Gap { epoch: Epoch(1), expected: 6, received: 9 }), Some(&latest));
     mailbox.push(event(9), Some(&latest));
     assert_snapshot!(drain(&mut mailbox), @r"
@@ -103,10 +102,7 @@ fn gap_before_event_resnapshot_keeps_the_gap_that_overflowed() {
 #[test]
 fn isolated_consumers_resnapshot_without_a_snapshot_drops_the_oldest() {
     let latest = snapshot();
-    let mut mailbox = begun(LagPolicy::Resnapshot, &latest);
-    for seq in 1..=5 {
-        mailbox.push(event(seq), Some(&latest));
-    }
+    let mut mailbox = filled(LagPolicy::Resnapshot, &latest, 1..=5);
     let reason = PauseReason::Endpoint(onesocket::core::DialError::Unsupported("no TLS".to_owned()));
     mailbox.push(Push::Status(Status::Paused(Arc::new(reason))), None);
     assert_snapshot!(drain(&mut mailbox), @r"
@@ -134,11 +130,8 @@ fn isolated_consumers_resnapshot_lets_events_through_that_are_larger_than_the_li
 #[test]
 fn isolated_consumers_close_ends_the_subscription_with_the_lag() {
     let latest = snapshot();
-    let mut mailbox = begun(LagPolicy::Close, &latest);
-    for seq in 1..=5 {
-        mailbox.push(event(seq), Some(&latest));
-        assert!(!mailbox.is_closed(), "{seq} items fit");
-    }
+    let mut mailbox = filled(LagPolicy::Close, &latest, 1..=5);
+    assert!(!mailbox.is_closed(), "five items fit");
     mailbox.push(event(6), Some(&latest));
     assert!(mailbox.is_closed());
     mailbox.push(event(7), Some(&latest));
@@ -152,10 +145,7 @@ fn isolated_consumers_close_ends_the_subscription_with_the_lag() {
 #[test]
 fn isolated_consumers_close_has_one_end() {
     let latest = snapshot();
-    let mut mailbox = begun(LagPolicy::Close, &latest);
-    for seq in 1..=5 {
-        mailbox.push(event(seq), Some(&latest));
-    }
+    let mut mailbox = filled(LagPolicy::Close, &latest, 1..=5);
     mailbox.push(Push::Closed, Some(&latest));
     assert_snapshot!(drain(&mut mailbox), @r"
     lagged 5
