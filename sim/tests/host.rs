@@ -9,11 +9,11 @@ use std::time::Duration;
 use onesocket::core::{Config, Endpoint, PauseReason, Push, Status};
 use onesocket::network::Network;
 use onesocket::{Client, NotReady};
-use onesocket_gateway::host::{Host, Observer};
 use onesocket_gateway::{
     Admission, ConnectionId, GatewayConfig, GatewayModel, HandshakeFault, Misbehave, ModelEvent, Order, Peer,
     RestartMode, TerminateCause,
 };
+use onesocket_gateway::host::{Host, Observer};
 use onesocket_sim::pipe::{Link, PipeStream, Profile};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -106,6 +106,19 @@ impl Site {
         Client::builder().config(config).seed(7).spawn(network).unwrap()
     }
 
+    /// The same, with a client that is ready.
+    async fn connected(self) -> (Site, Client) {
+        let client = self.client(TOKEN);
+        client.ready().await.unwrap();
+        (self, client)
+    }
+
+    /// How often the gateway gave up its first connection for this reason.
+    fn terminated(&self, cause: TerminateCause) -> usize {
+        let note = ModelEvent::Terminated { connection: ConnectionId(1), cause };
+        self.log.count(&format!("{note:?}"))
+    }
+
     /// A stream to the host without a client.
     fn stream(&self) -> PipeStream {
         let (client, gateway) = PipeStream::pair(&self.link);
@@ -166,8 +179,7 @@ async fn a_request_is_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_stays_up() {
-    let site = Site::new(near());
-    let client = site.client(TOKEN);
+    let (site, client) = Site::new(near()).connected().await;
     let first = client.ready().await.unwrap();
     sleep(secs(24 * 3600)).await;
     assert_eq!(client.ready().await.unwrap(), first);
@@ -197,9 +209,7 @@ async fn a_graceful_restart_is_survived_with_one_new_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_is_survived() {
-    let site = Site::new(near());
-    let client = site.client(TOKEN);
-    client.ready().await.unwrap();
+    let (site, client) = Site::new(near()).connected().await;
     site.host.order(Order::Restart { mode: RestartMode::Crash, down: secs(5) });
     assert_eq!(site.host.admission(), Admission::Refused);
     timeout(secs(1), site.host.listening(false)).await.unwrap();
@@ -222,16 +232,14 @@ async fn a_wrong_token_pauses() {
 
 #[tokio::test(start_paused = true)]
 async fn a_partition_is_noticed_by_both_sides() {
-    let site = Site::new(near());
-    let client = site.client(TOKEN);
+    let (site, client) = Site::new(near()).connected().await;
     let first = client.ready().await.unwrap();
     site.link.partition();
     sleep(secs(1)).await;
     site.link.heal();
     sleep(secs(180)).await;
     assert!(client.ready().await.unwrap() > first);
-    let missed = ModelEvent::Terminated { connection: ConnectionId(1), cause: TerminateCause::MissedPong };
-    assert_eq!(site.log.count(&format!("{missed:?}")), 1);
+    assert_eq!(site.terminated(TerminateCause::MissedPong), 1);
     assert_eq!((site.link.open_streams(), site.link.gateway_streams()), (1, 1));
 }
 
@@ -313,41 +321,41 @@ async fn readiness_is_told() {
     config.timing.startup = secs(2);
     config.timing.drain = secs(5);
     let site = Site::with_config(near(), config);
-    let spec = async |path: &str| {
+    let ask = async |path: &str| {
         let response = site.http(&format!("GET {path} HTTP/1.1\r\n\r\n")).await;
         let (status, body) = status_and_body(&response);
         (status[9..12].parse::<u16>().unwrap(), serde_json::from_str::<Value>(body).unwrap())
     };
     sleep(ms(100)).await;
-    let (status, body) = spec("/readyz").await;
+    let (status, body) = ask("/readyz").await;
     assert_eq!(
         (status, &body["ready"], &body["failing"]),
         (503, &json!(false), &json!(["startup-sidecars"]))
     );
     assert_eq!(body.get("eventLoop"), None, "nothing is measured yet");
-    let (status, body) = spec("/startup").await;
+    let (status, body) = ask("/startup").await;
     assert_eq!((status, &body["status"]), (503, &json!("starting")));
     assert_eq!(body["pendingReason"], "startup-sidecars");
 
     sleep(secs(2)).await;
-    let (status, body) = spec("/ready").await;
+    let (status, body) = ask("/ready").await;
     assert_eq!((status, &body["ready"], &body["failing"]), (200, &json!(true), &json!([])));
     assert!((2_000..2_500).contains(&body["uptimeMs"].as_u64().unwrap()), "{body}");
     assert_eq!(body["eventLoop"]["degraded"], false);
-    assert_eq!(spec("/startupz").await.1["status"], "started");
+    assert_eq!(ask("/startupz").await.1["status"], "started");
 
     // A full waiting room does not end readiness.
     site.host.order(Order::Misbehave(Misbehave::RefuseUpgrades { lasting: secs(1) }));
-    assert_eq!(spec("/readyz").await.0, 200);
+    assert_eq!(ask("/readyz").await.0, 200);
 
     site.host.order(Order::Stop);
-    let (status, body) = spec("/readyz").await;
+    let (status, body) = ask("/readyz").await;
     assert_eq!(
         (status, &body["ready"], &body["failing"]),
         (503, &json!(false), &json!(["gateway-draining"]))
     );
-    assert_eq!(spec("/startup").await.1["status"], "draining");
-    assert_eq!(spec("/healthz").await.0, 200, "the process lives");
+    assert_eq!(ask("/startup").await.1["status"], "draining");
+    assert_eq!(ask("/healthz").await.0, 200, "the process lives");
     sleep(secs(10)).await;
     assert_eq!(site.http("GET /readyz HTTP/1.1\r\n\r\n").await, "", "nobody answers any more");
 }
@@ -371,8 +379,7 @@ async fn a_peer_that_does_not_read_stops_nobody_else() {
         sleep(ms(100)).await;
     }
     assert_eq!(echo(&well, json!(3)).await, json!(3));
-    let slow = ModelEvent::Terminated { connection: ConnectionId(1), cause: TerminateCause::SlowConsumer };
-    assert_eq!(site.log.count(&format!("{slow:?}")), 1);
+    assert_eq!(site.terminated(TerminateCause::SlowConsumer), 1);
     assert_eq!((site.link.gateway_streams(), other.link.gateway_streams()), (0, 1));
 
     site.link.release();
@@ -411,8 +418,7 @@ async fn a_peer_that_only_sends_is_dropped_before_all_is_read() {
     let (unread, _held) = tokio::io::duplex(1_000);
     let stream = tokio::io::join(io::Cursor::new(bytes), unread);
     site.host.serve(stream, Peer::LOCAL).await;
-    let slow = ModelEvent::Terminated { connection: ConnectionId(1), cause: TerminateCause::SlowConsumer };
-    assert_eq!(site.log.count(&format!("{slow:?}")), 1);
+    assert_eq!(site.terminated(TerminateCause::SlowConsumer), 1);
     let taken = site.log.count("RequestReceived");
     assert!(taken < 30, "{taken} requests of 100 kB were taken");
 }
@@ -450,9 +456,7 @@ async fn next_cause(pushes: &mut onesocket::Subscription) -> String {
 async fn the_model_refuses_what_is_too_large() {
     let mut config = GatewayConfig::default();
     config.limits.payload_bytes = 100_000;
-    let site = Site::with_config(near(), config);
-    let client = site.client(TOKEN);
-    client.ready().await.unwrap();
+    let (site, client) = Site::with_config(near(), config).connected().await;
     // The client keeps to the limit in hello, so the limit is only reached by bending the rules.
     let too_large = client.request("test.echo", json!("x".repeat(100_000))).await.unwrap_err();
     assert!(too_large.to_string().contains("NotSent"), "{too_large}");

@@ -10,6 +10,21 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::rig::{Count, Rig, config, ms, secs};
 
+/// A hub, and gateways at these ports.
+fn gateways(ports: &[u16]) -> (Rig, Hub<Rig>) {
+    let rig = Rig::new(ports);
+    let hub = Hub::new(rig.clone());
+    (rig, hub)
+}
+
+/// A client whose socket outlives it, because the gateway answers nothing any more.
+async fn drop_with_a_socket_that_stays(hub: &Hub<Rig>, rig: &Rig) {
+    let client = hub.client(config(1)).unwrap();
+    client.ready().await.unwrap();
+    rig.site(1).link.hold();
+    drop(client);
+}
+
 /// Once every handle is gone, nothing may be left: no entry, no socket on either side.
 async fn assert_nothing_left(hub: &Hub<Rig>, rig: &Rig, port: u16) {
     sleep(secs(2)).await;
@@ -18,8 +33,7 @@ async fn assert_nothing_left(hub: &Hub<Rig>, rig: &Rig, port: u16) {
 
 #[tokio::test(start_paused = true)]
 async fn one_socket_two_acquisitions_in_one_poll_share_it() {
-    let rig = Rig::new(&[1]);
-    let hub = Hub::new(rig.clone());
+    let (rig, hub) = gateways(&[1]);
     // Nothing is awaited between the two: both happen in one poll of this task (B08).
     let (one, other) = (hub.client(config(1)).unwrap(), hub.client(config(1)).unwrap());
     let (first, second) = tokio::join!(one.ready(), other.ready());
@@ -35,8 +49,7 @@ async fn one_socket_two_acquisitions_in_one_poll_share_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_socket_threads_without_a_runtime_share_it() {
-    let rig = Rig::new(&[1]);
-    let hub = Hub::new(rig.clone());
+    let (rig, hub) = gateways(&[1]);
     let barrier = Arc::new(Barrier::new(8));
     let threads: Vec<_> = (0..8)
         .map(|_| {
@@ -61,8 +74,7 @@ async fn one_socket_threads_without_a_runtime_share_it() {
 
 #[tokio::test(start_paused = true)]
 async fn one_socket_different_configs_have_one_each() {
-    let rig = Rig::new(&[1, 2]);
-    let hub = Hub::new(rig.clone());
+    let (rig, hub) = gateways(&[1, 2]);
     let configs = [config(1), config(2), config(1).scopes(["operator.read"])];
     let clients = configs.map(|config| hub.client(config).unwrap());
     for client in &clients {
@@ -74,13 +86,9 @@ async fn one_socket_different_configs_have_one_each() {
 
 #[tokio::test(start_paused = true)]
 async fn one_socket_a_new_client_waits_for_the_old_socket_to_be_gone() {
-    let rig = Rig::new(&[1]);
-    let hub = Hub::new(rig.clone());
-    let first = hub.client(config(1)).unwrap();
-    first.ready().await.unwrap();
+    let (rig, hub) = gateways(&[1]);
     // The gateway does not answer our close frame, so the old socket stays for all of its grace.
-    rig.site(1).link.hold();
-    drop(first);
+    drop_with_a_socket_that_stays(&hub, &rig).await;
     let start = Instant::now();
     let second = hub.client(config(1)).unwrap();
     second.connect();
@@ -97,12 +105,8 @@ async fn one_socket_a_new_client_waits_for_the_old_socket_to_be_gone() {
 /// A client that came and went while an older one was closing must not take the place with it (B13).
 #[tokio::test(start_paused = true)]
 async fn one_socket_a_client_that_ends_first_frees_nothing_of_an_older_one() {
-    let rig = Rig::new(&[1]);
-    let hub = Hub::new(rig.clone());
-    let first = hub.client(config(1)).unwrap();
-    first.ready().await.unwrap();
-    rig.site(1).link.hold();
-    drop(first);
+    let (rig, hub) = gateways(&[1]);
+    drop_with_a_socket_that_stays(&hub, &rig).await;
     sleep(ms(10)).await;
     for _ in 0..3 {
         let passing = hub.client(config(1)).unwrap();
@@ -124,8 +128,7 @@ async fn one_socket_a_client_that_ends_first_frees_nothing_of_an_older_one() {
 
 #[tokio::test(start_paused = true)]
 async fn one_socket_dropping_and_acquiring_in_one_poll_never_overlaps() {
-    let rig = Rig::new(&[1]);
-    let hub = Hub::new(rig.clone());
+    let (rig, hub) = gateways(&[1]);
     let mut client = hub.client(config(1)).unwrap();
     for round in 0..50 {
         client.connect();
@@ -142,8 +145,7 @@ async fn one_socket_dropping_and_acquiring_in_one_poll_never_overlaps() {
 
 #[tokio::test(start_paused = true)]
 async fn isolated_consumers_subscriptions_and_requests_hold_the_connection() {
-    let rig = Rig::new(&[1]);
-    let hub = Hub::new(rig.clone());
+    let (rig, hub) = gateways(&[1]);
     let client = hub.client(config(1)).unwrap();
     let mut pushes = client.subscribe().unwrap();
     let request = client.request("test.echo", json!(1));
@@ -158,8 +160,7 @@ async fn isolated_consumers_subscriptions_and_requests_hold_the_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn one_reconnect_per_change_nobody_changes_a_shared_config() {
-    let rig = Rig::new(&[1, 2]);
-    let hub = Hub::new(rig.clone());
+    let (rig, hub) = gateways(&[1, 2]);
     let (one, other) = (hub.client(config(1)).unwrap(), hub.client(config(1)).unwrap());
     let epoch = one.ready().await.unwrap();
     assert_eq!(one.configure(Some(config(2))).await, Err(ConfigureError::Shared));
@@ -179,8 +180,7 @@ async fn one_reconnect_per_change_nobody_changes_a_shared_config() {
 /// Back to the first config while its socket is still closing.
 #[tokio::test(start_paused = true)]
 async fn one_reconnect_per_change_there_and_back_while_closing() {
-    let rig = Rig::new(&[1, 2]);
-    let hub = Hub::new(rig.clone());
+    let (rig, hub) = gateways(&[1, 2]);
     let mut client = hub.client(config(1)).unwrap();
     client.ready().await.unwrap();
     rig.site(1).link.hold();
@@ -201,8 +201,7 @@ async fn one_reconnect_per_change_there_and_back_while_closing() {
 
 #[tokio::test(start_paused = true)]
 async fn stop_is_final_one_shutdown_ends_it_for_all_and_the_next_caller_gets_a_new_one() {
-    let rig = Rig::new(&[1]);
-    let hub = Hub::new(rig.clone());
+    let (rig, hub) = gateways(&[1]);
     let (one, other) = (hub.client(config(1)).unwrap(), hub.client(config(1)).unwrap());
     one.ready().await.unwrap();
     let ending = tokio::spawn(async move { one.shutdown().await });
@@ -221,8 +220,7 @@ async fn stop_is_final_one_shutdown_ends_it_for_all_and_the_next_caller_gets_a_n
 
 #[tokio::test(start_paused = true)]
 async fn stop_is_final_a_hub_shuts_everything_down_once() {
-    let rig = Rig::new(&[1, 2, 3]);
-    let hub = Hub::new(rig.clone());
+    let (rig, hub) = gateways(&[1, 2, 3]);
     let clients = [1, 2, 3].map(|port| hub.client(config(port)).unwrap());
     clients[0].ready().await.unwrap();
     clients[1].ready().await.unwrap();
@@ -255,8 +253,7 @@ async fn stop_is_final_a_hub_shuts_everything_down_once() {
 
 #[tokio::test(start_paused = true)]
 async fn stop_is_final_a_shutdown_goes_on_without_its_caller() {
-    let rig = Rig::new(&[1]);
-    let hub = Hub::new(rig.clone());
+    let (rig, hub) = gateways(&[1]);
     let client = hub.client(config(1)).unwrap();
     client.ready().await.unwrap();
     // Polled once and dropped.

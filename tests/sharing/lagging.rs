@@ -8,11 +8,7 @@ use onesocket_gateway::{Misbehave, Order};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use crate::rig::{Rig, config, ms, secs};
-
-fn client(rig: &Rig) -> Client {
-    Client::builder().config(config(1)).seed(7).spawn(rig.clone()).unwrap()
-}
+use crate::rig::{Rig, client, ms, secs};
 
 fn emit(rig: &Rig, n: u64) {
     let payload = json!({ "n": n }).to_string().into();

@@ -11,11 +11,7 @@ use onesocket_sim::pipe::Profile;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::rig::{Rig, config, ms, secs};
-
-fn client(rig: &Rig) -> Client {
-    Client::builder().config(config(1)).seed(7).spawn(rig.clone()).unwrap()
-}
+use crate::rig::{Rig, client, config, ms, secs};
 
 fn member(payload: &Payload, name: &str) -> String {
     let value: Value = payload.decode().expect("an answer is JSON");

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use onesocket::Client;
 use onesocket::core::{Config, Endpoint};
 use onesocket::network::Network;
 use onesocket_gateway::host::Host;
@@ -27,6 +28,11 @@ pub(crate) fn secs(secs: u64) -> Duration {
 /// A config for the gateway at `port`.
 pub(crate) fn config(port: u16) -> Config {
     Config::new(&format!("ws://127.0.0.1:{port}")).unwrap().token(TOKEN)
+}
+
+/// A client of the gateway at port 1.
+pub(crate) fn client(rig: &Rig) -> Client {
+    Client::builder().config(config(1)).seed(7).spawn(rig.clone()).unwrap()
 }
 
 /// All gateways there are. Clones are the same network.

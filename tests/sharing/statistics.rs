@@ -9,11 +9,7 @@ use onesocket_sim::pipe::Profile;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use crate::rig::{Rig, config, ms, secs};
-
-fn client(rig: &Rig) -> Client {
-    Client::builder().config(config(1)).seed(7).spawn(rig.clone()).unwrap()
-}
+use crate::rig::{Rig, client, config, ms, secs};
 
 #[tokio::test(start_paused = true)]
 async fn connections_frames_and_round_trips_are_counted() {
