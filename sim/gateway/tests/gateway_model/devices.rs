@@ -101,6 +101,16 @@ impl Key {
     }
 }
 
+/// The shared token of the gateway.
+fn shared() -> Value {
+    json!({"token": TOKEN})
+}
+
+/// The device token that a hello hands out.
+fn device_token(hello: &Value) -> &Value {
+    &hello["payload"]["auth"]["deviceToken"]
+}
+
 fn ui(scopes: &[&str]) -> Value {
     client("openclaw-tui", "ui", scopes)
 }
@@ -122,7 +132,7 @@ fn both_versions_of_the_payload_are_accepted() {
         let mut params = ui(&["operator.read", "operator.write"]);
         params["client"]["platform"] = json!(" MacOS 15 ");
         params["client"]["deviceFamily"] = json!("Laptop");
-        params["auth"] = json!({"token": TOKEN});
+        params["auth"] = shared();
         let challenge = rig.challenge(a);
         let params = Key::new(1).sign(params, &challenge, version);
         let hello = rig.connect_with(a, &params);
@@ -141,7 +151,7 @@ fn a_clock_set_between_challenge_and_proof_makes_the_proof_too_old() {
         let challenge = rig.challenge(a);
         skew(rig, by_ms);
         let mut params = ui(&[]);
-        params["auth"] = json!({"token": TOKEN});
+        params["auth"] = shared();
         rig.connect_with(a, &Key::new(1).sign(params, &challenge, Version::V3))
     };
     assert_eq!(code(&connect(&mut rig, 120_001)), "DEVICE_AUTH_SIGNATURE_EXPIRED");
@@ -193,7 +203,7 @@ fn a_skew_of_two_minutes_is_tolerated() {
         let mut rig = Rig::default();
         let a = rig.open();
         let mut params = ui(&[]);
-        params["auth"] = json!({"token": TOKEN});
+        params["auth"] = shared();
         let mut challenge = rig.challenge(a);
         challenge["ts"] = json!(challenge["ts"].as_i64().unwrap() + skew);
         let params = Key::new(1).sign(params, &challenge, Version::V3);
@@ -207,7 +217,7 @@ fn signatures_are_not_verified_when_the_plan_says_so() {
     let mut rig = Rig::new(GatewayConfig { pairing, ..GatewayConfig::default() });
     let a = rig.open();
     let mut params = ui(&[]);
-    params["auth"] = json!({"token": TOKEN});
+    params["auth"] = shared();
     let challenge = rig.challenge(a);
     let mut params = Key::new(1).sign(params, &challenge, Version::V3);
     params["device"]["signature"] = json!("AAAA");
@@ -219,7 +229,7 @@ fn signatures_are_not_verified_when_the_plan_says_so() {
 fn a_device_keeps_its_token_and_can_use_it_alone_or_beside_a_wrong_one() {
     let mut rig = Rig::default();
     let (key, scopes) = (Key::new(1), ["operator.read", "operator.write"]);
-    let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&scopes), json!({"token": TOKEN}));
+    let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&scopes), shared());
     let issued = hello["payload"]["auth"].clone();
     let token = issued["deviceToken"].as_str().unwrap().to_owned();
     let notes: Vec<&Effect> =
@@ -235,7 +245,7 @@ fn a_device_keeps_its_token_and_can_use_it_alone_or_beside_a_wrong_one() {
         let before = rig.now;
         let (_, hello) = key.connect(&mut rig, Peer::REMOTE, ui(&["operator.read"]), auth);
         assert_eq!(hello["payload"]["auth"]["scopes"], json!(["operator.read"]));
-        assert_eq!(hello["payload"]["auth"]["deviceToken"], issued["deviceToken"]);
+        assert_eq!(*device_token(&hello), issued["deviceToken"]);
         assert_eq!(hello["payload"]["auth"]["issuedAtMs"], issued["issuedAtMs"]);
         assert_eq!(rig.now, before, "a rescued connect is not a failure");
     }
@@ -289,7 +299,7 @@ fn a_setup_code_pairs_a_device_in_both_roles_once() {
     node["role"] = json!("node");
     let both = |token: &Value| json!({"token": token, "deviceToken": token});
     let (_, hello) = phone.connect(&mut rig, Peer::LOCAL, reads(), both(own));
-    assert_eq!(hello["payload"]["auth"]["deviceToken"], *own);
+    assert_eq!(*device_token(&hello), *own);
     assert_eq!(hello["payload"]["auth"]["deviceTokens"], Value::Null);
     let (_, answer) = phone.connect(&mut rig, Peer::LOCAL, node.clone(), both(own));
     assert_eq!(self::code(&answer), "AUTH_DEVICE_TOKEN_MISMATCH");
@@ -316,14 +326,13 @@ fn a_remote_device_waits_for_its_approval() {
     rig.advance(Duration::from_millis(20));
     rig.sent(watcher);
     let key = Key::new(1);
-    let shared = json!({"token": TOKEN});
-    let (a, refused) = key.connect(&mut rig, Peer::REMOTE, ui(&["operator.read"]), shared.clone());
+    let (a, refused) = key.connect(&mut rig, Peer::REMOTE, ui(&["operator.read"]), shared());
     assert_eq!((refused["error"]["code"].as_str(), code(&refused)), (Some("NOT_PAIRED"), "PAIRING_REQUIRED"));
     assert_eq!(reason(&refused), "not-paired");
     let id = refused["error"]["details"]["requestId"].as_str().unwrap().to_owned();
     let text = format!("pairing required: device is not approved yet (requestId: {id})");
     assert_eq!(rig.closed(a), Some((1008, text)));
-    let (_, again) = key.connect(&mut rig, Peer::REMOTE, ui(&["operator.read"]), shared.clone());
+    let (_, again) = key.connect(&mut rig, Peer::REMOTE, ui(&["operator.read"]), shared());
     assert_eq!(again["error"]["details"]["requestId"], id.as_str(), "one request for one device");
     rig.order(Order::ApprovePairing);
     let frames = rig.sent(watcher);
@@ -333,7 +342,7 @@ fn a_remote_device_waits_for_its_approval() {
         (&frames[1]["payload"]["decision"], &frames[1]["payload"]["requestId"]),
         (&json!("approved"), &json!(id))
     );
-    let (_, hello) = key.connect(&mut rig, Peer::REMOTE, ui(&["operator.read"]), shared);
+    let (_, hello) = key.connect(&mut rig, Peer::REMOTE, ui(&["operator.read"]), shared());
     assert_eq!(hello["ok"], true);
 }
 
@@ -342,25 +351,24 @@ fn a_remote_device_waits_for_its_approval() {
 fn upgrades_are_approved_locally_except_role_and_metadata() {
     let mut rig = Rig::default();
     let key = Key::new(1);
-    let shared = json!({"token": TOKEN});
     let connect = |rig: &mut Rig, peer: Peer, params: Value, auth: &Value| {
         key.connect(rig, peer, params, auth.clone()).1
     };
-    let hello = connect(&mut rig, Peer::LOCAL, ui(&["operator.read"]), &shared);
-    let token = json!({"deviceToken": hello["payload"]["auth"]["deviceToken"]});
+    let hello = connect(&mut rig, Peer::LOCAL, ui(&["operator.read"]), &shared());
+    let token = json!({"deviceToken": device_token(&hello)});
     let wider = || ui(&["operator.read", "operator.admin"]);
     assert_eq!(code(&connect(&mut rig, Peer::REMOTE, wider(), &token)), "AUTH_SCOPE_MISMATCH");
-    assert_eq!(reason(&connect(&mut rig, Peer::REMOTE, wider(), &shared)), "scope-upgrade");
-    let meanwhile = connect(&mut rig, Peer::LOCAL, wider(), &shared);
+    assert_eq!(reason(&connect(&mut rig, Peer::REMOTE, wider(), &shared())), "scope-upgrade");
+    let meanwhile = connect(&mut rig, Peer::LOCAL, wider(), &shared());
     assert_eq!(reason(&meanwhile), "scope-upgrade", "what waits for a person is not approved by itself");
     rig.order(Order::RejectPairing);
-    assert_eq!(connect(&mut rig, Peer::LOCAL, wider(), &shared)["ok"], true);
+    assert_eq!(connect(&mut rig, Peer::LOCAL, wider(), &shared())["ok"], true);
     let mut node = client("node-host", "node", &[]);
     node["role"] = json!("node");
-    assert_eq!(reason(&connect(&mut rig, Peer::LOCAL, node, &shared)), "role-upgrade");
+    assert_eq!(reason(&connect(&mut rig, Peer::LOCAL, node, &shared())), "role-upgrade");
     let mut other = wider();
     other["client"]["platform"] = json!("macos");
-    let refused = connect(&mut rig, Peer::LOCAL, other, &shared);
+    let refused = connect(&mut rig, Peer::LOCAL, other, &shared());
     assert_eq!(reason(&refused), "metadata-upgrade");
     assert_eq!(refused["error"]["details"]["approvedScopes"], json!(["operator.admin", "operator.read"]));
 }
@@ -374,7 +382,7 @@ fn advice_and_approval_are_configurable() {
         ..Pairing::default()
     };
     let mut rig = Rig::new(GatewayConfig { pairing, ..GatewayConfig::default() });
-    let (_, refused) = Key::new(1).connect(&mut rig, Peer::LOCAL, ui(&[]), json!({"token": TOKEN}));
+    let (_, refused) = Key::new(1).connect(&mut rig, Peer::LOCAL, ui(&[]), shared());
     assert_eq!(refused["error"]["details"]["recommendedNextStep"], "wait_then_retry");
     assert_eq!(refused["error"]["details"]["pauseReconnect"], false);
 }
@@ -384,7 +392,7 @@ fn advice_and_approval_are_configurable() {
 fn a_local_backend_needs_no_pairing_and_gets_no_token() {
     let mut rig = Rig::default();
     let params = client("gateway-client", "backend", &["operator.admin"]);
-    let (_, hello) = Key::new(1).connect(&mut rig, Peer::LOCAL, params, json!({"token": TOKEN}));
+    let (_, hello) = Key::new(1).connect(&mut rig, Peer::LOCAL, params, shared());
     assert_eq!(hello["ok"], true);
     assert_eq!(hello["payload"]["auth"].get("deviceToken"), None);
 }
@@ -398,14 +406,14 @@ fn rotated_and_revoked_tokens_close_with_4001_and_are_refused() {
     ] {
         let mut rig = Rig::default();
         let key = Key::new(1);
-        let (a, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), json!({"token": TOKEN}));
-        let old = hello["payload"]["auth"]["deviceToken"].clone();
+        let (a, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), shared());
+        let old = device_token(&hello).clone();
         rig.order(order);
         assert_eq!(rig.closed(a), Some((4001, "device removed".to_owned())));
         let (_, refused) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), json!({"deviceToken": old}));
         assert_eq!(code(&refused), outcome);
-        let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), json!({"token": TOKEN}));
-        assert_ne!(hello["payload"]["auth"]["deviceToken"], old);
+        let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), shared());
+        assert_ne!(*device_token(&hello), old);
     }
 }
 
@@ -414,11 +422,10 @@ fn rotated_and_revoked_tokens_close_with_4001_and_are_refused() {
 fn an_approval_replaces_the_token() {
     let mut rig = Rig::default();
     let key = Key::new(1);
-    let shared = json!({"token": TOKEN});
-    let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.read"]), shared.clone());
-    let old = hello["payload"]["auth"]["deviceToken"].clone();
-    let (held, wider) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.write"]), shared);
-    assert_ne!(wider["payload"]["auth"]["deviceToken"], old);
+    let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.read"]), shared());
+    let old = device_token(&hello).clone();
+    let (held, wider) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.write"]), shared());
+    assert_ne!(*device_token(&wider), old);
     let (_, refused) =
         key.connect(&mut rig, Peer::LOCAL, ui(&["operator.read"]), json!({"deviceToken": old}));
     assert_eq!(code(&refused), "AUTH_DEVICE_TOKEN_MISMATCH");
@@ -431,9 +438,8 @@ fn a_wider_request_replaces_the_one_that_waits() {
     let admin = rig.open();
     rig.connect(admin, TOKEN);
     let key = Key::new(1);
-    let shared = json!({"token": TOKEN});
     let ask = |rig: &mut Rig, scopes: &[&str]| {
-        let (_, refused) = key.connect(rig, Peer::REMOTE, ui(scopes), shared.clone());
+        let (_, refused) = key.connect(rig, Peer::REMOTE, ui(scopes), shared());
         refused["error"]["details"]["requestId"].as_str().unwrap().to_owned()
     };
     let first = ask(&mut rig, &["operator.read"]);
@@ -445,7 +451,7 @@ fn a_wider_request_replaces_the_one_that_waits() {
     rig.sent(admin);
     let approved = rig.request(admin, "2", "device.pair.approve", &json!({"requestId": second})).unwrap();
     assert_eq!(approved["payload"]["device"]["scopes"], json!(["operator.read", "operator.write"]));
-    let (_, hello) = key.connect(&mut rig, Peer::REMOTE, ui(&["operator.read", "operator.write"]), shared);
+    let (_, hello) = key.connect(&mut rig, Peer::REMOTE, ui(&["operator.read", "operator.write"]), shared());
     assert_eq!(hello["ok"], true);
 }
 
@@ -456,9 +462,8 @@ fn who_ends_its_own_token_is_answered_before_it_is_closed() {
     {
         let mut rig = Rig::default();
         let key = Key::new(1);
-        let shared = json!({"token": TOKEN});
-        let (a, _) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.admin"]), shared.clone());
-        let (b, _) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.admin"]), shared);
+        let (a, _) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.admin"]), shared());
+        let (b, _) = key.connect(&mut rig, Peer::LOCAL, ui(&["operator.admin"]), shared());
         let mut params = json!({"deviceId": key.id()});
         if role {
             params["role"] = json!("operator");
@@ -479,16 +484,15 @@ fn a_revoked_role_is_approved_again() {
     let admin = rig.open();
     rig.connect(admin, TOKEN);
     let key = Key::new(1);
-    let shared = json!({"token": TOKEN});
-    key.connect(&mut rig, Peer::LOCAL, ui(&[]), shared.clone());
+    key.connect(&mut rig, Peer::LOCAL, ui(&[]), shared());
     let operator = json!({"deviceId": key.id(), "role": "operator"});
     assert_eq!(rig.request(admin, "1", "device.token.revoke", &operator).unwrap()["ok"], true);
     let again = rig.request(admin, "2", "device.token.revoke", &operator).unwrap();
     assert_eq!(again["error"]["message"], "device token revocation denied");
-    let (_, refused) = key.connect(&mut rig, Peer::REMOTE, ui(&[]), shared.clone());
+    let (_, refused) = key.connect(&mut rig, Peer::REMOTE, ui(&[]), shared());
     assert_eq!(reason(&refused), "role-upgrade");
     rig.order(Order::RejectPairing);
-    let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), shared);
+    let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), shared());
     assert_eq!(hello["ok"], true);
 }
 
@@ -496,11 +500,11 @@ fn a_revoked_role_is_approved_again() {
 fn pairing_survives_a_crash() {
     let mut rig = Rig::default();
     let key = Key::new(1);
-    let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), json!({"token": TOKEN}));
+    let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), shared());
     let down = Duration::from_secs(1);
     rig.order(Order::Restart { mode: onesocket_gateway::RestartMode::Crash, down });
     rig.advance(down);
-    let token = json!({"deviceToken": hello["payload"]["auth"]["deviceToken"]});
+    let token = json!({"deviceToken": device_token(&hello)});
     let (_, again) = key.connect(&mut rig, Peer::REMOTE, ui(&[]), token);
     assert_eq!(again["ok"], true);
 }
@@ -511,7 +515,7 @@ fn a_node_may_not_call_operator_methods_and_is_closed_if_it_insists() {
     let mut rig = Rig::default();
     let mut params = client("node-host", "node", &[]);
     params["role"] = json!("node");
-    let (a, hello) = Key::new(1).connect(&mut rig, Peer::LOCAL, params, json!({"token": TOKEN}));
+    let (a, hello) = Key::new(1).connect(&mut rig, Peer::LOCAL, params, shared());
     assert_eq!(hello["payload"]["auth"]["role"], "node");
     let refused = rig.request(a, "1", "status", &json!({})).unwrap();
     assert_eq!(refused["error"]["message"], "unauthorized role: node");

@@ -18,10 +18,7 @@ fn misbehave(rig: &mut Rig, misbehave: Misbehave) {
 
 fn connected() -> (Rig, ConnectionId) {
     let mut rig = Rig::default();
-    let a = rig.open();
-    assert_eq!(rig.connect(a, TOKEN)["ok"], true);
-    rig.advance(Duration::from_millis(20));
-    rig.sent(a);
+    let (a, _) = rig.greeted();
     (rig, a)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use onesocket_gateway::{Admission, ConnectionId, Order, RestartMode};
+use onesocket_gateway::{Admission, Order, RestartMode};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, TOKEN};
@@ -13,20 +13,11 @@ fn restart(mode: RestartMode) -> Order {
     Order::Restart { mode, down: Duration::from_millis(700) }
 }
 
-fn connect(rig: &mut Rig) -> (ConnectionId, Value) {
-    let a = rig.open();
-    let hello = rig.connect(a, TOKEN);
-    assert_eq!(hello["ok"], true);
-    rig.advance(Duration::from_millis(20));
-    rig.sent(a);
-    (a, hello["payload"].clone())
-}
-
 // Protocol 16.2.
 #[test]
 fn a_graceful_restart_says_so_and_comes_back_with_a_new_boot_id() {
     let mut rig = Rig::default();
-    let (a, first) = connect(&mut rig);
+    let (a, first) = rig.greeted();
     rig.order(restart(RestartMode::Graceful));
     assert_eq!(rig.model.admission(), CLOSED);
     rig.advance(Duration::from_millis(60));
@@ -39,7 +30,7 @@ fn a_graceful_restart_says_so_and_comes_back_with_a_new_boot_id() {
     assert_eq!(rig.model.admission(), Admission::Refused);
     rig.advance(Duration::from_millis(700));
     assert_eq!((rig.model.admission(), rig.model.boot()), (Admission::Open, 2));
-    let (_, second) = connect(&mut rig);
+    let (_, second) = rig.greeted();
     assert_ne!(first["server"]["bootId"], second["server"]["bootId"]);
     // Protocol 10.7: an in-process restart keeps the versions and the process's uptime.
     let health = |hello: &Value| hello["snapshot"]["stateVersion"]["health"].as_u64().unwrap();
@@ -51,7 +42,7 @@ fn a_graceful_restart_says_so_and_comes_back_with_a_new_boot_id() {
 #[test]
 fn a_crash_says_nothing_and_comes_back_as_a_new_process() {
     let mut rig = Rig::default();
-    let (a, _) = connect(&mut rig);
+    let (a, _) = rig.greeted();
     let preauth = rig.open();
     rig.sent(a);
     rig.order(restart(RestartMode::Crash));
@@ -70,7 +61,7 @@ fn a_crash_says_nothing_and_comes_back_as_a_new_process() {
 #[test]
 fn a_stop_is_not_followed_by_a_boot() {
     let mut rig = Rig::default();
-    let (a, _) = connect(&mut rig);
+    let (a, _) = rig.greeted();
     let preauth = rig.open();
     rig.order(Order::Stop);
     rig.advance(Duration::from_millis(130));
@@ -84,13 +75,13 @@ fn a_stop_is_not_followed_by_a_boot() {
     rig.advance(Duration::from_secs(3600));
     assert_eq!((rig.model.admission(), rig.model.next_deadline()), (Admission::Refused, None));
     rig.order(Order::Start);
-    connect(&mut rig);
+    rig.greeted();
 }
 
 #[test]
 fn requests_to_a_draining_gateway_are_refused() {
     let mut rig = Rig::default();
-    let (a, _) = connect(&mut rig);
+    let (a, _) = rig.greeted();
     rig.order(restart(RestartMode::Graceful));
     let refused = rig.request(a, "1", "health", &json!({})).unwrap();
     assert_eq!(refused["error"]["code"], "UNAVAILABLE");
@@ -101,21 +92,21 @@ fn requests_to_a_draining_gateway_are_refused() {
 #[test]
 fn nothing_of_the_old_boot_reaches_the_new_one() {
     let mut rig = Rig::default();
-    let (a, _) = connect(&mut rig);
+    let (a, _) = rig.greeted();
     let params = json!({"message": "hi", "idempotencyKey": "key"});
     rig.request(a, "1", "agent", &params);
     rig.order(restart(RestartMode::Graceful));
     rig.advance(Duration::from_millis(130));
     rig.disconnect(a);
     rig.advance(Duration::from_secs(1));
-    let (b, _) = connect(&mut rig);
+    let (b, _) = rig.greeted();
     assert_eq!(rig.request(b, "1", "agent", &params).unwrap()["payload"]["status"], "accepted");
 }
 
 #[test]
 fn a_client_can_ask_for_a_restart() {
     let mut rig = Rig::default();
-    let (a, _) = connect(&mut rig);
+    let (a, _) = rig.greeted();
     let answer = rig.request(a, "1", "gateway.restart.request", &json!({})).unwrap();
     assert_eq!(answer["payload"]["status"], "scheduled");
     rig.advance(Duration::from_millis(130));
@@ -125,7 +116,7 @@ fn a_client_can_ask_for_a_restart() {
 #[test]
 fn a_second_restart_during_the_first_changes_nothing_and_a_stop_ends_it() {
     let mut rig = Rig::default();
-    connect(&mut rig);
+    rig.greeted();
     rig.order(restart(RestartMode::Graceful));
     rig.order(restart(RestartMode::Graceful));
     rig.order(Order::Stop);
@@ -136,7 +127,7 @@ fn a_second_restart_during_the_first_changes_nothing_and_a_stop_ends_it() {
 #[test]
 fn a_client_that_ignores_its_close_is_dropped_after_a_second() {
     let mut rig = Rig::default();
-    let (a, _) = connect(&mut rig);
+    let (a, _) = rig.greeted();
     rig.order(restart(RestartMode::Graceful));
     rig.advance(Duration::from_millis(130 + 999));
     assert!(!rig.terminated(a));
@@ -149,7 +140,7 @@ fn a_client_that_ignores_its_close_is_dropped_after_a_second() {
 #[test]
 fn a_kick_closes_every_connection_with_the_given_words() {
     let mut rig = Rig::default();
-    let (a, _) = connect(&mut rig);
+    let (a, _) = rig.greeted();
     let b = rig.open();
     rig.order(Order::Kick { code: 1001, reason: "bye".to_owned() });
     assert_eq!(rig.closed(a), Some((1001, "bye".to_owned())));

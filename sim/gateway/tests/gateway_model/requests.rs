@@ -11,10 +11,7 @@ use crate::rig::{Rig, TOKEN};
 
 fn connected(config: GatewayConfig) -> (Rig, ConnectionId) {
     let mut rig = Rig::new(config);
-    let a = rig.open();
-    assert_eq!(rig.connect(a, TOKEN)["ok"], true);
-    rig.advance(Duration::from_millis(20));
-    rig.sent(a);
+    let (a, _) = rig.greeted();
     (rig, a)
 }
 

@@ -199,6 +199,16 @@ impl Rig {
         self.connect_with(connection, &params)
     }
 
+    /// A new local socket of a device-less backend that is connected and has read all it was sent; and its hello.
+    pub(crate) fn greeted(&mut self) -> (ConnectionId, Value) {
+        let connection = self.open();
+        let answer = self.connect(connection, TOKEN);
+        assert_eq!(answer["ok"], true, "{answer}");
+        self.advance(Duration::from_millis(20));
+        self.sent(connection);
+        (connection, answer["payload"].clone())
+    }
+
     /// The payload of the challenge a socket was sent.
     pub(crate) fn challenge(&mut self, connection: ConnectionId) -> Value {
         let frames = &self.seen.entry(connection).or_default().frames;
