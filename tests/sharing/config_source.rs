@@ -32,6 +32,11 @@ impl Slow {
             sleep(ms(1)).await;
         }
     }
+
+    /// Answers the oldest question, once it was asked.
+    async fn answer(&self, answer: Answer) {
+        self.question().await.send(answer).expect("somebody waits for the answer");
+    }
 }
 
 impl ConfigSource for Slow {
@@ -72,6 +77,17 @@ impl ConfigSource for Quick {
 
 fn client(rig: &Rig) -> Client {
     Client::builder().seed(7).spawn(rig.clone()).unwrap()
+}
+
+/// Gateways at these ports, and a client that follows a source to the first of them and is ready there.
+async fn following(ports: &[u16]) -> (Rig, Client, Arc<Quick>) {
+    let rig = Rig::new(ports);
+    let (client, source) = (client(&rig), Arc::new(Quick::default()));
+    source.set(Some(config(1)));
+    run(follow(&client, Arc::clone(&source)).unwrap());
+    sleep(ms(1)).await;
+    client.ready().await.unwrap();
+    (rig, client, source)
 }
 
 fn run<S: ConfigSource>(follow: Follow<S>) -> JoinHandle<FollowEnd> {
@@ -144,12 +160,7 @@ async fn one_reconnect_per_change_equal_values_are_no_ops_however_often() {
 /// Off and on again in one moment look like nothing, and must not leave the client off (B26).
 #[tokio::test(start_paused = true)]
 async fn no_wedge_off_and_on_in_one_moment_ends_on() {
-    let rig = Rig::new(&[1]);
-    let (client, source) = (client(&rig), Arc::new(Quick::default()));
-    source.set(Some(config(1)));
-    run(follow(&client, Arc::clone(&source)).unwrap());
-    sleep(ms(1)).await;
-    client.ready().await.unwrap();
+    let (rig, client, source) = following(&[1]).await;
     source.set(None);
     source.set(Some(config(1)));
     sleep(secs(2)).await;
@@ -208,7 +219,7 @@ async fn one_reconnect_per_change_a_push_beats_every_lookup_that_began_before_it
 
         // The next lookup began later, and wins.
         source.generations.announce();
-        source.question().await.send(Ok(Some(config(1)))).unwrap();
+        source.answer(Ok(Some(config(1)))).await;
         sleep(secs(2)).await;
         assert_eq!((rig.count(1).live, rig.count(2).live), (1, 0));
     }
@@ -217,12 +228,7 @@ async fn one_reconnect_per_change_a_push_beats_every_lookup_that_began_before_it
 /// The owner of the socket decides, so it makes no difference in which order they get there.
 #[tokio::test(start_paused = true)]
 async fn one_reconnect_per_change_reconfiguring_while_closing_dials_the_newest_only() {
-    let rig = Rig::new(&[1, 2, 3]);
-    let (client, source) = (client(&rig), Arc::new(Quick::default()));
-    source.set(Some(config(1)));
-    run(follow(&client, Arc::clone(&source)).unwrap());
-    sleep(ms(1)).await;
-    client.ready().await.unwrap();
+    let (rig, client, source) = following(&[1, 2, 3]).await;
     // The gateway is silent, so that the old socket stays for all of its grace (B21, B22).
     rig.site(1).link.hold();
     for port in [2, 1, 2, 3] {
@@ -241,19 +247,19 @@ async fn no_wedge_an_error_keeps_the_config_and_is_reported() {
     let following = follow(&client, Arc::clone(&source)).unwrap();
     let mut progress = following.progress();
     run(following);
-    source.question().await.send(Ok(Some(config(1)))).unwrap();
+    source.answer(Ok(Some(config(1)))).await;
     progress.changed().await.unwrap();
     let epoch = client.ready().await.unwrap();
 
     source.generations.announce();
-    source.question().await.send(Err(SourceError::new("the disk is gone"))).unwrap();
+    source.answer(Err(SourceError::new("the disk is gone"))).await;
     progress.changed().await.unwrap();
     let error = progress.borrow_and_update().error.clone().unwrap();
     assert_eq!(error.to_string(), "the config cannot be found out: the disk is gone");
     assert_eq!(client.ready().await, Ok(epoch));
 
     source.generations.announce();
-    source.question().await.send(Ok(Some(config(2)))).unwrap();
+    source.answer(Ok(Some(config(2)))).await;
     progress.changed().await.unwrap();
     assert_eq!(progress.borrow().error, None);
     sleep(secs(2)).await;
@@ -266,7 +272,7 @@ async fn stop_is_final_following_keeps_no_client_alive() {
     // The source is asked, and does not answer.
     let (client, source) = (client(&rig), Arc::new(Slow::default()));
     let following = run(follow(&client, Arc::clone(&source)).unwrap());
-    source.question().await.send(Ok(Some(config(1)))).unwrap();
+    source.answer(Ok(Some(config(1)))).await;
     sleep(ms(1)).await;
     client.ready().await.unwrap();
     source.generations.announce();

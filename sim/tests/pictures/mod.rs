@@ -1,9 +1,11 @@
 //! Runs to draw: short, long, broken, and full of strings that a page must not believe.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use onesocket::core::Instant;
 use onesocket_sim::consumer::Lag;
+use onesocket_sim::explore::{Exploration, Explored, Progress, explore};
 use onesocket_sim::generate;
 use onesocket_sim::picture::{self, Run};
 use onesocket_sim::plan::{Action, Plan, Step, When};
@@ -22,6 +24,13 @@ impl Drawn {
         let page = picture::of_run(Run { name, tier: Tier::Machine, plan, finished: &finished });
         Self { name, finished, page }
     }
+}
+
+/// An exploration of these seeds on the machine tier.
+pub(crate) fn explored(seeds: Range<u64>) -> Explored {
+    let exploration =
+        Exploration { tier: Tier::Machine, seeds, time: None, jobs: 2, violations_max: 1, check: false };
+    explore(&exploration, &Progress::default())
 }
 
 /// About twenty records: one consumer connects, asks, listens and leaves.

@@ -108,6 +108,11 @@ impl Stand {
         TcpStream::connect(self.address).await
     }
 
+    /// What a plain HTTP request to the gateway's port is answered with.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        exchange(self.address, format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap()
+    }
+
     /// A control request: status and text.
     pub(crate) async fn post(&self, word: &str, body: &str) -> (u16, String) {
         let request = format!("POST /__sim/{word} HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len());

@@ -22,9 +22,9 @@ async fn a_client_is_served() {
     let mut client = stand.client().await;
     let echo = client.request("test.echo", &json!({"n": 1})).await;
     assert_eq!(echo["payload"], json!({"n": 1}));
-    let health = exchange(stand.address, b"GET /healthz HTTP/1.1\r\n\r\n").await.unwrap();
+    let health = stand.get("/healthz").await;
     assert!(health.ends_with("\r\n\r\n{\"ok\":true,\"status\":\"live\"}"), "{health}");
-    let ready = exchange(stand.address, b"GET /readyz HTTP/1.1\r\n\r\n").await.unwrap();
+    let ready = stand.get("/readyz").await;
     assert!(
         ready.starts_with("HTTP/1.1 200 ") && ready.contains(r#"{"ready":true,"failing":[],"#),
         "{ready}"
@@ -45,7 +45,7 @@ async fn a_restart_closes_the_port() {
     let drained = exchange(stand.address, UPGRADE.as_bytes()).await.unwrap();
     assert!(drained.starts_with("HTTP/1.1 503 "), "{drained}");
     assert!(drained.ends_with("Gateway websocket admission closed"), "{drained}");
-    let ready = exchange(stand.address, b"GET /readyz HTTP/1.1\r\n\r\n").await.unwrap();
+    let ready = stand.get("/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("gateway-draining"), "{ready}");
     let shutdown = client.frame(|frame| frame["event"] == "shutdown").await;
     assert_eq!(shutdown["payload"]["reason"], "gateway restarting");
