@@ -55,7 +55,10 @@ proptest! {
         prop_assert!(shrunk.plan.steps.iter().all(|step| step.when.at_ms().is_none_or(|at_ms| at_ms == 0)));
         prop_assert_eq!(shrunk.plan.seed, 0);
         let Params { end_ms, calm_ms, .. } = shrunk.plan.params;
-        let usual = Params { end_ms, calm_ms, ..Params::default() };
+        // A bootstrap token is for a device, so a plan that needs the one needs the other.
+        let mut actions = shrunk.plan.steps.iter().map(|step| &step.action);
+        let device = actions.any(|action| matches!(action, Action::ConfigureBootstrap { .. }));
+        let usual = Params { end_ms, calm_ms, device, ..Params::default() };
         prop_assert_eq!(&shrunk.plan.params, &usual);
         prop_assert!(usual.end_ms <= 2, "the run ends at {} ms", usual.end_ms);
     }
