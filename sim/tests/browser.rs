@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use onesocket_sim::explore::Found;
-use onesocket_sim::picture;
-use onesocket_sim::trace::What;
-use pictures::{Drawn, broken, explored, long, short};
+use onesocket_sim::plan::Tier;
+use onesocket_sim::report::picture;
+use onesocket_sim::search::explore::{Exploration, Failure, Progress, explore};
+use onesocket_sim::trace::Event;
+use pictures::{Drawn, broken, long, short};
 use serde_json::{Value, json};
 
 /// Writes the pages to a folder of their own.
@@ -50,15 +51,15 @@ fn look(folder: &Path, names: &[&str]) -> BTreeMap<String, Value> {
 fn events_and_first(drawn: &Drawn) -> (u64, u64) {
     let (mut events, mut first) = (0, 0);
     for record in &drawn.finished.records {
-        let text = record.what.to_string();
-        let is_push = matches!(record.what, What::Pushed { .. });
+        let text = record.event.to_string();
+        let is_push = matches!(record.event, Event::Pushed { .. });
         let is_event = is_push || text.contains("sends event") || text.contains("loses event");
         let is_subscription = matches!(
-            record.what,
-            What::Subscribed { .. } | What::Unsubscribed { .. } | What::Panicked { .. }
+            record.event,
+            Event::Subscribed { .. } | Event::Unsubscribed { .. } | Event::Panicked { .. }
         );
         events += u64::from(is_event || is_subscription);
-        first += u64::from(matches!(record.what, What::Pushed { subscription: 1, .. }));
+        first += u64::from(matches!(record.event, Event::Pushed { subscription: 1, .. }));
     }
     (events, first)
 }
@@ -99,8 +100,16 @@ fn is_as_drawn(drawn: &Drawn, saw: &Value) {
 #[ignore = "needs a browser from npm: run tests/browser/install"]
 fn pages_can_be_read_and_used_without_a_network() {
     let runs = [("short", short()), ("long", long()), ("broken", broken())];
-    let mut explored = explored(0..200);
-    explored.found.push(Found {
+    let exploration = Exploration {
+        tier: Tier::Machine,
+        seeds: 0..200,
+        time: None,
+        jobs: 2,
+        violations_max: 1,
+        check: false,
+    };
+    let mut explored = explore(&exploration, &Progress::default());
+    explored.failures.push(Failure {
         seed: 120,
         plan: None,
         violation: runs[2].1.finished.violation.clone().expect("broken"),

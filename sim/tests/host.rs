@@ -9,11 +9,11 @@ use std::time::Duration;
 use onesocket::core::{Config, Endpoint, PauseReason, Push, Status};
 use onesocket::network::Network;
 use onesocket::{Client, NotReady};
+use onesocket_gateway::host::{Host, Observer};
 use onesocket_gateway::{
     Admission, ConnectionId, GatewayConfig, GatewayModel, HandshakeFault, Misbehave, ModelEvent, Order, Peer,
     RestartMode, TerminateCause,
 };
-use onesocket_gateway::host::{Host, Observer};
 use onesocket_sim::pipe::{Link, PipeStream, Profile};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

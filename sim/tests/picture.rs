@@ -2,12 +2,13 @@
 
 mod pictures;
 
-use onesocket_sim::explore::Found;
-use onesocket_sim::marks::{Mark, Situation};
-use onesocket_sim::oracle::Invariant;
-use onesocket_sim::picture;
+use onesocket_sim::judge::marks::{Mark, Situation};
+use onesocket_sim::judge::oracle::Invariant;
 use onesocket_sim::plan::Fault;
-use pictures::{Drawn, HOSTILE, broken, explored, long, short};
+use onesocket_sim::plan::Tier;
+use onesocket_sim::report::picture;
+use onesocket_sim::search::explore::{Exploration, Failure, Progress, explore};
+use pictures::{Drawn, HOSTILE, broken, long, short};
 
 /// What markup makes of a text.
 fn escaped(text: &str) -> String {
@@ -27,7 +28,7 @@ fn holds_every_record(drawn: &Drawn) {
     assert_eq!(drawing.matches("<g class=\"row ").count(), count, "{}: marks", drawn.name);
     let mut rest = table;
     for record in &drawn.finished.records {
-        let text = escaped(&record.what.to_string());
+        let text = escaped(&record.event.to_string());
         let (_, after) =
             rest.split_once(&text).unwrap_or_else(|| panic!("{}: {text} is missing", drawn.name));
         rest = after;
@@ -107,11 +108,19 @@ fn the_drawing_of_a_short_run() {
 
 #[test]
 fn an_exploration_has_all_its_numbers_on_one_page() {
-    let mut explored = explored(0..40);
+    let exploration = Exploration {
+        tier: Tier::Machine,
+        seeds: 0..40,
+        time: None,
+        jobs: 2,
+        violations_max: 1,
+        check: false,
+    };
+    let mut explored = explore(&exploration, &Progress::default());
     assert!(picture::of_explorations(std::slice::from_ref(&explored)).contains("No invariant was broken."));
 
     let violation = broken().finished.violation.expect("it is broken");
-    explored.found.push(Found { seed: 7, plan: None, violation });
+    explored.failures.push(Failure { seed: 7, plan: None, violation });
     explored.coverage.marks.remove(&Mark::In(Situation::Woken));
     let page = picture::of_explorations(std::slice::from_ref(&explored));
     stands_alone(&page);

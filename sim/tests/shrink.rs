@@ -57,7 +57,7 @@ proptest! {
         let Params { end_ms, calm_ms, .. } = shrunk.plan.params;
         // A bootstrap token is for a device, so a plan that needs the one needs the other.
         let mut actions = shrunk.plan.steps.iter().map(|step| &step.action);
-        let device = actions.any(|action| matches!(action, Action::ConfigureBootstrap { .. }));
+        let device = actions.any(|action| matches!(action, Action::App(AppAction::ConfigureBootstrap { .. })));
         let usual = Params { end_ms, calm_ms, device, ..Params::default() };
         prop_assert_eq!(&shrunk.plan.params, &usual);
         prop_assert!(usual.end_ms <= 2, "the run ends at {} ms", usual.end_ms);

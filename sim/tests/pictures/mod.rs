@@ -1,16 +1,16 @@
 //! Runs to draw: short, long, broken, and full of strings that a page must not believe.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use onesocket::core::Instant;
-use onesocket_sim::consumer::Lag;
-use onesocket_sim::explore::{Exploration, Explored, Progress, explore};
-use onesocket_sim::generate;
-use onesocket_sim::picture::{self, Run};
-use onesocket_sim::plan::{Action, Plan, Step, When};
-use onesocket_sim::run::{Finished, Recorder, Tier};
-use onesocket_sim::trace::{Item, Seen, StatusKind, What};
+use onesocket_sim::judge::recorder::{Finished, Recorder};
+use onesocket_sim::plan::Tier;
+use onesocket_sim::plan::consumer::Lag;
+use onesocket_sim::plan::environment::ConfigRef;
+use onesocket_sim::plan::{Action, AppAction, Plan, Step, When};
+use onesocket_sim::report::picture::{self, Run};
+use onesocket_sim::search::generate;
+use onesocket_sim::trace::{Event, GatewayEvent, Item, StatusKind};
 
 /// A plan, what came of it, and its page.
 pub(crate) struct Drawn {
@@ -24,13 +24,6 @@ impl Drawn {
         let page = picture::of_run(Run { name, tier: Tier::Machine, plan, finished: &finished });
         Self { name, finished, page }
     }
-}
-
-/// An exploration of these seeds on the machine tier.
-pub(crate) fn explored(seeds: Range<u64>) -> Explored {
-    let exploration =
-        Exploration { tier: Tier::Machine, seeds, time: None, jobs: 2, violations_max: 1, check: false };
-    explore(&exploration, &Progress::default())
 }
 
 /// About twenty records: one consumer connects, asks, listens and leaves.
@@ -77,7 +70,7 @@ pub(crate) fn long() -> Drawn {
     let steps: Vec<(u64, Action)> = plan
         .steps
         .iter()
-        .filter(|step| step.action != Action::Shutdown {})
+        .filter(|step| step.action != Action::App(AppAction::Shutdown {}))
         .filter_map(|step| match step.when {
             When::At { at_ms } => Some((at_ms, step.action.clone())),
             When::After { .. } => None,
@@ -106,23 +99,23 @@ pub(crate) fn broken() -> Drawn {
     let mut plan = Plan::parse("version = 1\nseed = 1\n[params]\n").expect("the plan is valid");
     plan.steps.push(Step {
         when: When::At { at_ms: 50 },
-        action: Action::Configure { gateway: 0, token: HOSTILE.to_owned() },
+        action: Action::App(AppAction::Configure { gateway: 0, token: HOSTILE.to_owned() }),
     });
     let mut recorder = Recorder::new(&plan);
     let token: Arc<str> = HOSTILE.into();
     let connection = 1;
-    let events = [
-        (50, What::Configured { gateway: 0, token: Arc::clone(&token), bootstrap: false, changed: true }),
-        (60, What::Subscribed { consumer: 0, subscription: 1, lag: Lag::DropOldest }),
-        (60, What::Status(StatusKind::Connecting)),
-        (60, What::Dialed { socket: 1, gateway: 0 }),
-        (61, What::Gateway { gateway: 0, seen: Seen::Accepted { connection } }),
-        (62, What::Status(StatusKind::Handshaking)),
+    let told = [
+        (50, Event::Configured { config: ConfigRef::shared(0, HOSTILE), changed: true }),
+        (60, Event::Subscribed { consumer: 0, subscription: 1, lag: Lag::DropOldest }),
+        (60, Event::Status(StatusKind::Connecting)),
+        (60, Event::Dialed { socket: 1, gateway: 0 }),
+        (61, Event::Gateway { gateway: 0, event: GatewayEvent::Accepted { connection } }),
+        (62, Event::Status(StatusKind::Handshaking)),
         (
             63,
-            What::Gateway {
+            Event::Gateway {
                 gateway: 0,
-                seen: Seen::Connect {
+                event: GatewayEvent::Connect {
                     connection,
                     token: Some(token),
                     device_token: None,
@@ -130,15 +123,21 @@ pub(crate) fn broken() -> Drawn {
                 },
             },
         ),
-        (64, What::Gateway { gateway: 0, seen: Seen::Hello { connection, issued: None, handed_over: None } }),
-        (65, What::Status(StatusKind::Ready)),
-        (65, What::Pushed { subscription: 1, item: Item::Snapshot { epoch: 1 } }),
-        (70, What::Gateway { gateway: 0, seen: Seen::EventSent { connection, seq: 1 } }),
-        (71, What::Pushed { subscription: 1, item: Item::Event { epoch: 1, seq: Some(1) } }),
-        (9_000, What::Dialed { socket: 2, gateway: 0 }),
-        (9_002, What::Gateway { gateway: 0, seen: Seen::Accepted { connection: 2 } }),
+        (
+            64,
+            Event::Gateway {
+                gateway: 0,
+                event: GatewayEvent::Hello { connection, issued: None, handed_over: None },
+            },
+        ),
+        (65, Event::Status(StatusKind::Ready)),
+        (65, Event::Pushed { subscription: 1, item: Item::Snapshot { epoch: 1 } }),
+        (70, Event::Gateway { gateway: 0, event: GatewayEvent::EventSent { connection, seq: 1 } }),
+        (71, Event::Pushed { subscription: 1, item: Item::Event { epoch: 1, seq: Some(1) } }),
+        (9_000, Event::Dialed { socket: 2, gateway: 0 }),
+        (9_002, Event::Gateway { gateway: 0, event: GatewayEvent::Accepted { connection: 2 } }),
     ];
-    for (at_ms, what) in events {
+    for (at_ms, what) in told {
         recorder.record(Instant::from_millis(at_ms), what);
     }
     Drawn::new("broken.toml", &plan, recorder.finish())
