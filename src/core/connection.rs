@@ -12,8 +12,11 @@
 //!                  Stopped ◀─ (Closing) ◀── shutdown ──────────────────────────────────────────────┘
 //! ```
 //!
-//! `Challenged?` is [`Phase::AwaitingChallenge`], `Greeted?` is [`Phase::AwaitingHello`]. A dial
-//! happens in one place only: when a wait is over. That a new config waits too, with no time to
+//! From `Dialing` to `Ready` the phase is [`Phase::Live`]: it owns the session, whose stage is
+//! [`SessionStage::AwaitingChallenge`] at `Challenged?` and [`SessionStage::AwaitingHello`] at `Greeted?`. A
+//! shutdown that has to wait for the token store is [`Phase::Flushing`] before it is `Stopped`.
+//!
+//! A dial happens in one place only: when a wait is over. That a new config waits too, with no time to
 //! wait, is what lets the latest of several quick changes win without dialing the others.
 //!
 //! Here are the state, its inputs, its subscribers and its ends on purpose. What follows an end that nobody
@@ -32,7 +35,7 @@ use super::credentials::DeviceTokenRetry;
 use super::effect::{Close, Command, Effect, Epoch, Input, Push, Status, SubscriptionId, WireText};
 use super::error::{ConfigError, ConnectionError, PauseReason, RequestErrorKind};
 use super::in_flight::{InFlight, Pending};
-use super::session::Session;
+use super::session::{Session, SessionStage};
 use super::snapshot::Snapshot;
 use super::time::Instant;
 
@@ -45,7 +48,6 @@ pub struct Connection {
     pub(super) options: Options,
     pub(super) config: Option<Arc<Config>>,
     pub(super) phase: Phase,
-    pub(super) session: Option<Session>,
     pub(super) snapshot: Option<Arc<Snapshot>>,
     pub(super) requests: InFlight,
     /// Each subscriber, and whether it has had a snapshot: nothing else may reach it before that.
@@ -75,24 +77,38 @@ pub(super) enum Phase {
         until: Instant,
         not_before: Instant,
     },
-    Dialing {
-        deadline: Instant,
+    /// There is a socket, or a dial that leads to one.
+    Live {
+        session: Session,
+        stage: SessionStage,
     },
-    AwaitingChallenge {
-        deadline: Instant,
-    },
-    AwaitingHello {
-        deadline: Instant,
-    },
-    Ready {
-        since: Instant,
-    },
+    /// The socket of `epoch` is being closed on purpose; what it still receives concerns nobody.
     Closing {
+        epoch: Epoch,
         deadline: Instant,
         then: AfterClose,
     },
     Paused(Arc<PauseReason>),
+    /// Shutting down without a socket, while the token store still writes.
+    Flushing {
+        deadline: Instant,
+    },
     Stopped,
+}
+
+impl Phase {
+    /// The session and its stage, for code that runs only while there is one.
+    pub(super) fn live_mut(&mut self) -> (&mut Session, &mut SessionStage) {
+        match self {
+            Self::Live { session, stage } => (session, stage),
+            Self::Idle
+            | Self::Waiting { .. }
+            | Self::Closing { .. }
+            | Self::Paused(_)
+            | Self::Flushing { .. }
+            | Self::Stopped => panic!("the session is over: {self:?}"),
+        }
+    }
 }
 
 /// What follows once the old socket is gone.
@@ -119,7 +135,6 @@ impl Connection {
             options,
             config,
             phase: Phase::Idle,
-            session: None,
             snapshot: None,
             requests: InFlight::default(),
             subscriptions: BTreeMap::new(),
@@ -161,7 +176,7 @@ impl Connection {
             Input::Opened { .. } => self.opened(effects),
             Input::DialFailed { error, .. } => self.ended(ConnectionError::Dial(error), effects),
             Input::Received { text, .. } => self.received(&text.0, effects),
-            Input::Activity { .. } => self.saw_life(),
+            Input::Activity { .. } => self.alive(),
             Input::Written { frames, .. } => self.written(frames, effects),
             Input::Closed { error, .. } => self.ended(error, effects),
             Input::TokenLoaded { result, .. } => self.token_loaded(result, effects),
@@ -195,7 +210,15 @@ impl Connection {
     }
 
     pub(super) fn live_epoch(&self) -> Option<Epoch> {
-        self.session.as_ref().map(|session| session.epoch)
+        match &self.phase {
+            Phase::Live { session, .. } => Some(session.epoch),
+            Phase::Closing { epoch, .. } => Some(*epoch),
+            Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Paused(_)
+            | Phase::Flushing { .. }
+            | Phase::Stopped => None,
+        }
     }
 
     fn command(&mut self, command: Command, effects: &mut Vec<Effect>) {
@@ -253,68 +276,55 @@ impl Connection {
         self.device_token_retry = DeviceTokenRetry::default();
         self.fail_all(&RequestErrorKind::Disconnected(Arc::new(ConnectionError::Superseded)), effects);
         match &self.phase {
-            Phase::Closing { .. } | Phase::Stopped => {}
+            Phase::Closing { .. } | Phase::Flushing { .. } | Phase::Stopped => {}
             Phase::Idle | Phase::Waiting { .. } | Phase::Paused(_) => self.settle(effects),
-            Phase::Dialing { .. }
-            | Phase::AwaitingChallenge { .. }
-            | Phase::AwaitingHello { .. }
-            | Phase::Ready { .. } => self.retire(AfterClose::Reconnect, "configuration changed", effects),
+            Phase::Live { .. } => self.retire(AfterClose::Reconnect, "configuration changed", effects),
         }
     }
 
     fn shut_down(&mut self, effects: &mut Vec<Effect>) {
         self.fail_all(&RequestErrorKind::ShutDown, effects);
         match &mut self.phase {
-            Phase::Stopped => {}
+            Phase::Flushing { .. } | Phase::Stopped => {}
             Phase::Closing { then, .. } => *then = AfterClose::Stop,
-            Phase::Idle | Phase::Waiting { .. } | Phase::Paused(_) => self.stop(effects),
-            Phase::Dialing { .. }
-            | Phase::AwaitingChallenge { .. }
-            | Phase::AwaitingHello { .. }
-            | Phase::Ready { .. } => self.retire(AfterClose::Stop, "client shut down", effects),
+            Phase::Idle | Phase::Waiting { .. } | Phase::Paused(_) => {
+                self.stop(self.close_deadline(), effects);
+            }
+            Phase::Live { .. } => self.retire(AfterClose::Stop, "client shut down", effects),
         }
     }
 
     /// Ends the live socket on purpose. A socket that is open gets a close frame and a bounded
     /// time to answer it; a dial is dropped at once.
     fn retire(&mut self, then: AfterClose, reason: &'static str, effects: &mut Vec<Effect>) {
-        if let Phase::Dialing { .. } = self.phase {
-            self.hang_up(1000, reason, effects);
-            self.after_close(then, effects);
+        let deadline = self.close_deadline();
+        let (session, stage) = self.phase.live_mut();
+        let epoch = session.epoch;
+        if let SessionStage::Dialing { .. } = stage {
+            effects.push(Effect::HangUp { epoch, close: Close::Now { code: 1000, reason } });
+            self.after_close(then, deadline, effects);
             return;
         }
-        if let Some(epoch) = self.live_epoch() {
-            effects.push(Effect::HangUp { epoch, close: Close::Graceful { code: 1000, reason } });
-        }
-        self.phase = Phase::Closing { deadline: self.now + self.options.close_grace, then };
+        effects.push(Effect::HangUp { epoch, close: Close::Graceful { code: 1000, reason } });
+        self.phase = Phase::Closing { epoch, deadline, then };
         self.set_status(Status::Closing, effects);
     }
 
-    /// Drops the live socket without waiting for the peer.
-    pub(super) fn hang_up(&mut self, code: u16, reason: &'static str, effects: &mut Vec<Effect>) {
-        if let Some(session) = self.session.take() {
-            effects.push(Effect::HangUp { epoch: session.epoch, close: Close::Now { code, reason } });
-        }
-    }
-
-    pub(super) fn after_close(&mut self, then: AfterClose, effects: &mut Vec<Effect>) {
-        self.session = None;
+    /// With the socket gone. `deadline` is when a shutdown stops waiting for the token store.
+    pub(super) fn after_close(&mut self, then: AfterClose, deadline: Instant, effects: &mut Vec<Effect>) {
         match then {
             AfterClose::Reconnect => self.settle(effects),
-            AfterClose::Stop => self.stop(effects),
+            AfterClose::Stop => self.stop(deadline, effects),
         }
     }
 
     /// What the store is still writing is waited for, within the grace of a close.
-    fn stop(&mut self, effects: &mut Vec<Effect>) {
+    fn stop(&mut self, deadline: Instant, effects: &mut Vec<Effect>) {
         if self.store_writes == 0 {
             return self.stopped(effects);
         }
-        if !matches!(self.phase, Phase::Closing { .. }) {
-            self.phase =
-                Phase::Closing { deadline: self.now + self.options.close_grace, then: AfterClose::Stop };
-            self.set_status(Status::Closing, effects);
-        }
+        self.phase = Phase::Flushing { deadline };
+        self.set_status(Status::Closing, effects);
     }
 
     pub(super) fn stopped(&mut self, effects: &mut Vec<Effect>) {
@@ -327,22 +337,34 @@ impl Connection {
     }
 
     fn opened(&mut self, effects: &mut Vec<Effect>) {
-        let (Phase::Dialing { .. }, Some(epoch)) = (&self.phase, self.live_epoch()) else { return };
-        self.saw_life();
-        self.phase = Phase::AwaitingChallenge { deadline: self.now + self.options.challenge_timeout };
+        // A socket opens once; a transport that says so again changes nothing.
+        let Phase::Live { session, stage: stage @ SessionStage::Dialing { .. } } = &mut self.phase else {
+            return;
+        };
+        session.last_inbound = self.now;
+        *stage = SessionStage::AwaitingChallenge { deadline: self.now + self.options.challenge_timeout };
+        let epoch = session.epoch;
         self.set_status(Status::Handshaking { epoch }, effects);
     }
 
-    pub(super) fn saw_life(&mut self) {
-        if let Some(session) = &mut self.session {
-            session.last_inbound = self.now;
+    fn alive(&mut self) {
+        match &mut self.phase {
+            Phase::Live { session, .. } => session.last_inbound = self.now,
+            // Nobody watches over a socket that closes.
+            Phase::Closing { .. }
+            | Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Paused(_)
+            | Phase::Flushing { .. }
+            | Phase::Stopped => {}
         }
     }
 
     pub(super) fn ready(&mut self, snapshot: Snapshot, effects: &mut Vec<Effect>) {
         let epoch = snapshot.epoch();
         self.startup_retries = 0;
-        self.phase = Phase::Ready { since: self.now };
+        let (_, stage) = self.phase.live_mut();
+        *stage = SessionStage::Ready { since: self.now, policy: snapshot.hello.policy };
         let snapshot = Arc::new(snapshot);
         self.snapshot = Some(Arc::clone(&snapshot));
         self.deliver(&Push::Snapshot(snapshot), effects);
@@ -368,8 +390,8 @@ impl Connection {
         }
     }
 
-    pub(super) fn deadline_for_hello(&self) -> Instant {
-        self.now + self.options.hello_timeout
+    fn close_deadline(&self) -> Instant {
+        self.now + self.options.close_grace
     }
 }
 

@@ -4,21 +4,24 @@
 //! that what another process stored counts; it is stored before the next attempt may load it; and it
 //! is cleared only if it is still the one that was refused.
 
+use std::sync::Arc;
+
 use super::config::{Config, Secret};
-use super::connection::{AfterClose, Connection, Phase};
+use super::connection::{Connection, Phase};
 use super::decision::{Decision, decide};
 use super::effect::{Effect, StoredToken, TokenKey, WireText};
 use super::error::{ConnectionError, GatewayError, StoreError};
 use super::frame::encode_request;
 use super::handshake::{Challenge, connect_params, text_member};
 use super::payload::Payload;
+use super::session::SessionStage;
 use super::snapshot::Hello;
+use super::time::Instant;
 
 /// What is known of the stored token in one attempt.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Stored {
     /// There is no store, or no device whose token it could hold.
-    #[default]
     Unused,
     /// It has been asked for.
     Awaited,
@@ -79,16 +82,8 @@ impl<'a> Selection<'a> {
 }
 
 impl Connection {
-    /// The store asked for by a new attempt, if it has one.
-    pub(super) fn load_token(&mut self, effects: &mut Vec<Effect>) {
-        let Some(key) = self.token_key() else { return };
-        let Some(session) = &mut self.session else { return };
-        session.stored = Stored::Awaited;
-        effects.push(Effect::LoadToken { epoch: session.epoch, key });
-    }
-
     /// Where the token of this config is kept: `None` without a store or a device.
-    fn token_key(&self) -> Option<TokenKey> {
+    pub(super) fn token_key(&self) -> Option<TokenKey> {
         let config = self.config.as_ref().filter(|_| self.has_token_store)?;
         let device_id = config.device.as_ref()?.id().to_owned();
         let gateway = format!("{}:{}", config.endpoint.host(), config.endpoint.port());
@@ -100,8 +95,9 @@ impl Connection {
         result: Result<Option<StoredToken>, StoreError>,
         effects: &mut Vec<Effect>,
     ) {
-        let (Some(config), Some(session)) = (&self.config, &mut self.session) else { return };
-        let given = &config.credentials;
+        // A socket that closes presents nothing.
+        let Phase::Live { session, stage } = &mut self.phase else { return };
+        let given = &live_config(self.config.as_ref()).credentials;
         match result {
             Ok(stored) => session.stored = Stored::Known(stored),
             // A store that cannot be read is no reason to act as if it were empty, unless the
@@ -114,43 +110,49 @@ impl Connection {
                 session.stored = Stored::Unreadable;
             }
             Err(error) => {
-                self.hang_up(1000, "no credentials", effects);
-                self.ended(ConnectionError::TokenStore(error), effects);
+                self.give_up(ConnectionError::TokenStore(error), 1000, "no credentials", effects);
                 return;
             }
         }
-        self.present(effects);
+        if let SessionStage::AwaitingToken { challenge, .. } = stage {
+            let challenge = challenge.clone();
+            self.present(&challenge, effects);
+        }
     }
 
-    pub(super) fn challenged(&mut self, payload: &Payload, effects: &mut Vec<Effect>) {
-        let needs_time = self.config.as_ref().is_some_and(|config| config.device.is_some());
-        let challenge = Challenge::read(payload);
-        let problem = match &challenge {
-            None => Some("the challenge has no nonce"),
-            Some(challenge) if needs_time && challenge.ts.is_none() => Some("the challenge has no time"),
-            Some(_) => None,
+    /// The gateway sent its challenge. It is answered when the token store has answered, by `deadline`.
+    pub(super) fn challenged(&mut self, payload: &Payload, deadline: Instant, effects: &mut Vec<Effect>) {
+        let challenge = match self.read_challenge(payload) {
+            Ok(challenge) => challenge,
+            Err(problem) => {
+                let error = ConnectionError::Handshake(problem);
+                self.give_up(error, 1008, "connect challenge missing nonce", effects);
+                return;
+            }
         };
-        if let Some(problem) = problem {
-            self.hang_up(1008, "connect challenge missing nonce", effects);
-            self.ended(ConnectionError::Handshake(problem), effects);
-            return;
+        let (session, stage) = self.phase.live_mut();
+        match session.stored {
+            Stored::Awaited => *stage = SessionStage::AwaitingToken { deadline, challenge },
+            Stored::Unused | Stored::Known(_) | Stored::Unreadable => self.present(&challenge, effects),
         }
-        if let Some(session) = &mut self.session {
-            session.challenge = challenge;
-        }
-        self.present(effects);
     }
 
-    /// Sends `connect` once both the challenge and the stored token are there.
-    fn present(&mut self, effects: &mut Vec<Effect>) {
-        let (Some(config), Some(session)) = (&self.config, &mut self.session) else { return };
+    fn read_challenge(&self, payload: &Payload) -> Result<Challenge, &'static str> {
+        let challenge = Challenge::read(payload).ok_or("the challenge has no nonce")?;
+        let needs_time = live_config(self.config.as_ref()).device.is_some();
+        if needs_time && challenge.ts.is_none() {
+            return Err("the challenge has no time");
+        }
+        Ok(challenge)
+    }
+
+    /// Sends `connect`: the answer to the challenge, with the credentials that the token store's answer leads to.
+    fn present(&mut self, challenge: &Challenge, effects: &mut Vec<Effect>) {
+        let config = live_config(self.config.as_ref());
+        let (session, _) = self.phase.live_mut();
         let stored = match &session.stored {
-            Stored::Awaited => return,
-            Stored::Unused | Stored::Unreadable => None,
+            Stored::Unused | Stored::Awaited | Stored::Unreadable => None,
             Stored::Known(stored) => stored.as_ref(),
-        };
-        let (Phase::AwaitingChallenge { .. }, Some(challenge)) = (&self.phase, &session.challenge) else {
-            return;
         };
         let selection = Selection::of(config, stored, self.device_token_retry);
         session.presented_bootstrap = selection.bootstrap_token.is_some();
@@ -163,7 +165,8 @@ impl Connection {
         session.unwritten += 1;
         let text = encode_request(&self.connect_id(epoch), "connect", Some(&params));
         effects.push(Effect::Transmit { epoch, text: WireText::from(text.as_str()) });
-        self.phase = Phase::AwaitingHello { deadline: self.deadline_for_hello() };
+        let (_, stage) = self.phase.live_mut();
+        *stage = SessionStage::AwaitingHello { deadline: self.now + self.options.hello_timeout };
     }
 
     /// Keeps the tokens that came with hello: that of this connection, and after a bootstrap those that
@@ -171,8 +174,8 @@ impl Connection {
     /// no connection to it (protocol 7.9, 18.1).
     pub(super) fn keep_tokens(&mut self, hello: &Hello, effects: &mut Vec<Effect>) {
         self.device_token_retry = DeviceTokenRetry::Available;
-        let (Some(mut key), Some(session)) = (self.token_key(), &self.session) else { return };
-        let is_bootstrap = session.presented_bootstrap;
+        let Some(mut key) = self.token_key() else { return };
+        let is_bootstrap = self.phase.live_mut().0.presented_bootstrap;
         if let Some(role) = &hello.role {
             key.role.clone_from(role);
         }
@@ -192,7 +195,7 @@ impl Connection {
     /// The same token keeps the scopes it was stored with: a narrower session must not narrow the next
     /// one (A26).
     fn keep_issued(&mut self, key: TokenKey, issued: &Secret, scopes: &[String], effects: &mut Vec<Effect>) {
-        let Some(session) = &self.session else { return };
+        let (session, _) = self.phase.live_mut();
         let token = StoredToken { token: issued.clone(), scopes: scopes.to_vec() };
         let effect = match &session.stored {
             Stored::Known(Some(stored)) if stored.token == *issued => return,
@@ -208,21 +211,22 @@ impl Connection {
     /// decides (protocol 9).
     pub(super) fn refused(&mut self, refusal: GatewayError, effects: &mut Vec<Effect>) {
         let retry = self.refused_credential(&refusal, effects);
-        self.hang_up(1008, "connect failed", effects);
         let error = ConnectionError::Refused(refusal);
         let decision = if retry { Decision::RetryDeviceToken } else { decide(&error) };
-        self.ended_with(error, decision, effects);
+        self.give_up_with(error, decision, (1008, "connect failed"), effects);
     }
 
     /// After a refusal: forgets a stored token that the gateway does not take, and says whether the
     /// one retry with the stored token comes next.
     fn refused_credential(&mut self, refusal: &GatewayError, effects: &mut Vec<Effect>) -> bool {
-        let (Some(config), Some(session)) = (&self.config, &self.session) else { return false };
+        let key = self.token_key();
+        let config = live_config(self.config.as_ref());
+        let (session, _) = self.phase.live_mut();
         let Stored::Known(Some(stored)) = &session.stored else { return false };
         let code = refusal.detail_code.as_deref();
         if session.presented_stored {
             if code == Some("AUTH_DEVICE_TOKEN_MISMATCH")
-                && let Some(key) = self.token_key()
+                && let Some(key) = key
             {
                 let token = stored.token.clone();
                 self.store_writes += 1;
@@ -246,21 +250,20 @@ impl Connection {
         false
     }
 
-    /// The store finished a write.
+    /// The store finished a write. The last one may be what a shutdown waits for.
     pub(super) fn token_stored(&mut self, effects: &mut Vec<Effect>) {
         self.store_writes = self.store_writes.saturating_sub(1);
-        self.stop_if_done(effects);
-    }
-
-    /// The last write of the store may be what a shutdown waits for.
-    fn stop_if_done(&mut self, effects: &mut Vec<Effect>) {
-        if let Phase::Closing { then: AfterClose::Stop, .. } = self.phase
-            && self.session.is_none()
+        if let Phase::Flushing { .. } = self.phase
             && self.store_writes == 0
         {
             self.stopped(effects);
         }
     }
+}
+
+/// The config of the live socket: a socket whose config is gone is closing.
+fn live_config(config: Option<&Arc<Config>>) -> &Config {
+    config.expect("a live socket has a config")
 }
 
 /// The scopes that a handed over token is kept with: those that the hand-off knows for its role, so that

@@ -3,10 +3,10 @@
 //! They are derived from the state each time, so that no timer outlives the state that wanted it.
 
 use super::connection::{AfterClose, Connection, Phase};
-use super::effect::Effect;
+use super::effect::{Close, Effect};
 use super::error::{ConnectionError, Delivery, RequestError, RequestErrorKind, Stage};
 use super::in_flight::Progress;
-use super::session::Session;
+use super::session::SessionStage;
 use super::time::Instant;
 
 impl Connection {
@@ -15,11 +15,14 @@ impl Connection {
     pub fn next_deadline(&self) -> Option<Instant> {
         let phase = match &self.phase {
             Phase::Waiting { until, .. } => Some(*until),
-            Phase::Dialing { deadline }
-            | Phase::AwaitingChallenge { deadline }
-            | Phase::AwaitingHello { deadline }
-            | Phase::Closing { deadline, .. } => Some(*deadline),
-            Phase::Ready { .. } => self.session.as_ref().map(Session::silent_at),
+            Phase::Live { session, stage } => Some(match stage {
+                SessionStage::Dialing { deadline }
+                | SessionStage::AwaitingChallenge { deadline }
+                | SessionStage::AwaitingToken { deadline, .. }
+                | SessionStage::AwaitingHello { deadline } => *deadline,
+                SessionStage::Ready { policy, .. } => session.silent_at(policy),
+            }),
+            Phase::Closing { deadline, .. } | Phase::Flushing { deadline } => Some(*deadline),
             Phase::Idle | Phase::Paused(_) | Phase::Stopped => None,
         };
         phase.into_iter().chain(self.requests.next_deadline()).min()
@@ -45,54 +48,65 @@ impl Connection {
     fn run_due_phase(&mut self, effects: &mut Vec<Effect>) {
         match self.phase {
             Phase::Waiting { until, .. } if until <= self.now => self.dial(effects),
-            Phase::Dialing { deadline } if deadline <= self.now => {
-                self.give_up(Stage::Dial, 1000, "dial timeout", effects);
-            }
-            Phase::AwaitingChallenge { deadline } if deadline <= self.now => {
-                self.give_up(Stage::Challenge, 1008, "connect challenge timeout", effects);
-            }
-            Phase::AwaitingHello { deadline } if deadline <= self.now => {
-                self.give_up(Stage::Hello, 4000, "connect timeout", effects);
-            }
-            Phase::Closing { deadline, then } if deadline <= self.now => {
-                self.hang_up(1000, "close timeout", effects);
+            Phase::Live { .. } => self.run_due_stage(effects),
+            Phase::Closing { epoch, deadline, then } if deadline <= self.now => {
+                let close = Close::Now { code: 1000, reason: "close timeout" };
+                effects.push(Effect::HangUp { epoch, close });
                 // A store that takes longer than a peer is not waited for either.
                 if then == AfterClose::Stop {
                     self.store_writes = 0;
                 }
-                self.after_close(then, effects);
+                self.after_close(then, deadline, effects);
                 // A reconnect that follows is due now, and this is the time for what is due.
                 if let Phase::Waiting { .. } = self.phase {
                     self.dial(effects);
                 }
             }
-            Phase::Ready { .. } => self.check_silence(effects),
+            Phase::Flushing { deadline } if deadline <= self.now => {
+                self.store_writes = 0;
+                self.stopped(effects);
+            }
             Phase::Idle
             | Phase::Waiting { .. }
-            | Phase::Dialing { .. }
-            | Phase::AwaitingChallenge { .. }
-            | Phase::AwaitingHello { .. }
             | Phase::Closing { .. }
             | Phase::Paused(_)
+            | Phase::Flushing { .. }
             | Phase::Stopped => {}
         }
     }
 
-    /// The watchdog: nothing disables it, and what is pending fails here and now, not when a dead
-    /// peer would have confirmed the close (B45, B63).
-    fn check_silence(&mut self, effects: &mut Vec<Effect>) {
-        let Some(session) = &self.session else { return };
-        if session.silent_at() <= self.now {
-            let silent_for = self.now.since(session.last_inbound);
-            self.hang_up(4000, "tick timeout", effects);
-            self.ended(ConnectionError::Silent { silent_for }, effects);
+    /// The last arm is the watchdog: nothing disables it, and what is pending fails here and now, not when a
+    /// dead peer would have confirmed the close (B45, B63).
+    fn run_due_stage(&mut self, effects: &mut Vec<Effect>) {
+        let now = self.now;
+        let (session, stage) = self.phase.live_mut();
+        match stage {
+            SessionStage::Dialing { deadline } if *deadline <= now => {
+                self.give_up(timeout(Stage::Dial), 1000, "dial timeout", effects);
+            }
+            SessionStage::AwaitingChallenge { deadline } | SessionStage::AwaitingToken { deadline, .. }
+                if *deadline <= now =>
+            {
+                self.give_up(timeout(Stage::Challenge), 1008, "connect challenge timeout", effects);
+            }
+            SessionStage::AwaitingHello { deadline } if *deadline <= now => {
+                self.give_up(timeout(Stage::Hello), 4000, "connect timeout", effects);
+            }
+            SessionStage::Ready { policy, .. } if session.silent_at(policy) <= now => {
+                let silent_for = now.since(session.last_inbound);
+                self.give_up(ConnectionError::Silent { silent_for }, 4000, "tick timeout", effects);
+            }
+            SessionStage::Dialing { .. }
+            | SessionStage::AwaitingChallenge { .. }
+            | SessionStage::AwaitingToken { .. }
+            | SessionStage::AwaitingHello { .. }
+            | SessionStage::Ready { .. } => {}
         }
     }
+}
 
-    fn give_up(&mut self, stage: Stage, code: u16, reason: &'static str, effects: &mut Vec<Effect>) {
-        self.hang_up(code, reason, effects);
-        self.ended(ConnectionError::Timeout { stage }, effects);
-    }
+fn timeout(stage: Stage) -> ConnectionError {
+    ConnectionError::Timeout { stage }
 }
 
 fn delivery(progress: Progress) -> Delivery {

@@ -3,63 +3,61 @@
 use std::sync::Arc;
 
 use super::connection::{Connection, Phase};
-use super::effect::{Effect, Event, Push, Reply, Response};
+use super::effect::{Effect, Epoch, Event, Push, Reply, Response};
 use super::error::{ConnectionError, Delivery, RequestError, RequestErrorKind};
 use super::frame::{EventFrame, Frame, ResponseFrame, decode};
 use super::handshake::{gateway_error, text_member};
 use super::payload::Payload;
-use super::session::{Early, EarlyLimits};
+use super::session::{Early, EarlyLimits, Session, SessionStage};
 use super::snapshot::read_hello;
 
 impl Connection {
-    /// Any message is a sign of life; only a well-formed one has an effect.
+    /// Any message is a sign of life; only a well-formed one has an effect. What arrives on a socket that
+    /// closes has none.
     pub(super) fn received(&mut self, text: &Arc<str>, effects: &mut Vec<Effect>) {
-        self.saw_life();
+        let Phase::Live { session, .. } = &mut self.phase else { return };
+        session.last_inbound = self.now;
         match decode(text) {
             Ok(Frame::Response(frame)) => self.response(text, frame, effects),
+            Ok(Frame::Event(frame)) if frame.event == "connect.challenge" => {
+                self.challenge(&payload_of(text, &frame), effects);
+            }
             Ok(Frame::Event(frame)) => self.event(text, &frame, effects),
             Err(_) => {}
         }
     }
 
-    fn event(&mut self, text: &Arc<str>, frame: &EventFrame<'_>, effects: &mut Vec<Effect>) {
-        match self.phase {
-            Phase::AwaitingChallenge { .. } if frame.event == "connect.challenge" => {
-                self.challenged(&payload_of(text, frame), effects);
+    /// A challenge that is repeated after `connect` was sent is answered by nothing, and no consumer receives it.
+    fn challenge(&mut self, payload: &Payload, effects: &mut Vec<Effect>) {
+        match self.phase.live_mut().1 {
+            SessionStage::AwaitingChallenge { deadline } | SessionStage::AwaitingToken { deadline, .. } => {
+                let deadline = *deadline;
+                self.challenged(payload, deadline, effects);
             }
-            // A repeated challenge is answered by nothing and concerns no consumer.
-            _ if frame.event == "connect.challenge" => {}
-            Phase::AwaitingChallenge { .. } | Phase::AwaitingHello { .. } => self.early_event(text, frame),
-            Phase::Ready { .. } => self.ready_event(text, frame, effects),
-            Phase::Idle
-            | Phase::Waiting { .. }
-            | Phase::Dialing { .. }
-            | Phase::Closing { .. }
-            | Phase::Paused(_)
-            | Phase::Stopped => {}
+            SessionStage::Dialing { .. }
+            | SessionStage::AwaitingHello { .. }
+            | SessionStage::Ready { .. } => {}
         }
     }
 
-    /// An event before hello counts for the numbering and waits for the snapshot (protocol 10.5).
-    fn early_event(&mut self, text: &Arc<str>, frame: &EventFrame<'_>) {
+    fn event(&mut self, text: &Arc<str>, frame: &EventFrame<'_>, effects: &mut Vec<Effect>) {
         let limits =
             EarlyLimits { events: self.options.max_early_events, bytes: self.options.max_early_bytes };
-        let Some(session) = &mut self.session else { return };
-        if let Some(gap) = session.admit(frame.seq) {
-            session.keep_early(Early::Gap(gap), limits);
+        let (session, stage) = self.phase.live_mut();
+        match stage {
+            SessionStage::AwaitingChallenge { .. }
+            | SessionStage::AwaitingToken { .. }
+            | SessionStage::AwaitingHello { .. } => early_event(session, limits, text, frame),
+            SessionStage::Ready { .. } => {
+                let gap = session.admit(frame.seq);
+                let event = Arc::new(event_of(session.epoch, text, frame));
+                if let Some(gap) = gap {
+                    self.deliver(&Push::Gap(gap), effects);
+                }
+                self.deliver_event(event, effects);
+            }
+            SessionStage::Dialing { .. } => {}
         }
-        let event = event_of(session.epoch, text, frame);
-        session.keep_early(Early::Event(Arc::new(event)), limits);
-    }
-
-    fn ready_event(&mut self, text: &Arc<str>, frame: &EventFrame<'_>, effects: &mut Vec<Effect>) {
-        let Some(session) = &mut self.session else { return };
-        let gap = session.admit(frame.seq);
-        let event = Arc::new(event_of(session.epoch, text, frame));
-        if let Some(gap) = gap {
-            self.deliver(&Push::Gap(gap), effects);
-        }
-        self.deliver_event(event, effects);
     }
 
     fn deliver_event(&mut self, event: Arc<Event>, effects: &mut Vec<Effect>) {
@@ -70,21 +68,18 @@ impl Connection {
     }
 
     fn response(&mut self, text: &Arc<str>, frame: ResponseFrame<'_>, effects: &mut Vec<Effect>) {
-        match self.phase {
-            Phase::AwaitingHello { .. } => self.hello(text, frame, effects),
-            Phase::Ready { .. } => self.reply(text, frame, effects),
-            Phase::Idle
-            | Phase::Waiting { .. }
-            | Phase::Dialing { .. }
-            | Phase::AwaitingChallenge { .. }
-            | Phase::Closing { .. }
-            | Phase::Paused(_)
-            | Phase::Stopped => {}
+        let (session, stage) = self.phase.live_mut();
+        let epoch = session.epoch;
+        match stage {
+            SessionStage::AwaitingHello { .. } => self.hello(epoch, text, frame, effects),
+            SessionStage::Ready { .. } => self.reply(epoch, text, frame, effects),
+            SessionStage::Dialing { .. }
+            | SessionStage::AwaitingChallenge { .. }
+            | SessionStage::AwaitingToken { .. } => {}
         }
     }
 
-    fn hello(&mut self, text: &Arc<str>, frame: ResponseFrame<'_>, effects: &mut Vec<Effect>) {
-        let Some(epoch) = self.session.as_ref().map(|session| session.epoch) else { return };
+    fn hello(&mut self, epoch: Epoch, text: &Arc<str>, frame: ResponseFrame<'_>, effects: &mut Vec<Effect>) {
         if frame.id != self.connect_id(epoch) {
             return;
         }
@@ -96,16 +91,11 @@ impl Connection {
         }
         let default_tick = self.options.default_tick_interval;
         let Some(snapshot) = payload.and_then(|payload| read_hello(epoch, &payload, default_tick)) else {
-            self.hang_up(1008, "connect failed", effects);
-            self.ended(ConnectionError::Handshake("the answer to connect is no hello"), effects);
+            let error = ConnectionError::Handshake("the answer to connect is no hello");
+            self.give_up(error, 1008, "connect failed", effects);
             return;
         };
-        let mut early = Vec::new();
-        if let Some(session) = &mut self.session {
-            session.tick_interval = snapshot.hello.policy.tick_interval;
-            session.max_payload = snapshot.hello.policy.max_payload;
-            early = session.take_early();
-        }
+        let early = self.phase.live_mut().0.take_early();
         self.keep_tokens(&snapshot.hello, effects);
         self.ready(snapshot, effects);
         for item in early {
@@ -118,9 +108,8 @@ impl Connection {
     }
 
     /// Ends the request that `frame` answers. Answers to nobody (late, repeated, foreign) are inert.
-    fn reply(&mut self, text: &Arc<str>, frame: ResponseFrame<'_>, effects: &mut Vec<Effect>) {
-        let (Some((id, reply)), Some(session)) = (self.reply_to(&frame.id), &self.session) else { return };
-        let epoch = session.epoch;
+    fn reply(&mut self, epoch: Epoch, text: &Arc<str>, frame: ResponseFrame<'_>, effects: &mut Vec<Effect>) {
+        let Some((id, reply)) = self.reply_to(&frame.id) else { return };
         let payload = frame.payload.map(|raw| Payload::within(text, raw));
         let outcome = if frame.ok {
             let payload = payload.unwrap_or_else(Payload::null);
@@ -147,11 +136,20 @@ impl Connection {
     }
 }
 
+/// An event before hello counts for the numbering and waits for the snapshot (protocol 10.5).
+fn early_event(session: &mut Session, limits: EarlyLimits, text: &Arc<str>, frame: &EventFrame<'_>) {
+    if let Some(gap) = session.admit(frame.seq) {
+        session.keep_early(Early::Gap(gap), limits);
+    }
+    let event = event_of(session.epoch, text, frame);
+    session.keep_early(Early::Event(Arc::new(event)), limits);
+}
+
 fn payload_of(text: &Arc<str>, frame: &EventFrame<'_>) -> Payload {
     frame.payload.map_or_else(Payload::null, |raw| Payload::within(text, raw))
 }
 
-fn event_of(epoch: super::Epoch, text: &Arc<str>, frame: &EventFrame<'_>) -> Event {
+fn event_of(epoch: Epoch, text: &Arc<str>, frame: &EventFrame<'_>) -> Event {
     Event {
         epoch,
         name: Arc::from(&*frame.event),

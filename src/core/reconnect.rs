@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::connection::{Connection, Phase};
 use super::decision::{Decision, decide};
-use super::effect::{Effect, Epoch, Status};
+use super::effect::{Close, Effect, Epoch, Status};
 use super::error::{ConnectionError, PauseReason, RequestErrorKind};
-use super::session::Session;
+use super::session::{Session, SessionStage};
 use super::time::Instant;
 
 /// The wait before the one retry with the stored device token (protocol 7.10).
@@ -56,36 +56,58 @@ impl Connection {
 
     pub(super) fn dial(&mut self, effects: &mut Vec<Effect>) {
         let config = self.config.as_ref().expect("only a configured connection waits to dial");
-        assert!(self.session.is_none(), "a dial while a socket is alive");
+        assert!(self.live_epoch().is_none(), "a dial while a socket is alive");
         let epoch = Epoch(self.next_epoch);
         self.next_epoch += 1;
         self.last_dial = Some(self.now);
         effects.push(Effect::Dial { epoch, endpoint: config.endpoint.clone() });
-        self.session = Some(Session::new(epoch, self.now));
-        self.phase = Phase::Dialing { deadline: self.now + self.options.dial_timeout };
+        let key = self.token_key();
+        self.phase = Phase::Live {
+            session: Session::new(epoch, self.now, key.is_some()),
+            stage: SessionStage::Dialing { deadline: self.now + self.options.dial_timeout },
+        };
         self.set_status(Status::Connecting { epoch, attempt: self.backoff.attempts() + 1 }, effects);
-        self.load_token(effects);
+        effects.extend(key.map(|key| Effect::LoadToken { epoch, key }));
     }
 
-    /// The live socket is gone, or has just been given up: fail what it carried and decide.
+    /// The transport says that the socket is gone.
     pub(super) fn ended(&mut self, error: ConnectionError, effects: &mut Vec<Effect>) {
-        if let Phase::Closing { then, .. } = self.phase {
-            self.after_close(then, effects);
+        if let Phase::Closing { then, deadline, .. } = self.phase {
+            self.after_close(then, deadline, effects);
             return;
         }
         let decision = decide(&error);
         self.ended_with(error, decision, effects);
     }
 
-    pub(super) fn ended_with(
+    /// Drops the live socket without waiting for the peer.
+    pub(super) fn give_up(
+        &mut self,
+        error: ConnectionError,
+        code: u16,
+        reason: &'static str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let decision = decide(&error);
+        self.give_up_with(error, decision, (code, reason), effects);
+    }
+
+    pub(super) fn give_up_with(
         &mut self,
         error: ConnectionError,
         decision: Decision,
+        (code, reason): (u16, &'static str),
         effects: &mut Vec<Effect>,
     ) {
-        self.session = None;
-        if let Phase::Ready { since } = self.phase
-            && self.now.since(since) >= self.options.backoff.stable_after
+        let (session, _) = self.phase.live_mut();
+        effects.push(Effect::HangUp { epoch: session.epoch, close: Close::Now { code, reason } });
+        self.ended_with(error, decision, effects);
+    }
+
+    /// The live socket is gone: fail what it carried, and do what was decided.
+    fn ended_with(&mut self, error: ConnectionError, decision: Decision, effects: &mut Vec<Effect>) {
+        if let (_, SessionStage::Ready { since, .. }) = self.phase.live_mut()
+            && self.now.since(*since) >= self.options.backoff.stable_after
         {
             self.backoff.reset();
         }

@@ -8,6 +8,7 @@ use super::effect::{Effect, Epoch, Reply, RequestId, WireText};
 use super::error::{Delivery, RequestError, RequestErrorKind};
 use super::frame::encode_request;
 use super::in_flight::{Pending, Progress};
+use super::session::SessionStage;
 
 impl Connection {
     pub(super) fn request(
@@ -36,7 +37,7 @@ impl Connection {
         let late = pending.timeout.filter(|timeout| !waited.is_zero() && waited >= *timeout);
         let (most, most_bytes) = (self.options.max_queued, self.options.max_queued_bytes);
         match (&self.phase, elsewhere) {
-            (Phase::Stopped | Phase::Closing { then: AfterClose::Stop, .. }, _) => {
+            (Phase::Stopped | Phase::Flushing { .. } | Phase::Closing { then: AfterClose::Stop, .. }, _) => {
                 Some(RequestErrorKind::ShutDown)
             }
             (_, Some(bound_to)) => Some(RequestErrorKind::OtherConnection { bound_to }),
@@ -51,10 +52,7 @@ impl Connection {
             (
                 Phase::Idle
                 | Phase::Waiting { .. }
-                | Phase::Dialing { .. }
-                | Phase::AwaitingChallenge { .. }
-                | Phase::AwaitingHello { .. }
-                | Phase::Ready { .. }
+                | Phase::Live { .. }
                 | Phase::Closing { then: AfterClose::Reconnect, .. },
                 None,
             ) => None,
@@ -63,16 +61,15 @@ impl Connection {
 
     /// Hands queued requests to the transport while the gateway and the transport have room.
     pub(super) fn send_queued(&mut self, effects: &mut Vec<Effect>) {
-        let Phase::Ready { .. } = self.phase else { return };
-        while let Some(session) = &mut self.session
+        while let Phase::Live { session, stage: SessionStage::Ready { policy, .. } } = &mut self.phase
             && session.unwritten < self.options.max_unwritten
             && self.requests.sent() < self.options.max_in_flight
             && let Some((id, method, params)) = self.requests.send_next()
         {
             let text =
                 encode_request(&wire_id(&self.id_prefix, id), &method, params.as_ref().map(|text| &*text.0));
-            if text.len() > session.max_payload {
-                let kind = RequestErrorKind::TooLarge { bytes: text.len(), limit: session.max_payload };
+            if text.len() > policy.max_payload {
+                let kind = RequestErrorKind::TooLarge { bytes: text.len(), limit: policy.max_payload };
                 self.fail(id, kind, Delivery::NotSent, effects);
                 continue;
             }
@@ -82,10 +79,10 @@ impl Connection {
     }
 
     pub(super) fn written(&mut self, frames: usize, effects: &mut Vec<Effect>) {
-        if let Some(session) = &mut self.session {
+        if let Phase::Live { session, .. } = &mut self.phase {
             session.unwritten = session.unwritten.saturating_sub(frames);
+            self.send_queued(effects);
         }
-        self.send_queued(effects);
     }
 
     /// Fails what a connection that is over takes with it: what was sent, and what was meant for it alone.
@@ -129,7 +126,10 @@ impl Connection {
     }
 
     fn is_ready_on(&self, epoch: Epoch) -> bool {
-        matches!(self.phase, Phase::Ready { .. }) && self.live_epoch() == Some(epoch)
+        matches!(
+            &self.phase,
+            Phase::Live { session, stage: SessionStage::Ready { .. } } if session.epoch == epoch
+        )
     }
 }
 

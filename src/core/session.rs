@@ -2,12 +2,12 @@
 //! connection into the next (B53).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::credentials::Stored;
 use super::effect::{Epoch, Event, Gap};
 use super::handshake::Challenge;
 use super::sequence::Sequence;
+use super::snapshot::Policy;
 use super::time::Instant;
 
 /// The state of one dial attempt and its socket.
@@ -16,10 +16,6 @@ pub(super) struct Session {
     pub(super) epoch: Epoch,
     /// When anything at all last arrived.
     pub(super) last_inbound: Instant,
-    /// The gateway's promise to send something, from hello on.
-    pub(super) tick_interval: Duration,
-    /// The largest message the gateway takes, from hello on.
-    pub(super) max_payload: usize,
     /// Frames given to the transport and not written yet.
     pub(super) unwritten: usize,
     pub(super) sequence: Sequence,
@@ -29,10 +25,33 @@ pub(super) struct Session {
     pub(super) presented_stored: bool,
     /// Whether a bootstrap token is what was presented.
     pub(super) presented_bootstrap: bool,
-    pub(super) challenge: Option<Challenge>,
     early: Vec<Early>,
     /// The bytes of the frames that `early` keeps alive.
     early_bytes: usize,
+}
+
+/// How far a session has come, with what only that stage needs.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum SessionStage {
+    Dialing {
+        deadline: Instant,
+    },
+    AwaitingChallenge {
+        deadline: Instant,
+    },
+    /// The challenge is there, and the token store has not answered yet.
+    AwaitingToken {
+        deadline: Instant,
+        challenge: Challenge,
+    },
+    AwaitingHello {
+        deadline: Instant,
+    },
+    /// `policy` is what hello promised.
+    Ready {
+        since: Instant,
+        policy: Policy,
+    },
 }
 
 /// What arrived before hello and must follow the snapshot (protocol 10.5).
@@ -43,18 +62,16 @@ pub(super) enum Early {
 }
 
 impl Session {
-    pub(super) fn new(epoch: Epoch, now: Instant) -> Self {
+    /// `asks_store` if the token store has been asked for a token.
+    pub(super) fn new(epoch: Epoch, now: Instant, asks_store: bool) -> Self {
         Self {
             epoch,
             last_inbound: now,
-            tick_interval: Duration::MAX,
-            max_payload: usize::MAX,
             unwritten: 0,
             sequence: Sequence::default(),
-            stored: Stored::default(),
+            stored: if asks_store { Stored::Awaited } else { Stored::Unused },
             presented_stored: false,
             presented_bootstrap: false,
-            challenge: None,
             early: Vec::new(),
             early_bytes: 0,
         }
@@ -94,8 +111,8 @@ impl Session {
     }
 
     /// When the peer counts as dead: twice the tick interval after the last sign of life.
-    pub(super) fn silent_at(&self) -> Instant {
-        self.last_inbound + self.tick_interval.saturating_mul(2)
+    pub(super) fn silent_at(&self, policy: &Policy) -> Instant {
+        self.last_inbound + policy.tick_interval.saturating_mul(2)
     }
 }
 
