@@ -19,7 +19,8 @@
 //!
 //! - [`core`]: the protocol and every decision. `connection` is the state machine (its diagram is there),
 //!   `inbound` reads what the gateway says, `requests` lets requests in and out and `in_flight` holds them,
-//!   `session` what belongs to one socket, `decision` what follows the end of one and `reconnect` how,
+//!   `session` what belongs to one socket, `selection` which credential it presents and `credentials` which one is
+//!   kept, `decision` what follows the end of a socket and `reconnect` how,
 //!   `mailbox` what waits for a subscriber, [`core::typed`] events with types.
 //! - `driver`: the loop, and `socket`, which makes a websocket something that is polled.
 //! - `client`: the handle, requests as futures, subscriptions as streams, the status as something to watch.

@@ -31,10 +31,11 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::backoff::Backoff;
 use super::config::{Config, Options};
-use super::credentials::DeviceTokenRetry;
-use super::effect::{Close, Command, Effect, Epoch, Input, Push, Status, SubscriptionId, WireText};
+use super::effect::{Close, Command, Effect, Input, Push, Status, WireText};
 use super::error::{ConfigError, ConnectionError, PauseReason, RequestErrorKind};
+use super::id::{Epoch, SubscriptionId};
 use super::in_flight::{InFlight, Pending};
+use super::selection::DeviceTokenRetry;
 use super::session::{Session, SessionStage};
 use super::snapshot::Snapshot;
 use super::time::Instant;

@@ -6,27 +6,11 @@ use std::time::Duration;
 
 use super::config::{Config, Endpoint, Secret};
 use super::error::{ConnectionError, DialError, PauseReason, RequestError, StoreError};
+use super::event::{Event, Gap};
+use super::id::{Epoch, RequestId, SubscriptionId};
 use super::payload::Payload;
 use super::snapshot::Snapshot;
 use super::time::Instant;
-
-/// One dial attempt and the socket it leads to. Epochs grow by one and are never reused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch(pub u64);
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Names a request of this client. Chosen by the caller of the core, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// Names a subscription of this client. Chosen by the caller of the core, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubscriptionId(pub u64);
 
 /// Everything that can happen to a connection.
 ///
@@ -349,41 +333,6 @@ pub enum Push {
     /// The subscription is over, and this is its last item: the client was shut down, or the subscriber
     /// lagged and wanted this to be the end.
     Closed,
-}
-
-/// An event frame (protocol 2).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Event {
-    /// The connection it came over.
-    pub epoch: Epoch,
-    /// The event's name, like `presence` or `chat`. Unknown names are delivered too.
-    pub name: Arc<str>,
-    /// Its payload; JSON `null` when the frame had none.
-    pub payload: Payload,
-    /// Its number on this connection, if it has one.
-    pub seq: Option<u64>,
-    /// The versions of the state it belongs to, if it names them.
-    pub state_version: Option<StateVersion>,
-}
-
-/// Counters of the gateway's state, comparable within one boot (protocol 10.7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-pub struct StateVersion {
-    /// Grows with every change of presence.
-    pub presence: u64,
-    /// Grows with every refresh of health.
-    pub health: u64,
-}
-
-/// A hole in the numbering of one connection's events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The connection.
-    pub epoch: Epoch,
-    /// The number that should have come.
-    pub expected: u64,
-    /// The number that came.
-    pub received: u64,
 }
 
 /// Where the connection stands.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::certificate::CertificatePin;
-use super::effect::Epoch;
+use super::id::Epoch;
 use super::payload::Payload;
 
 /// A config or an option that cannot be used. Nothing was dialed.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::effect::StateVersion;
+use super::event::StateVersion;
 
 /// A frame from the gateway, borrowing from its text.
 #[derive(Debug)]

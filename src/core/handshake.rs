@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, Secret};
-use super::credentials::Selection;
 use super::device::{Claim, Proof};
 use super::error::GatewayError;
 use super::frame::ErrorShape;
 use super::payload::Payload;
+use super::selection::Selection;
 
 /// The protocol version this client speaks, and the only one.
 pub(super) const PROTOCOL_VERSION: u32 = 4;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::effect::{Epoch, Reply, RequestId, WireText};
+use super::effect::{Reply, WireText};
+use super::id::{Epoch, RequestId};
 use super::time::Instant;
 
 /// A request that has not ended yet.

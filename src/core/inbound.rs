@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::connection::{Connection, Phase};
-use super::effect::{Effect, Epoch, Event, Push, Reply, Response};
+use super::effect::{Effect, Push, Reply, Response};
 use super::error::{ConnectionError, Delivery, RequestError, RequestErrorKind};
+use super::event::Event;
 use super::frame::{EventFrame, Frame, ResponseFrame, decode};
 use super::handshake::{gateway_error, text_member};
+use super::id::Epoch;
 use super::payload::Payload;
 use super::session::{Early, EarlyLimits, Session, SessionStage};
 use super::snapshot::read_hello;

@@ -22,14 +22,17 @@ mod device;
 mod due;
 pub mod effect;
 pub mod error;
+mod event;
 pub mod frame;
 mod handshake;
+mod id;
 mod in_flight;
 mod inbound;
 pub mod mailbox;
 pub mod payload;
 mod reconnect;
 mod requests;
+mod selection;
 mod sequence;
 mod session;
 pub mod snapshot;
@@ -41,13 +44,14 @@ pub use config::{ClientInfo, Config, Credentials, Endpoint, Options, Secret};
 pub use connection::Connection;
 pub use device::{DeviceIdentity, SignatureVersion};
 pub use effect::{
-    Close, Command, Effect, Epoch, Event, Gap, Input, Push, Reply, RequestId, Response, StateVersion, Status,
-    StoredToken, SubscriptionId, TokenKey, WireText,
+    Close, Command, Effect, Input, Push, Reply, Response, Status, StoredToken, TokenKey, WireText,
 };
 pub use error::{
     ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator, PauseReason, RequestError,
     RequestErrorKind, Stage, StoreError,
 };
+pub use event::{Event, Gap, StateVersion};
+pub use id::{Epoch, RequestId, SubscriptionId};
 pub use mailbox::LagPolicy;
 pub use payload::Payload;
 pub use snapshot::{Hello, Policy, RoleToken, Snapshot};

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::connection::{Connection, Phase};
 use super::decision::{Decision, decide};
-use super::effect::{Close, Effect, Epoch, Status};
+use super::effect::{Close, Effect, Status};
 use super::error::{ConnectionError, PauseReason, RequestErrorKind};
+use super::id::Epoch;
 use super::session::{Session, SessionStage};
 use super::time::Instant;
 

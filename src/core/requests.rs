@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{AfterClose, Connection, Phase};
-use super::effect::{Effect, Epoch, Reply, RequestId, WireText};
+use super::effect::{Effect, Reply, WireText};
 use super::error::{Delivery, RequestError, RequestErrorKind};
 use super::frame::encode_request;
+use super::id::{Epoch, RequestId};
 use super::in_flight::{Pending, Progress};
 use super::session::SessionStage;
 

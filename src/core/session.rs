@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::credentials::Stored;
-use super::effect::{Epoch, Event, Gap};
+use super::event::{Event, Gap};
 use super::handshake::Challenge;
+use super::id::Epoch;
+use super::selection::Stored;
 use super::sequence::Sequence;
 use super::snapshot::Policy;
 use super::time::Instant;

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::config::Secret;
-use super::effect::{Epoch, Event, StateVersion};
+use super::event::{Event, StateVersion};
+use super::id::Epoch;
 use super::payload::Payload;
 
 /// The gateway's hello (protocol 3.9). Everything not named here is in [`raw`](Self::raw).

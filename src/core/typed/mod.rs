@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
-use super::effect::Event;
+use super::event::Event;
 use super::payload::Payload;
 use super::snapshot::Snapshot;
 
