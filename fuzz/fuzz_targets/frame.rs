@@ -211,8 +211,8 @@ impl Phase {
         assert!(quotes || !format!("{effects:?}").contains(SECRET));
         let completed = effects.iter().filter(|effect| matches!(effect, Effect::Complete { .. })).count();
         assert_eq!(one.connection.pending() + completed, self.connection.pending());
-        if let Some(at) = one.connection.next_deadline() {
-            one.connection.step(at, Input::Timeout, &mut Vec::new());
+        if let Some(deadline) = one.connection.next_deadline() {
+            one.connection.step(deadline.at, Input::Timeout, &mut Vec::new());
         }
     }
 }

@@ -2,30 +2,62 @@
 //!
 //! They are derived from the state each time, so that no timer outlives the state that wanted it.
 
+use std::fmt;
+
 use super::connection::{AfterClose, Connection, Phase};
 use super::effect::{Close, Effect};
 use super::error::{ConnectionError, Delivery, RequestError, RequestErrorKind, Stage};
+use super::id::RequestId;
 use super::in_flight::Progress;
-use super::session::SessionStage;
+use super::session::{Session, SessionStage};
 use super::time::Instant;
 
+/// When a connection wants [`Input::Timeout`](super::Input::Timeout), and what for. Prints as the two, for a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// What for.
+    pub reason: DeadlineReason,
+}
+
+/// What is due at a [`Deadline`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeadlineReason {
+    /// The wait is over: the next dial.
+    Dial,
+    /// This stage of the attempt has taken too long.
+    Stage(Stage),
+    /// The gateway has sent nothing for too long.
+    Silence,
+    /// The peer has not confirmed a close in time.
+    Close,
+    /// The token store has not finished its writes in time, for which a shutdown waits.
+    Flush,
+    /// This request has not been answered in time.
+    Request(RequestId),
+}
+
 impl Connection {
-    /// When this connection wants [`Input::Timeout`](super::Input::Timeout), if it does. May be in the past, or now.
+    /// When this connection wants [`Input::Timeout`](super::Input::Timeout), and what for, if it does. May be in the
+    /// past, or now.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self) -> Option<Deadline> {
         let phase = match &self.phase {
-            Phase::Waiting { until, .. } => Some(*until),
-            Phase::Live { session, stage } => Some(match stage {
-                SessionStage::Dialing { deadline }
-                | SessionStage::AwaitingChallenge { deadline }
-                | SessionStage::AwaitingToken { deadline, .. }
-                | SessionStage::AwaitingHello { deadline } => *deadline,
-                SessionStage::Ready { policy, .. } => session.silent_at(policy),
-            }),
-            Phase::Closing { deadline, .. } | Phase::Flushing { deadline } => Some(*deadline),
+            Phase::Waiting { until, .. } => Some(Deadline { at: *until, reason: DeadlineReason::Dial }),
+            Phase::Live { session, stage } => Some(stage_deadline(session, stage)),
+            Phase::Closing { deadline, .. } => {
+                Some(Deadline { at: *deadline, reason: DeadlineReason::Close })
+            }
+            Phase::Flushing { deadline } => Some(Deadline { at: *deadline, reason: DeadlineReason::Flush }),
             Phase::Idle | Phase::Paused(_) | Phase::Stopped => None,
         };
-        phase.into_iter().chain(self.requests.next_deadline()).min()
+        let request = self
+            .requests
+            .next_deadline()
+            .map(|(at, id)| Deadline { at, reason: DeadlineReason::Request(id) });
+        phase.into_iter().chain(request).min_by_key(|deadline| deadline.at)
     }
 
     pub(super) fn run_due(&mut self, effects: &mut Vec<Effect>) {
@@ -37,12 +69,9 @@ impl Connection {
             effects.push(Effect::Complete { id, outcome: Err(error) });
         }
         self.send_queued(effects);
-        let next = self.next_deadline();
-        assert!(
-            next.is_none_or(|next| next > self.now),
-            "deadline {next:?} was not dealt with at {}",
-            self.now
-        );
+        if let Some(next) = self.next_deadline() {
+            assert!(next.at > self.now, "the deadline {next} was not dealt with at {}", self.now);
+        }
     }
 
     fn run_due_phase(&mut self, effects: &mut Vec<Effect>) {
@@ -105,6 +134,18 @@ impl Connection {
     }
 }
 
+fn stage_deadline(session: &Session, stage: &SessionStage) -> Deadline {
+    let (at, reason) = match stage {
+        SessionStage::Dialing { deadline } => (*deadline, DeadlineReason::Stage(Stage::Dial)),
+        SessionStage::AwaitingChallenge { deadline } | SessionStage::AwaitingToken { deadline, .. } => {
+            (*deadline, DeadlineReason::Stage(Stage::Challenge))
+        }
+        SessionStage::AwaitingHello { deadline } => (*deadline, DeadlineReason::Stage(Stage::Hello)),
+        SessionStage::Ready { policy, .. } => (session.silent_at(policy), DeadlineReason::Silence),
+    };
+    Deadline { at, reason }
+}
+
 fn timeout(stage: Stage) -> ConnectionError {
     ConnectionError::Timeout { stage }
 }
@@ -113,5 +154,11 @@ fn delivery(progress: Progress) -> Delivery {
     match progress {
         Progress::Queued => Delivery::NotSent,
         Progress::Sent => Delivery::Unknown,
+    }
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {}", self.reason, self.at)
     }
 }

@@ -136,7 +136,8 @@ impl InFlight {
         self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+    /// The request that runs out of time first, and when.
+    pub(super) fn next_deadline(&self) -> Option<(Instant, RequestId)> {
+        self.deadlines.first().copied()
     }
 }

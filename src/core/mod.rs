@@ -7,7 +7,7 @@
 //! 3. No async runtime, no socket, no thread, no environment, no global state.
 //! 4. Ordered maps only, so that two runs of one history are the same run.
 //! 5. [`Connection::step`] is the one entry point. It returns all it wants done as
-//!    [`Effect`]s, and [`Connection::next_deadline`] says when it wants to run again.
+//!    [`Effect`]s, and [`Connection::next_deadline`] says when it wants to run again, and why.
 //!
 //! Because deadlines are derived from the state instead of being kept in a table of their own, a
 //! timer cannot outlive the state that wanted it.
@@ -43,6 +43,7 @@ pub use certificate::CertificatePin;
 pub use config::{ClientInfo, Config, Credentials, Endpoint, Options, Secret};
 pub use connection::Connection;
 pub use device::{DeviceIdentity, SignatureVersion};
+pub use due::{Deadline, DeadlineReason};
 pub use effect::{
     Close, Command, Effect, Input, Push, Reply, Response, Status, StoredToken, TokenKey, WireText,
 };

@@ -262,8 +262,8 @@ impl<N: Network> Driver<N> {
 
     fn drive_deadline(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(deadline) = self.core.next_deadline() else { return false };
-        if deadline > self.now() {
-            let at = self.started + deadline.elapsed();
+        if deadline.at > self.now() {
+            let at = self.started + deadline.at.elapsed();
             if self.timer.deadline() != at {
                 self.timer.as_mut().reset(at);
             }

@@ -75,7 +75,7 @@ impl Bench {
 
     /// The next dial, up to the connect frame; gives back its `auth`.
     fn attempt(&mut self) -> Value {
-        self.now = self.core.next_deadline().expect("a dial has a time").max(self.now);
+        self.now = self.core.next_deadline().expect("a dial has a time").at.max(self.now);
         self.step(Input::Timeout);
         self.epoch += 1;
         let epoch = Epoch(self.epoch);
@@ -193,7 +193,7 @@ fn config_device_id() -> String {
 #[test]
 fn right_credential_a_challenge_without_a_time_is_not_a_challenge_for_a_device() {
     let mut bench = Bench::new(config(), None);
-    bench.now = bench.core.next_deadline().expect("a dial is due");
+    bench.now = bench.core.next_deadline().expect("a dial is due").at;
     bench.step(Input::Timeout);
     bench.epoch = 1;
     bench.step(Input::Opened { epoch: Epoch(1) });
@@ -221,7 +221,7 @@ fn right_credential_one_retry_with_the_stored_token_and_then_a_pause() {
     let mut bench = Bench::new(config().token("old"), Some(token("stored", &[])));
     assert_eq!(bench.attempt(), json!({"token":"old"}));
     bench.refuse("AUTH_TOKEN_MISMATCH");
-    let wait = bench.core.next_deadline().expect("a retry has a time").since(bench.now);
+    let wait = bench.core.next_deadline().expect("a retry has a time").at.since(bench.now);
     assert_eq!(wait, Duration::from_millis(250));
     assert_eq!(bench.attempt(), json!({"token":"old","deviceToken":"stored"}));
     bench.refuse("AUTH_TOKEN_MISMATCH");
@@ -370,7 +370,7 @@ fn one_socket_a_store_that_answers_too_late_changes_nothing() {
     }
     // The time for the challenge is over, and then the next dial is due.
     for _ in 0..2 {
-        now = core.next_deadline().expect("an attempt and a wait have an end");
+        now = core.next_deadline().expect("an attempt and a wait have an end").at;
         core.step(now, Input::Timeout, &mut effects);
     }
     let late = Input::TokenLoaded { epoch: Epoch(1), result: Ok(Some(token("late", &[]))) };
@@ -416,7 +416,7 @@ fn stop_is_final_a_shutdown_waits_for_the_store_but_not_for_ever() {
     assert!(bench.effects.contains(&Effect::Stopped));
 
     let mut bench = stopping();
-    bench.now = bench.core.next_deadline().expect("the wait has an end");
+    bench.now = bench.core.next_deadline().expect("the wait has an end").at;
     bench.step(Input::Timeout);
     assert!(bench.effects.contains(&Effect::Stopped));
     assert_eq!(bench.core.next_deadline(), None);

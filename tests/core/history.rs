@@ -46,7 +46,11 @@ impl Player {
     /// Wakes the core at each deadline before `now`, and also at `now` if that is `included`.
     fn run_due(&mut self, now: Instant, included: bool) {
         let mut wakes = 0;
-        while let Some(at) = self.core.next_deadline().filter(|at| *at < now || (included && *at == now)) {
+        let due = |core: &Connection| {
+            let at = core.next_deadline()?.at;
+            (at < now || (included && at == now)).then_some(at)
+        };
+        while let Some(at) = due(&self.core) {
             let shown = self.step(at, Input::Timeout);
             if !shown.is_empty() {
                 self.line(&format!("{at} due"));
@@ -133,7 +137,7 @@ impl Player {
     }
 
     fn end(&mut self) {
-        let deadline = self.core.next_deadline().map_or("none".to_owned(), |at| at.to_string());
+        let deadline = self.core.next_deadline().map_or("none".to_owned(), |deadline| deadline.at.to_string());
         self.line(&format!("end: next deadline {deadline}, {} pending", self.core.pending()));
     }
 }

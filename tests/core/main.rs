@@ -8,6 +8,7 @@ mod answers;
 mod bench;
 mod config_changes;
 mod credentials;
+mod deadlines;
 mod devices;
 mod endpoint;
 mod gaps;

@@ -107,11 +107,11 @@ impl Judge {
 
     /// Lets time pass until the core wants to be woken, and wakes it.
     pub(super) fn sleep(&mut self) {
-        let Some(at) = self.core.next_deadline() else { return };
-        self.now = self.now.max(at);
+        let Some(deadline) = self.core.next_deadline() else { return };
+        self.now = self.now.max(deadline.at);
         self.feed(Input::Timeout);
         let next = self.core.next_deadline();
-        self.law(next.is_none_or(|next| next > self.now), "what was due has been done");
+        self.law(next.is_none_or(|next| next.at > self.now), "what was due has been done");
     }
 
     /// Mostly the epoch of the last dial, else one before or after it.

@@ -127,7 +127,7 @@ impl<'p> Machine<'p> {
     fn run_next(&mut self, end: Instant) -> bool {
         let mut deadlines = [None; 2 + GATEWAYS as usize];
         deadlines[0] = self.queue.next_time();
-        deadlines[1] = self.core.next_deadline().map(|deadline| self.when_awake(deadline));
+        deadlines[1] = self.core.next_deadline().map(|deadline| self.when_awake(deadline.at));
         for (slot, gateway) in deadlines[2..].iter_mut().zip(&self.gateways) {
             *slot = gateway.next_deadline().map(Instant::from);
         }
