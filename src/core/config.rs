@@ -401,7 +401,7 @@ fn redact(url: &str) -> String {
 pub struct Options {
     /// From the start of a dial until the websocket upgrade is answered.
     pub dial_timeout: Duration,
-    /// From the upgrade until `connect.challenge` (protocol 3.3).
+    /// From the upgrade until `connect.challenge` (protocol 3.3) and the answer of the token store are both there.
     pub challenge_timeout: Duration,
     /// From sending `connect` until hello (protocol 3.3).
     pub hello_timeout: Duration,

@@ -113,10 +113,11 @@ impl Connection {
             SessionStage::Dialing { deadline } if *deadline <= now => {
                 self.give_up(timeout(Stage::Dial), 1000, "dial timeout", effects);
             }
-            SessionStage::AwaitingChallenge { deadline } | SessionStage::AwaitingToken { deadline, .. }
-                if *deadline <= now =>
-            {
+            SessionStage::AwaitingChallenge { deadline } if *deadline <= now => {
                 self.give_up(timeout(Stage::Challenge), 1008, "connect challenge timeout", effects);
+            }
+            SessionStage::AwaitingToken { deadline, .. } if *deadline <= now => {
+                self.give_up(timeout(Stage::TokenStore), 1000, "no credentials", effects);
             }
             SessionStage::AwaitingHello { deadline } if *deadline <= now => {
                 self.give_up(timeout(Stage::Hello), 4000, "connect timeout", effects);
@@ -137,9 +138,8 @@ impl Connection {
 fn stage_deadline(session: &Session, stage: &SessionStage) -> Deadline {
     let (at, reason) = match stage {
         SessionStage::Dialing { deadline } => (*deadline, DeadlineReason::Stage(Stage::Dial)),
-        SessionStage::AwaitingChallenge { deadline } | SessionStage::AwaitingToken { deadline, .. } => {
-            (*deadline, DeadlineReason::Stage(Stage::Challenge))
-        }
+        SessionStage::AwaitingChallenge { deadline } => (*deadline, DeadlineReason::Stage(Stage::Challenge)),
+        SessionStage::AwaitingToken { deadline, .. } => (*deadline, DeadlineReason::Stage(Stage::TokenStore)),
         SessionStage::AwaitingHello { deadline } => (*deadline, DeadlineReason::Stage(Stage::Hello)),
         SessionStage::Ready { policy, .. } => (session.silent_at(policy), DeadlineReason::Silence),
     };

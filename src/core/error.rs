@@ -66,8 +66,22 @@ pub enum Stage {
     Dial,
     /// Waiting for `connect.challenge`.
     Challenge,
+    /// Waiting for the token store, with the challenge at hand.
+    TokenStore,
     /// Waiting for the answer to `connect`.
     Hello,
+}
+
+impl Stage {
+    /// Who did not do what, for the text of [`ConnectionError::Timeout`].
+    fn omission(self) -> &'static str {
+        match self {
+            Self::Dial => "the gateway did not finish the Dial stage",
+            Self::Challenge => "the gateway did not finish the Challenge stage",
+            Self::TokenStore => "the token store did not answer",
+            Self::Hello => "the gateway did not finish the Hello stage",
+        }
+    }
 }
 
 /// Why a dial came to nothing.
@@ -151,8 +165,8 @@ pub enum ConnectionError {
     /// The dial failed.
     #[error("dial failed: {0}")]
     Dial(#[from] DialError),
-    /// A part of the attempt took too long.
-    #[error("the gateway did not finish the {stage:?} stage in time")]
+    /// A part of the attempt took too long: see [`Stage`] for who is late.
+    #[error("{} in time", stage.omission())]
     Timeout {
         /// Which part.
         stage: Stage,

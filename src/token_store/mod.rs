@@ -20,7 +20,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// Keeps device tokens.
 ///
 /// A connection asks for one thing after the other and never drops an operation half done, unless the
-/// client itself is dropped. A slow store delays the handshake, within its limits, and nothing else.
+/// client itself is dropped. A slow store delays the handshake, and nothing else; one that takes longer than
+/// `challenge_timeout` of the options ends the attempt with [`Stage::TokenStore`](crate::core::Stage::TokenStore).
 pub trait TokenStore: Send + Sync + 'static {
     /// The token stored under `key`, if there is one. An error is not "nothing": with an unreadable
     /// store a connection does not pretend to be a new device.

@@ -333,3 +333,26 @@ fn configs_are_equal_by_value() {
         Config::new("ws://a.local").unwrap().password("")
     );
 }
+
+/// What the token store says of a socket that closes is nobody's: it does not cut the close short.
+#[test]
+fn one_reconnect_per_change_a_failing_store_does_not_disturb_a_close() {
+    let script = script().with_token_store().connect().at(100).opened(1).at(200).configure("b");
+    let script = script.at(300).store_fails(1).at(400).closed(1, 1000, "");
+    assert_snapshot!(check(script.until(400)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a, attempt 1
+      load the token of a.local:18789 for 1
+    0.100s opened 1
+      status: handshaking 1
+    0.200s configure b
+      hang up 1 gracefully: 1000 "configuration changed"
+      status: closing
+    0.300s store fails 1
+    0.400s closed 1 with 1000 ""
+    0.400s due
+      dial 2 to b, attempt 1
+    end: next deadline 10.400s, 0 pending
+    "#);
+}

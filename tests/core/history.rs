@@ -17,6 +17,7 @@ use crate::script::{Action, CONNECT, HELLO, Script, answer, challenge};
 /// Every step is also taken by a clone of the core, which must do the same and become the same.
 pub(crate) fn check(script: Script) -> String {
     let core = Connection::new(script.config, script.options, 7).expect("the options are valid");
+    let core = if script.has_token_store { core.with_token_store() } else { core };
     let mut player = Player { core, history: String::new(), ids: BTreeMap::new() };
     for step in script.steps {
         let now = Instant::from_millis(step.at);
@@ -137,7 +138,8 @@ impl Player {
     }
 
     fn end(&mut self) {
-        let deadline = self.core.next_deadline().map_or("none".to_owned(), |deadline| deadline.at.to_string());
+        let deadline =
+            self.core.next_deadline().map_or("none".to_owned(), |deadline| deadline.at.to_string());
         self.line(&format!("end: next deadline {deadline}, {} pending", self.core.pending()));
     }
 }

@@ -38,6 +38,64 @@ fn no_wedge_a_challenge_that_never_comes_is_retried() {
     "#);
 }
 
+/// A store that is late is named, and not the gateway, whose challenge was there in time.
+#[test]
+fn no_wedge_a_token_store_that_does_not_answer_is_named() {
+    let script = script().with_token_store().connect().at(100).opened(1).at(200).challenge(1);
+    assert_snapshot!(check(script.at(15_300).no_token(1).until(16_100)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a, attempt 1
+      load the token of a.local:18789 for 1
+    0.100s opened 1
+      status: handshaking 1
+    0.200s challenge on 1
+    15.100s due
+      hang up 1 now: 1000 "no credentials"
+      status: backoff after attempt 1 until 16.100s: the token store did not answer in time
+    15.300s no token 1
+    16.100s due
+      dial 2 to a, attempt 2
+      load the token of a.local:18789 for 2
+    end: next deadline 26.100s, 0 pending
+    "#);
+}
+
+/// While both are missing it is the gateway's turn: the store may be as slow as a gateway.
+#[test]
+fn no_wedge_a_challenge_that_never_comes_is_named_also_with_a_slow_token_store() {
+    let script = script().with_token_store().connect().at(100).opened(1);
+    assert_snapshot!(check(script.until(15_100)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a, attempt 1
+      load the token of a.local:18789 for 1
+    0.100s opened 1
+      status: handshaking 1
+    15.100s due
+      hang up 1 now: 1008 "connect challenge timeout"
+      status: backoff after attempt 1 until 16.100s: the gateway did not finish the Challenge stage in time
+    end: next deadline 16.100s, 0 pending
+    "#);
+}
+
+#[test]
+fn no_wedge_a_token_store_that_is_slow_delays_the_handshake() {
+    let script = script().with_token_store().connect().opened(1).challenge(1).at(14_999).no_token(1);
+    assert_snapshot!(check(script.until(29_998)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a, attempt 1
+      load the token of a.local:18789 for 1
+    0.000s opened 1
+      status: handshaking 1
+    0.000s challenge on 1
+    14.999s no token 1
+      transmit on 1: connect {"token":"token-a"}
+    end: next deadline 29.999s, 0 pending
+    "#);
+}
+
 /// Peer behaviour 28; the events in between do not lengthen the wait.
 #[test]
 fn no_wedge_a_hello_that_never_comes_is_retried() {

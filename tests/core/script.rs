@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onesocket::core::{
-    Command, Config, ConnectionError, DialError, Epoch, Input, Options, Reply, RequestId, SubscriptionId,
+    Command, Config, ConnectionError, DeviceIdentity, DialError, Epoch, Input, Options, Reply, RequestId,
+    StoreError, SubscriptionId,
 };
 
 /// Stands in a scripted frame for the id of the latest `connect`.
@@ -26,6 +27,7 @@ const STARTING: &str = r#"{"code":"UNAVAILABLE","message":"gateway starting","re
 pub(crate) struct Script {
     pub(crate) options: Options,
     pub(crate) config: Option<Arc<Config>>,
+    pub(crate) has_token_store: bool,
     now: u64,
     /// When the history ends, in milliseconds from the start.
     pub(crate) end: u64,
@@ -69,7 +71,14 @@ pub(crate) fn options() -> Options {
 
 /// A script that begins with the config called `a` and nothing wanted.
 pub(crate) fn script() -> Script {
-    Script { options: options(), config: Some(config("a")), now: 0, end: 0, steps: Vec::new() }
+    Script {
+        options: options(),
+        config: Some(config("a")),
+        has_token_store: false,
+        now: 0,
+        end: 0,
+        steps: Vec::new(),
+    }
 }
 
 /// Connection 1 is ready, and the history begins.
@@ -95,6 +104,14 @@ pub(crate) fn subscribed_early() -> Script {
 impl Script {
     pub(crate) fn options(mut self, change: impl FnOnce(&mut Options)) -> Self {
         change(&mut self.options);
+        self
+    }
+
+    /// Gives config `a` a device, and the core a token store.
+    pub(crate) fn with_token_store(mut self) -> Self {
+        let config = Config::clone(&config("a")).device(DeviceIdentity::from_seed([7; 32]));
+        self.config = Some(Arc::new(config));
+        self.has_token_store = true;
         self
     }
 
@@ -263,6 +280,19 @@ impl Script {
         end: impl Fn(Self, u64) -> Self,
     ) -> Self {
         (epoch..).zip(times).fold(self, |script, (epoch, ms)| end(script.at(ms), epoch))
+    }
+
+    /// The token store holds nothing, for the attempt of `epoch`.
+    pub(crate) fn no_token(self, epoch: u64) -> Self {
+        let input = Input::TokenLoaded { epoch: Epoch(epoch), result: Ok(None) };
+        self.step(format!("no token {epoch}"), Action::Input(input))
+    }
+
+    /// The token store fails, for the attempt of `epoch`.
+    pub(crate) fn store_fails(self, epoch: u64) -> Self {
+        let result = Err(StoreError("disk".to_owned()));
+        let input = Input::TokenLoaded { epoch: Epoch(epoch), result };
+        self.step(format!("store fails {epoch}"), Action::Input(input))
     }
 
     pub(crate) fn activity(self, epoch: u64) -> Self {
