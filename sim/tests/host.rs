@@ -406,14 +406,10 @@ async fn a_peer_that_only_sends_is_dropped_before_all_is_read() {
     let mut config = GatewayConfig::default();
     config.limits.buffered_bytes = 1_000_000;
     let site = Site::with_config(near(), config);
-    let connect = json!({"type": "req", "id": "c", "method": "connect", "params": {
-        "minProtocol": 4, "maxProtocol": 4, "auth": {"token": TOKEN},
-        "client": {"id": "gateway-client", "version": "1", "platform": "test", "mode": "backend"},
-    }});
     let echo = json!({"type": "req", "id": "e", "method": "test.echo", "params": "x".repeat(100_000)});
-    let requests = std::iter::once(connect).chain(std::iter::repeat_n(echo, 200));
+    let requests = std::iter::once(connect_frame()).chain(std::iter::repeat_n(echo.to_string(), 200));
     let mut bytes = UPGRADE.as_bytes().to_vec();
-    bytes.extend(frames(requests.map(|request| request.to_string())));
+    bytes.extend(frames(requests));
     // Room for the answer to the upgrade, and for little more.
     let (unread, _held) = tokio::io::duplex(1_000);
     let stream = tokio::io::join(io::Cursor::new(bytes), unread);
@@ -421,6 +417,35 @@ async fn a_peer_that_only_sends_is_dropped_before_all_is_read() {
     assert_eq!(site.terminated(TerminateCause::SlowConsumer), 1);
     let taken = site.log.count("RequestReceived");
     assert!(taken < 30, "{taken} requests of 100 kB were taken");
+}
+
+/// The answers to its pings are nothing that the model counts, and they are bounded all the same.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_pings_and_reads_nothing_is_dropped_before_all_is_read() {
+    const PINGS: usize = 100_000;
+    for connect in [None, Some(connect_frame())] {
+        let site = Site::new(near());
+        let mut bytes = UPGRADE.as_bytes().to_vec();
+        bytes.extend(connect.iter().flat_map(|text| frames(std::iter::once(text.clone()))));
+        let mut ping = vec![0x89, 0x80 | 125, 0, 0, 0, 0];
+        ping.resize(6 + 125, b'x');
+        bytes.extend(ping.repeat(PINGS));
+        let mut unread_input = io::Cursor::new(bytes);
+        let (unread, _held) = tokio::io::duplex(1_000);
+        site.host.serve(tokio::io::join(&mut unread_input, unread), Peer::LOCAL).await;
+        let length = unread_input.get_ref().len() as u64;
+        let taken = unread_input.position();
+        assert!(taken < length / 8, "{taken} of {length} bytes were taken");
+        assert_eq!(site.host.inspect(GatewayModel::live_connections), 0);
+    }
+}
+
+fn connect_frame() -> String {
+    json!({"type": "req", "id": "c", "method": "connect", "params": {
+        "minProtocol": 4, "maxProtocol": 4, "auth": {"token": TOKEN},
+        "client": {"id": "gateway-client", "version": "1", "platform": "test", "mode": "backend"},
+    }})
+    .to_string()
 }
 
 #[tokio::test(start_paused = true)]

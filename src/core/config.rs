@@ -425,6 +425,9 @@ pub struct Options {
     pub max_early_bytes: usize,
     /// The largest message accepted from the gateway, in bytes (protocol 1.8).
     pub max_message_bytes: usize,
+    /// Bytes of the answers to the gateway's pings that may wait to be written. A gateway that pings faster than
+    /// it reads is left, with [`ConnectionError::PingFlood`](super::ConnectionError::PingFlood).
+    pub max_pong_bytes: usize,
     /// Live subscriptions, at most.
     pub max_subscriptions: usize,
     /// Items that may wait in one subscription; then the oldest give way to a `Lagged` item.
@@ -451,6 +454,7 @@ impl Default for Options {
             max_early_events: 64,
             max_early_bytes: 4 * 1024 * 1024,
             max_message_bytes: 26_214_400,
+            max_pong_bytes: 1024 * 1024,
             max_subscriptions: 256,
             subscription_items: 1_024,
             subscription_bytes: 64 * 1024 * 1024,
@@ -485,6 +489,7 @@ impl Options {
             ("max_queued_bytes", self.max_queued_bytes),
             ("max_unwritten", self.max_unwritten),
             ("max_message_bytes", self.max_message_bytes),
+            ("max_pong_bytes", self.max_pong_bytes),
             ("max_subscriptions", self.max_subscriptions),
             ("subscription_bytes", self.subscription_bytes),
         ];

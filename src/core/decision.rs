@@ -33,6 +33,7 @@ pub(super) fn decide(error: &ConnectionError) -> Decision {
         | ConnectionError::Closed { .. }
         | ConnectionError::Lost(_)
         | ConnectionError::Silent { .. }
+        | ConnectionError::PingFlood { .. }
         | ConnectionError::TokenStore(_)
         | ConnectionError::Superseded
         | ConnectionError::ShutDown => Decision::Retry { floor: None },

@@ -194,6 +194,14 @@ pub enum ConnectionError {
         /// How long the peer was silent.
         silent_for: Duration,
     },
+    /// The gateway pings faster than it reads the answers.
+    #[error(
+        "the gateway pings faster than it reads: more than {limit} bytes of answers wait; if that is honest, raise max_pong_bytes"
+    )]
+    PingFlood {
+        /// The bytes of answers that may wait.
+        limit: usize,
+    },
     /// The stored device token could not be read, and there is no other credential.
     #[error("the device token could not be read: {0}")]
     TokenStore(#[from] StoreError),
@@ -212,6 +220,7 @@ impl ConnectionError {
         match self {
             Self::Timeout { .. }
             | Self::Silent { .. }
+            | Self::PingFlood { .. }
             | Self::TokenStore(_)
             | Self::Superseded
             | Self::ShutDown => Initiator::Local,
@@ -232,6 +241,7 @@ impl ConnectionError {
             | Self::Handshake(_)
             | Self::Lost(_)
             | Self::Silent { .. }
+            | Self::PingFlood { .. }
             | Self::TokenStore(_)
             | Self::Superseded
             | Self::ShutDown => None,

@@ -28,7 +28,7 @@ use crate::token_store::TokenStore;
 
 use notice::Notice;
 use order::{Inbox, Order, Postbox, Waiter};
-use socket::Socket;
+use socket::{Socket, SocketLimits};
 use token_work::{Errand, TokenWork};
 
 /// Orders taken in one turn, so that a flood of them cannot starve the socket.
@@ -58,7 +58,7 @@ pub(crate) struct Outlook {
 pub struct Driver<N: Network> {
     core: Connection,
     network: Arc<N>,
-    max_message_bytes: usize,
+    socket_limits: SocketLimits,
     socket: Option<Socket<N::Stream>>,
     inbox: Inbox,
     token_work: TokenWork,
@@ -102,7 +102,7 @@ impl<N: Network> Driver<N> {
         Self {
             core,
             network: Arc::new(network),
-            max_message_bytes: options.max_message_bytes,
+            socket_limits: SocketLimits::of(options),
             socket: None,
             inbox,
             token_work: TokenWork::new(token_store),
@@ -300,7 +300,7 @@ impl<N: Network> Driver<N> {
                 self.outlook.counters.add(Total::Dials, 1);
                 self.span = connection_span(epoch);
                 let network = Arc::clone(&self.network);
-                self.socket = Some(Socket::dial(network, epoch, endpoint, self.max_message_bytes));
+                self.socket = Some(Socket::dial(network, epoch, endpoint, self.socket_limits));
             }
             Effect::Transmit { epoch, text } => {
                 if let Some(socket) = self.socket.as_mut().filter(|socket| socket.epoch == epoch) {

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::core::{Close, ConnectionError, DialError, Endpoint, Epoch, Input, WireText};
+use crate::core::{Close, ConnectionError, DialError, Endpoint, Epoch, Input, Options, WireText};
 use crate::network::Network;
 
 /// Messages read in one turn, so that a busy gateway cannot starve commands and timers.
@@ -22,6 +22,12 @@ const READS_PER_TURN: usize = 64;
 /// What the websocket layer reads at once. It clears all of it before every read, so its default of
 /// 128 KiB would cost more than the rest of a small message.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
+/// What the websocket layer collects before it writes without being asked to.
+const WRITE_BUFFER_BYTES: usize = 128 * 1024;
+/// The most that one byte of a method becomes in JSON, as `\u0000`.
+const JSON_ESCAPE_BYTES: usize = 6;
+/// Opcode, length and mask of a short frame from a client.
+const CONTROL_FRAME_HEADER_BYTES: usize = 6;
 /// The part of a refused upgrade's body that is kept (protocol 1.5).
 const REFUSAL_BODY_BYTES: usize = 2_048;
 
@@ -39,6 +45,9 @@ pub(super) struct Socket<S> {
     outbox: VecDeque<Message>,
     /// Frames taken by the websocket layer and not flushed yet.
     unflushed: usize,
+    /// Bytes of the answers to pings since everything was last flushed.
+    pong_bytes: usize,
+    max_pong_bytes: usize,
     needs_flush: bool,
 }
 
@@ -59,12 +68,9 @@ where
         network: Arc<N>,
         epoch: Epoch,
         endpoint: Endpoint,
-        max_message_bytes: usize,
+        limits: SocketLimits,
     ) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .max_message_size(Some(max_message_bytes))
-            .max_frame_size(Some(max_message_bytes));
+        let config = limits.websocket_config();
         let dial = async move {
             let stream = network.connect(&endpoint).await.map_err(|error| dial_error(&error))?;
             let upgrade = client_async_with_config(endpoint.url(), stream, Some(config)).await;
@@ -75,6 +81,8 @@ where
             state: State::Dialing(Box::pin(dial)),
             outbox: VecDeque::new(),
             unflushed: 0,
+            pong_bytes: 0,
+            max_pong_bytes: limits.max_pong_bytes,
             needs_flush: false,
         }
     }
@@ -157,10 +165,11 @@ where
                     return self.done(closed_by_peer(frame), inputs);
                 }
                 Some(Ok(message)) => {
-                    // A ping's answer is queued by the websocket layer and needs a flush.
-                    self.needs_flush |= matches!(message, Message::Ping(_));
                     if !closing {
                         inputs.push(received(self.epoch, &message));
+                    }
+                    if let Message::Ping(payload) = &message {
+                        return self.pinged(payload.len(), cx, inputs);
                     }
                 }
                 Some(Err(error)) => return self.done(lost(&error), inputs),
@@ -169,6 +178,21 @@ where
         }
         // More may be waiting: come back after the other work of this turn.
         cx.waker().wake_by_ref();
+    }
+
+    /// The websocket layer has queued the answer to a ping. It is flushed before more is read, so each turn
+    /// answers one ping at most. The socket is read on while the answers wait, because the peer may read only
+    /// after it has written; so what waits is bounded.
+    fn pinged(&mut self, payload_bytes: usize, cx: &mut Context<'_>, inputs: &mut Vec<Input>) {
+        self.needs_flush = true;
+        self.pong_bytes += CONTROL_FRAME_HEADER_BYTES + payload_bytes;
+        if self.pong_bytes > self.max_pong_bytes {
+            return self.done(ConnectionError::PingFlood { limit: self.max_pong_bytes }, inputs);
+        }
+        // While the socket is open, the ping is an input, and another turn follows.
+        if let State::Closing(_) = self.state {
+            cx.waker().wake_by_ref();
+        }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) {
@@ -195,6 +219,7 @@ where
             Poll::Ready(Err(error)) => self.done(lost(&error), inputs),
             Poll::Ready(Ok(())) => {
                 self.needs_flush = false;
+                self.pong_bytes = 0;
                 let frames = std::mem::take(&mut self.unflushed);
                 if frames > 0 {
                     inputs.push(Input::Written { epoch: self.epoch, frames });
@@ -206,6 +231,39 @@ where
     fn done(&mut self, error: ConnectionError, inputs: &mut Vec<Input>) {
         self.state = State::Done;
         inputs.push(Input::Closed { epoch: self.epoch, error });
+    }
+}
+
+/// The limits of one socket, out of the options of its client.
+#[derive(Clone, Copy)]
+pub(super) struct SocketLimits {
+    max_message_bytes: usize,
+    max_pong_bytes: usize,
+    /// The largest frame that a request can become.
+    max_request_bytes: usize,
+}
+
+impl SocketLimits {
+    pub(super) fn of(options: &Options) -> Self {
+        Self {
+            max_message_bytes: options.max_message_bytes,
+            max_pong_bytes: options.max_pong_bytes,
+            max_request_bytes: options.max_queued_bytes.saturating_mul(JSON_ESCAPE_BYTES),
+        }
+    }
+
+    /// The write buffer takes a message only when the one before it has left, so what it must hold is its own
+    /// minimum, one message, and the answers to pings.
+    fn websocket_config(self) -> WebSocketConfig {
+        let max_write_buffer_bytes = (2 * WRITE_BUFFER_BYTES)
+            .saturating_add(self.max_request_bytes)
+            .saturating_add(self.max_pong_bytes);
+        WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
+            .max_write_buffer_size(max_write_buffer_bytes)
+            .max_message_size(Some(self.max_message_bytes))
+            .max_frame_size(Some(self.max_message_bytes))
     }
 }
 

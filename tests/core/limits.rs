@@ -191,7 +191,7 @@ fn limits_every_default_is_valid() {
 #[test]
 fn limits_options_that_make_no_sense_are_named() {
     type Change = fn(&mut Options);
-    let changes: [Change; 24] = [
+    let changes: [Change; 25] = [
         |options| options.dial_timeout = Duration::ZERO,
         |options| options.challenge_timeout = Duration::ZERO,
         |options| options.hello_timeout = Duration::ZERO,
@@ -205,6 +205,7 @@ fn limits_options_that_make_no_sense_are_named() {
         |options| options.max_queued_bytes = 0,
         |options| options.max_unwritten = 0,
         |options| options.max_message_bytes = 0,
+        |options| options.max_pong_bytes = 0,
         |options| options.max_subscriptions = 0,
         |options| options.subscription_items = 3,
         |options| options.subscription_bytes = 0,
@@ -240,6 +241,7 @@ fn limits_options_that_make_no_sense_are_named() {
     option max_queued_bytes must be greater than zero
     option max_unwritten must be greater than zero
     option max_message_bytes must be greater than zero
+    option max_pong_bytes must be greater than zero
     option max_subscriptions must be greater than zero
     option subscription_items must be at least 4
     option subscription_bytes must be greater than zero

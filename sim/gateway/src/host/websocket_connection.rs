@@ -22,6 +22,8 @@ use super::{CloseAnswer, ConnectionGuard};
 const READS_PER_TURN: usize = 64;
 /// Bytes of messages after which a turn ends: what they are answered with has to be counted before more is read.
 const BYTES_PER_TURN: usize = 256 * 1024;
+/// Bytes of answers to pings that may wait for the peer to read: whoever pings faster than it reads is let go.
+const PONG_BYTES_MAX: u64 = 1024 * 1024;
 /// Turns in one poll, so that a busy connection cannot starve other tasks of its thread.
 const TURNS_PER_POLL: usize = 16;
 
@@ -35,6 +37,8 @@ pub(super) struct WebSocketConnection<S> {
     outgoing: VecDeque<WsMessage>,
     /// Bytes given to the websocket layer so far, as frames.
     framed: u64,
+    /// Bytes of the answers to pings since everything was last flushed.
+    pong_bytes: u64,
     needs_flush: bool,
     /// The model wants the stream dropped.
     terminated: bool,
@@ -76,6 +80,7 @@ where
             socket,
             outgoing: VecDeque::new(),
             framed: 0,
+            pong_bytes: 0,
             needs_flush: false,
             terminated: false,
             mute: false,
@@ -186,6 +191,7 @@ where
         {
             flushed?;
             self.needs_flush = false;
+            self.pong_bytes = 0;
             // Answers to pings were written, too.
             self.framed = self.socket.get_ref().written;
         }
@@ -209,8 +215,11 @@ where
                     self.message(Message::Binary(Arc::from(&*data)));
                 }
                 Some(Ok(WsMessage::Pong(_))) => self.guard.pong(),
-                // The websocket layer has queued the answer.
-                Some(Ok(WsMessage::Ping(_))) => self.needs_flush = true,
+                // The websocket layer has queued the answer, which is written before more is read.
+                Some(Ok(ping @ WsMessage::Ping(_))) => {
+                    self.pinged(frame_bytes(&ping))?;
+                    return Ok(true);
+                }
                 Some(Ok(WsMessage::Close(_))) => {
                     self.mute = true;
                     self.needs_flush = true;
@@ -233,6 +242,14 @@ where
             }
         }
         Ok(true)
+    }
+
+    /// An answer of as many bytes waits to be written.
+    fn pinged(&mut self, answer_bytes: u64) -> Result<(), Over> {
+        self.needs_flush = true;
+        self.pong_bytes += answer_bytes;
+        self.framed += answer_bytes;
+        if self.pong_bytes > PONG_BYTES_MAX { Err(Over) } else { Ok(()) }
     }
 
     /// Gives the model a message, which may be the one after which larger ones are welcome.
