@@ -5,11 +5,12 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 use crate::core::{Config, ConfigError, Connection, Options, Status};
 use crate::driver::notice::Notice;
 use crate::driver::order::{Inbox, Standing};
+use crate::driver::queue::order_queue;
 use crate::driver::{Driver, Outlook};
 use crate::network::Network;
 use crate::statistics::Counters;
@@ -73,7 +74,7 @@ impl Builder {
         if self.token_store.is_some() {
             core = core.with_token_store();
         }
-        let (orders, receiver) = mpsc::unbounded_channel();
+        let (orders, receiver) = order_queue();
         let (status_notice, status) = Notice::new(Status::Idle);
         let (stopped_notice, stopped) = Notice::new(None);
         let standing = Arc::new(Standing::default());

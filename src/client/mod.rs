@@ -14,9 +14,10 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::core::{Config, Epoch, Options, PauseReason, Status};
+use crate::driver::ShutdownReport;
 use crate::driver::notice::NoticeReader;
 use crate::driver::order::{Order, Standing};
-use crate::driver::{OrderSender, ShutdownReport};
+use crate::driver::queue::OrderSender;
 use crate::statistics::{Counters, Statistics};
 
 pub use builder::Builder;
@@ -169,10 +170,9 @@ impl Client {
     async fn caught_up(&self) {
         let permit = self.shared.awaited_permit().await;
         let (caught_up, done) = oneshot::channel();
-        if self.shared.orders.send(Order::CatchUp { permit, caught_up }).is_ok() {
-            // A driver that stops instead has said so in its status.
-            let _ = done.await;
-        }
+        self.shared.orders.send(Order::CatchUp { permit, caught_up });
+        // A driver that stops instead has said so in its status.
+        let _ = done.await;
     }
 
     /// Applies a config, or none; returns when the owner of the socket has taken it.
@@ -210,7 +210,7 @@ impl Client {
         let permit = self.shared.awaited_permit().await;
         let (applied, done) = oneshot::channel();
         let order = Order::Configure { ticket, config, permit, applied };
-        self.shared.orders.send(order).map_err(|_| ConfigureError::ShutDown)?;
+        self.shared.orders.send(order);
         // A driver that stops drops what it has not taken.
         done.await.map_err(|_| ConfigureError::ShutDown)
     }
@@ -225,9 +225,9 @@ impl Client {
         WeakClient { shared: Arc::downgrade(&self.shared), stopped: self.shared.stopped.clone() }
     }
 
-    /// Whether somebody has asked for the end of this client.
+    /// Whether somebody has asked for the end of this client, or its driver is gone without being asked.
     pub(crate) fn is_shutting_down(&self) -> bool {
-        self.shared.standing.shut_down.load(Ordering::Acquire)
+        self.shared.standing.shut_down.load(Ordering::Acquire) || self.shared.orders.is_closed()
     }
 
     /// Begins a shutdown without waiting for its end.
@@ -309,7 +309,7 @@ impl Shared {
     fn order_once(&self, standing: &AtomicBool, order: Order) {
         if !standing.swap(true, Ordering::AcqRel) {
             // A driver that is gone needs no orders.
-            let _ = self.orders.send(order);
+            self.orders.send(order);
         }
     }
 }

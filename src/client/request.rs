@@ -109,7 +109,8 @@ impl RequestBuilder {
             outcome = tracing::field::Empty,
         );
         let accepted = self.on_accepted.take();
-        let waiter = Waiter { outcome: sender, accepted, span, sent_at: None, _permit: permit };
+        let method = Arc::clone(&self.method);
+        let waiter = Waiter { method, outcome: sender, accepted, span, sent_at: None, _permit: permit };
         let order = Order::Request {
             id,
             method: Arc::clone(&self.method),
@@ -120,9 +121,7 @@ impl RequestBuilder {
             only_on: self.only_on,
             waiter,
         };
-        if self.shared.orders.send(order).is_err() {
-            return Err(self.refused(RequestErrorKind::ShutDown));
-        }
+        self.shared.orders.send(order);
         Ok(InFlightRequest { shared: self.shared, id, method: self.method, outcome, ended: false })
     }
 }
@@ -172,7 +171,7 @@ impl Future for RequestFuture {
         let outcome = ready!(Pin::new(&mut request.outcome).poll(cx));
         request.ended = true;
         Poll::Ready(outcome.unwrap_or_else(|_| {
-            // The driver was dropped without a shutdown.
+            // Foreign code, such as a subscriber to spans, has panicked while the driver told its last words.
             let method = Arc::clone(&request.method);
             Err(RequestError { method, kind: RequestErrorKind::ShutDown, delivery: Delivery::Unknown })
         }))
@@ -183,7 +182,7 @@ impl Drop for InFlightRequest {
     fn drop(&mut self) {
         if !self.ended {
             // A driver that is gone has forgotten the request already.
-            let _ = self.shared.orders.send(Order::Cancel(self.id));
+            self.shared.orders.send(Order::Cancel(self.id));
         }
     }
 }

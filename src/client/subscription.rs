@@ -102,9 +102,7 @@ impl Subscription {
         let postbox = Arc::new(Postbox::new(mailbox, permit));
         let id = SubscriptionId(shared.fresh_id());
         let order = Order::Subscribe { id, postbox: Arc::clone(&postbox) };
-        if shared.orders.send(order).is_err() {
-            postbox.close();
-        }
+        shared.orders.send(order);
         Ok(Self { shared, id, postbox, ended: false })
     }
 
@@ -139,6 +137,6 @@ impl Stream for Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         // A driver that is gone has forgotten the subscription already.
-        let _ = self.shared.orders.send(Order::Unsubscribe(self.id));
+        self.shared.orders.send(Order::Unsubscribe(self.id));
     }
 }

@@ -33,7 +33,7 @@ use super::backoff::Backoff;
 use super::config::{Config, Options};
 use super::effect::{Close, Command, Effect, Input, Push, Status, WireText};
 use super::error::{ConfigError, ConnectionError, PauseReason, RequestErrorKind};
-use super::id::{Epoch, SubscriptionId};
+use super::id::{Epoch, RequestId, SubscriptionId};
 use super::in_flight::{InFlight, Pending};
 use super::selection::DeviceTokenRetry;
 use super::session::{Session, SessionStage};
@@ -202,6 +202,12 @@ impl Connection {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.requests.sent() + self.requests.queued()
+    }
+
+    /// Whether a request has not ended and was not handed to any transport: the gateway cannot have seen it.
+    #[must_use]
+    pub fn is_queued(&self, id: RequestId) -> bool {
+        self.requests.is_queued(id)
     }
 
     /// Subscriptions that have not ended.

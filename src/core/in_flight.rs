@@ -59,6 +59,10 @@ impl InFlight {
         self.queued.len()
     }
 
+    pub(super) fn is_queued(&self, id: RequestId) -> bool {
+        self.queued.contains(&id)
+    }
+
     pub(super) fn queued_bytes(&self) -> usize {
         self.queued_bytes
     }

@@ -6,6 +6,7 @@
 
 pub(crate) mod notice;
 pub(crate) mod order;
+pub(crate) mod queue;
 mod socket;
 mod token_work;
 
@@ -15,12 +16,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
 use crate::client::Ticket;
 use crate::core::{
-    Command, Connection, Effect, Epoch, Gap, Input, Instant, Options, Push, RequestId, Status, SubscriptionId,
+    Command, Connection, Delivery, Effect, Epoch, Gap, Input, Instant, Options, Push, RequestId, Status,
+    SubscriptionId,
 };
 use crate::network::Network;
 use crate::statistics::{Counters, Level, Total};
@@ -405,9 +407,17 @@ impl<N: Network> Driver<N> {
     }
 }
 
-/// Without a shutdown subscribers are told all the same; requests notice by themselves.
+/// Without a shutdown everybody is told all the same: whoever looks at the status or waits for it, requests, and
+/// subscribers. What is still in the inbox is refused when that is dropped, after this.
 impl<N: Network> Drop for Driver<N> {
     fn drop(&mut self) {
+        if !self.stopped {
+            self.outlook.status.post(Status::Stopped);
+        }
+        for (id, waiter) in std::mem::take(&mut self.waiters) {
+            let delivery = if self.core.is_queued(id) { Delivery::NotSent } else { Delivery::Unknown };
+            waiter.lose(delivery);
+        }
         self.outlook.counters.set(Level::Pending, 0);
         self.outlook.counters.set(Level::Subscriptions, 0);
         for postbox in self.subscribers.values() {
@@ -428,6 +438,3 @@ fn note_round_trip(counters: &Counters, waiter: &mut Waiter, now: Instant) {
         counters.round_trip(now.since(sent_at));
     }
 }
-
-/// The sending half of an [`Inbox`].
-pub(crate) type OrderSender = mpsc::UnboundedSender<Order>;

@@ -6,21 +6,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant as TokioInstant;
 
 use crate::client::Ticket;
 use crate::core::mailbox::Mailbox;
 use crate::core::{
-    Config, Delivery, Epoch, Instant, Payload, Push, Reply, RequestError, RequestId, Response, Snapshot,
-    SubscriptionId,
+    Config, Delivery, Epoch, Instant, Payload, Push, Reply, RequestError, RequestErrorKind, RequestId,
+    Response, Snapshot, SubscriptionId,
 };
 
 use super::ShutdownReport;
 use super::notice::Notice;
+use super::queue::OrderReceiver;
 
-/// A message to the driver. The channel is unbounded, but every message either carries a permit of
-/// a bounded set or is sent at most once until it is taken, so the queue is bounded all the same
+/// A message to the driver. The queue is unbounded, but every message either carries a permit of
+/// a bounded set or is sent at most once until it is taken, so it is bounded all the same
 /// and sending never waits: a drop handler can send.
 pub(crate) enum Order {
     Request {
@@ -57,8 +58,28 @@ pub(crate) enum Order {
     ShutDown,
 }
 
+impl Order {
+    /// The last word of a driver that is gone: nothing of this was done.
+    pub(super) fn refuse(self) {
+        match self {
+            Order::Request { waiter, .. } => waiter.lose(Delivery::NotSent),
+            Order::Subscribe { postbox, .. } => postbox.close(),
+            // Who waits for these is told by the end of the channel that the order carries.
+            Order::Configure { .. } | Order::CatchUp { .. } => {}
+            // Nobody waits for these.
+            Order::Cancel(_)
+            | Order::Unsubscribe(_)
+            | Order::Connect
+            | Order::Wake
+            | Order::Resume
+            | Order::ShutDown => {}
+        }
+    }
+}
+
 /// The caller of a request.
 pub(crate) struct Waiter {
+    pub(crate) method: Arc<str>,
     pub(crate) outcome: oneshot::Sender<Result<Response, RequestError>>,
     pub(crate) accepted: Option<oneshot::Sender<Payload>>,
     /// Around the request, from its making to its end.
@@ -75,6 +96,12 @@ impl Waiter {
         if let Some(accepted) = self.accepted.take() {
             let _ = accepted.send(payload);
         }
+    }
+
+    /// The driver ends without an outcome.
+    pub(crate) fn lose(self, delivery: Delivery) {
+        let method = Arc::clone(&self.method);
+        self.complete(Err(RequestError { method, kind: RequestErrorKind::ShutDown, delivery }));
     }
 
     /// Hands over the outcome. A caller that is gone does not want it.
@@ -148,14 +175,14 @@ pub(crate) struct Standing {
 
 /// The driver's end of the queue.
 pub(crate) struct Inbox {
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: OrderReceiver,
     standing: Arc<Standing>,
     stopped: Arc<Notice<Option<ShutdownReport>>>,
 }
 
 impl Inbox {
     pub(crate) fn new(
-        orders: mpsc::UnboundedReceiver<Order>,
+        orders: OrderReceiver,
         standing: Arc<Standing>,
         stopped: Notice<Option<ShutdownReport>>,
     ) -> Self {
@@ -169,7 +196,7 @@ impl Inbox {
 
     /// The next order. When the last handle is gone, the order to shut down, once.
     pub(crate) fn poll_order(&mut self, cx: &mut Context<'_>) -> Poll<Order> {
-        let order = match self.orders.poll_recv(cx) {
+        let order = match self.orders.poll_take(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(order)) => order,
             Poll::Ready(None) if self.standing.shut_down.swap(true, Ordering::AcqRel) => {

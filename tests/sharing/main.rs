@@ -3,6 +3,7 @@
 
 mod config_source;
 mod dropping;
+mod ending;
 mod endpoint_store;
 mod hub;
 mod lagging;

@@ -22,6 +22,7 @@ const BLUR: Duration = Duration::from_millis(20);
 ///   somebody who reads at once got in the same time. Where a lag leads to a new snapshot, snapshots do not count.
 /// - A subscription that ends when it lags ends right after the news of it, and none ends for another reason before
 ///   the client is shut down.
+/// - A shutdown ends every subscription, also one that is opened while it goes on or afterwards.
 pub(super) struct IsolatedConsumers {
     travel: Duration,
     /// The longest that a message takes on its way after everything takes longer: it is never overtaken.
@@ -187,6 +188,17 @@ impl IsolatedConsumers {
         if item == Item::Closed { self.compare(subscription) } else { Ok(()) }
     }
 
+    /// Nothing comes any more.
+    fn finished(&self) -> Result<(), String> {
+        let waits = |reading: &Reading| reading.prompt && !reading.closed && !reading.left;
+        match self.subscriptions.iter().find(|(_, reading)| self.stopping && waits(reading)) {
+            Some((number, _)) => {
+                Err(format!("subscription {number} is read at once and did not get the end"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Two that were open together until the end got the same.
     fn compare(&self, subscription: u32) -> Result<(), String> {
         for (number, reading) in self.subscriptions.iter().filter(|(_, reading)| reading.closed) {
@@ -322,6 +334,7 @@ impl Oracle for IsolatedConsumers {
                 }
             }
             Event::Gateway { gateway, event } => self.gateway(*gateway, event, record.at),
+            Event::Remaining { .. } => return self.finished(),
             _ => {}
         }
         Ok(())
@@ -444,6 +457,18 @@ mod tests {
         assert_eq!(anew(2), None);
         assert_eq!(anew(1), Some(17));
         assert_eq!(anew(3), Some(17));
+    }
+
+    #[test]
+    fn a_shutdown_ends_every_subscription_that_is_read() {
+        let stop = (1_600, Event::ShutdownCalled);
+        let late = (1_600, Event::Subscribed { consumer: 2, subscription: 3, lag: Lag::DropOldest });
+        let end = |of| item(1_700, of, Item::Closed);
+        let left = (1_800, Event::Remaining { sockets: 0, timers: 0, requests: 0, subscriptions: 0 });
+        let all = [stop.clone(), late.clone(), end(PROMPT), end(3), left.clone()];
+        assert_eq!(broken(&all), None);
+        assert_eq!(broken(&[stop.clone(), late, end(PROMPT), left.clone()]), Some(11));
+        assert_eq!(broken(&[stop, left]), Some(9));
     }
 
     #[test]
