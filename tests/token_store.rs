@@ -3,11 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use onesocket::core::{Secret, StoredToken, TokenKey};
+use onesocket::core::{Endpoint, Secret, StoredToken, TokenKey};
 use onesocket::token_store::{FileTokenStore, MemoryTokenStore, TokenStore};
 
 fn key(role: &str) -> TokenKey {
-    TokenKey { device_id: "d".to_owned(), role: role.to_owned(), gateway: "127.0.0.1:18789".to_owned() }
+    at(role, "ws://127.0.0.1:18789")
+}
+
+fn at(role: &str, url: &str) -> TokenKey {
+    TokenKey::new("d", role, &Endpoint::parse(url).expect("a valid url"))
 }
 
 fn token(text: &str) -> StoredToken {
@@ -21,6 +25,14 @@ async fn keeps_tokens(store: &dyn TokenStore) {
     store.save(&key("node"), &token("b")).await.expect("the token is stored");
     assert_eq!(store.load(&key("operator")).await, Ok(Some(token("a"))));
     assert_eq!(store.load(&key("node")).await, Ok(Some(token("b"))));
+
+    // Neighbours behind one port have tokens of their own.
+    let neighbours =
+        ["rosita", "wilfred"].map(|path| at("operator", &format!("ws://127.0.0.1:18789/{path}")));
+    store.save(&neighbours[0], &token("rosita")).await.expect("the token is stored");
+    assert_eq!(store.load(&neighbours[1]).await, Ok(None));
+    store.clear(&neighbours[1], &token("rosita").token).await.expect("nothing to clear");
+    assert_eq!(store.load(&neighbours[0]).await, Ok(Some(token("rosita"))));
 
     // A token that is no longer the stored one clears nothing.
     store.clear(&key("operator"), &token("old").token).await.expect("nothing to clear");
@@ -47,6 +59,47 @@ async fn right_credential_a_file_store_keeps_tokens_and_is_readable_by_its_owner
     assert_eq!(FileTokenStore::new(&path).load(&key("node")).await, Ok(Some(token("b"))));
     let leftovers = fs::read_dir(folder.path()).expect("the folder can be read").count();
     assert_eq!(leftovers, 1, "no half-written file is left");
+}
+
+/// What a file of an earlier version holds, which named gateways by host and port only.
+const EARLIER: &str = r#"{"version":1,"tokens":{
+    "d|operator|127.0.0.1:18789":{"token":"a","scopes":["operator.read"]},
+    "d|operator|::1:18789":{"token":"b","scopes":["operator.read"]}}}"#;
+
+#[tokio::test]
+async fn right_credential_a_token_of_an_earlier_version_is_found_where_it_can_be_no_other_gateways() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("tokens.json");
+    fs::write(&path, EARLIER).expect("the file can be written");
+    let store = FileTokenStore::new(&path);
+    for (url, found) in [
+        ("ws://127.0.0.1:18789", Some("a")),
+        ("ws://127.0.0.1:18789/", Some("a")),
+        ("wss://127.0.0.1:18789", Some("a")),
+        ("ws://[::1]:18789", Some("b")),
+        ("ws://127.0.0.1:18789/rosita", None),
+        ("ws://127.0.0.1:18789/?agent=rosita", None),
+        ("ws://127.0.0.1:18789//", None),
+        ("ws://127.0.0.1:1", None),
+    ] {
+        assert_eq!(store.load(&at("operator", url)).await, Ok(found.map(token)), "{url}");
+    }
+
+    // Nothing that another gateway says touches it.
+    let rosita = at("operator", "ws://127.0.0.1:18789/rosita");
+    store.clear(&rosita, &token("a").token).await.expect("nothing to clear");
+    store.save(&rosita, &token("c")).await.expect("the token is stored");
+    assert_eq!(store.load(&key("operator")).await, Ok(Some(token("a"))));
+
+    // A newer token takes its place, and it is gone when it is cleared.
+    store.save(&key("operator"), &token("new")).await.expect("the token is stored");
+    assert_eq!(store.load(&key("operator")).await, Ok(Some(token("new"))));
+    store.clear(&key("operator"), &token("new").token).await.expect("the token is cleared");
+    assert_eq!(store.load(&key("operator")).await, Ok(None));
+    let v6 = at("operator", "ws://[::1]:18789");
+    store.clear(&v6, &token("b").token).await.expect("the token is cleared");
+    assert_eq!(store.load(&v6).await, Ok(None));
+    assert_eq!(store.load(&rosita).await, Ok(Some(token("c"))));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Which credential is presented, which one is kept, and which one is forgotten (protocol 6, 7).
 //!
-//! A device token belongs to a device, a role and a gateway. It is loaded anew for every attempt, so
+//! A device token belongs to a device, a role and a gateway, which is a whole endpoint. It is loaded anew for every attempt, so
 //! that what another process stored counts; it is stored before the next attempt may load it; and it
 //! is cleared only if it is still the one that was refused.
 
@@ -23,9 +23,8 @@ impl Connection {
     /// Where the token of this config is kept: `None` without a store or a device.
     pub(super) fn token_key(&self) -> Option<TokenKey> {
         let config = self.config.as_ref().filter(|_| self.has_token_store)?;
-        let device_id = config.device.as_ref()?.id().to_owned();
-        let gateway = format!("{}:{}", config.endpoint.host(), config.endpoint.port());
-        Some(TokenKey { device_id, role: config.role.clone(), gateway })
+        let device = config.device.as_ref()?;
+        Some(TokenKey::new(device.id(), &config.role, &config.endpoint))
     }
 
     pub(super) fn token_loaded(

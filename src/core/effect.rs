@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::config::{Config, Endpoint, Secret};
 use super::error::{ConnectionError, DialError, PauseReason, RequestError, StoreError};
 use super::event::{Event, Gap};
@@ -266,8 +268,49 @@ pub struct TokenKey {
     pub device_id: String,
     /// The role it was granted.
     pub role: String,
-    /// The gateway, as `host:port`.
+    /// The gateway, as its whole endpoint: one port may lead to several gateways. It is the url with the path,
+    /// then `?` and a hash of the query, and `#` and the pinned certificate, where the endpoint has these. It holds
+    /// no `|`.
     pub gateway: String,
+}
+
+impl TokenKey {
+    /// The key of a device's token in a role at the gateway behind `endpoint`.
+    #[must_use]
+    pub fn new(device_id: &str, role: &str, endpoint: &Endpoint) -> Self {
+        Self { device_id: device_id.to_owned(), role: role.to_owned(), gateway: whole(endpoint) }
+    }
+
+    /// The key under which earlier versions kept this token: `host:port` instead of the whole endpoint.
+    ///
+    /// `None` for an endpoint with a path or a query of its own, because the earlier key does not say which of the
+    /// gateways behind that port its token is from.
+    #[must_use]
+    pub fn by_host_and_port(&self) -> Option<Self> {
+        let endpoint = self.gateway.split_once('#').map_or(&*self.gateway, |(endpoint, _)| endpoint);
+        let (_, rest) = endpoint.split_once("://")?;
+        let authority = rest.strip_suffix('/').filter(|authority| !authority.contains(['/', '?']))?;
+        // That key had no brackets around an IPv6 address.
+        Some(Self { gateway: authority.replace(['[', ']'], ""), ..self.clone() })
+    }
+}
+
+/// All that tells one endpoint from another, without the text of the query, which may be a secret.
+fn whole(endpoint: &Endpoint) -> String {
+    let url = endpoint.url();
+    let (place, query) = url.split_once('?').map_or((&*url, None), |(place, query)| (place, Some(query)));
+    let mut whole = place.replace('|', "%7C");
+    if !place.split_once("://").is_some_and(|(_, rest)| rest.contains('/')) {
+        whole.push('/');
+    }
+    if let Some(query) = query {
+        whole.push_str("?sha256:");
+        Sha256::digest(query).iter().for_each(|byte| whole.push_str(&format!("{byte:02x}")));
+    }
+    if let Some(pin) = endpoint.pin() {
+        whole.push_str(&format!("#{pin}"));
+    }
+    whole
 }
 
 /// A device token with the scopes it was granted. `Debug` does not show the token.

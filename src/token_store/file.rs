@@ -93,19 +93,28 @@ struct Entry {
 }
 
 impl TokenFile {
+    /// A token that an earlier version stored is found as well, where it can only be this gateway's.
     fn token(&self, key: &TokenKey) -> Option<StoredToken> {
-        let entry = self.tokens.get(&name(key))?;
+        let entry = self.tokens.get(&name(key)).or_else(|| self.tokens.get(&earlier_name(key)?))?;
         Some(StoredToken { token: Secret::trimmed(&entry.token)?, scopes: entry.scopes.clone() })
     }
 
     fn put(&mut self, key: &TokenKey, token: &StoredToken) {
         let entry = Entry { token: token.token.expose().to_owned(), scopes: token.scopes.clone() };
+        self.remove(key);
         self.tokens.insert(name(key), entry);
     }
 
     fn remove(&mut self, key: &TokenKey) {
         self.tokens.remove(&name(key));
+        if let Some(earlier) = earlier_name(key) {
+            self.tokens.remove(&earlier);
+        }
     }
+}
+
+fn earlier_name(key: &TokenKey) -> Option<String> {
+    key.by_host_and_port().map(|earlier| name(&earlier))
 }
 
 fn name(key: &TokenKey) -> String {

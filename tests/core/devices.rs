@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use onesocket::core::{
     CertificatePin, Command, Config, Connection, DeviceIdentity, Effect, Epoch, GatewayError, Input, Instant,
-    Options, PauseReason, Secret, Status, StoreError, StoredToken, WireText,
+    Options, PauseReason, Secret, Status, StoreError, StoredToken, TokenKey, WireText,
 };
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ fn token(text: &str, scopes: &[&str]) -> StoredToken {
 
 impl Bench {
     fn new(config: Config, stored: Option<StoredToken>) -> Self {
-        let gateway = format!("{}:{}", config.endpoint().host(), config.endpoint().port());
+        let gateway = TokenKey::new(&config_device_id(), "operator", config.endpoint()).gateway;
         let core = Connection::new(Some(Arc::new(config)), Options::default(), 1).expect("valid options");
         let mut bench = Self {
             core: core.with_token_store(),
@@ -430,4 +430,81 @@ fn right_credential_no_token_is_shown_by_debug() {
     bench.hello(Some("secret-d"), &[]);
     let shown = format!("{:?} {:?}", bench.core, bench.effects);
     assert!(!shown.contains("secret-"), "{shown}");
+}
+
+/// Everything that an endpoint can differ in makes another gateway, and nothing else does.
+#[test]
+fn right_credential_a_token_belongs_to_the_whole_endpoint() {
+    let key = |url: &str, pin: Option<&[u8]>| {
+        let config = Config::new(url).expect("a valid url");
+        let config = match pin {
+            Some(der) => config.pin(CertificatePin::of_der(der)).expect("it has TLS"),
+            None => config,
+        };
+        TokenKey::new("d", "operator", config.endpoint())
+    };
+    let different = [
+        key("ws://localhost:1", None),
+        key("ws://localhost:2", None),
+        key("ws://127.0.0.1:1", None),
+        key("wss://localhost:1", None),
+        key("wss://localhost:1", Some(b"a")),
+        key("wss://localhost:1", Some(b"b")),
+        key("ws://localhost:1/rosita", None),
+        key("ws://localhost:1/wilfred", None),
+        key("ws://localhost:1/rosita/", None),
+        key("ws://localhost:1/Rosita", None),
+        key("ws://localhost:1/?secret-query", None),
+        key("ws://localhost:1/?other", None),
+    ];
+    for (one, first) in different.iter().enumerate() {
+        assert!(!first.gateway.contains("secret-query"), "{first:?}");
+        assert!(!first.gateway.contains('|'), "{first:?}");
+        for (other, second) in different.iter().enumerate() {
+            assert_eq!(first == second, one == other, "{first:?} and {second:?}");
+        }
+    }
+    for (one, other) in [
+        ("ws://localhost", "ws://LOCALHOST:18789/"),
+        ("http://localhost:1", "ws://localhost:1/"),
+        ("wss://gateway.example", "https://Gateway.Example:443/"),
+        ("ws://localhost:1?query", "ws://localhost:1/?query"),
+        ("ws://localhost:1/a|b", "ws://localhost:1/a%7Cb"),
+    ] {
+        assert_eq!(key(one, None), key(other, None), "{one} and {other}");
+    }
+}
+
+/// What is stored for a gateway is neither shown to its neighbour at another path, nor cleared for it.
+#[test]
+fn right_credential_a_neighbour_at_another_path_has_a_token_of_its_own() {
+    let at = |path: &str| {
+        Config::new(&format!("ws://127.0.0.1/{path}"))
+            .expect("a valid url")
+            .device(DeviceIdentity::from_seed([7; 32]))
+    };
+    let keys = ["rosita", "wilfred"].map(|path| {
+        let mut bench = Bench::new(at(path), None);
+        // The bench demands that the token is asked for under this key.
+        assert_eq!(bench.gateway, format!("ws://127.0.0.1:18789/{path}"));
+        bench.attempt();
+        bench.hello(Some("issued"), &["operator.read"]);
+        let saved = |effect: &Effect| match effect {
+            Effect::SaveToken { key, .. } => Some(key.clone()),
+            _ => None,
+        };
+        let saved = bench.effects.iter().find_map(saved).expect("the token is kept");
+
+        let mut bench = Bench::new(at(path), Some(token("issued", &["operator.read"])));
+        bench.attempt();
+        bench.refuse("AUTH_DEVICE_TOKEN_MISMATCH");
+        let cleared = |effect: &Effect| match effect {
+            Effect::ClearToken { key, .. } => Some(key.clone()),
+            _ => None,
+        };
+        assert_eq!(bench.effects.iter().find_map(cleared), Some(saved.clone()));
+        saved
+    });
+    assert_ne!(keys[0], keys[1]);
+    assert_eq!(keys[0].gateway, "ws://127.0.0.1:18789/rosita");
 }

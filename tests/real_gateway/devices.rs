@@ -303,9 +303,7 @@ impl Device {
     }
 
     async fn stored(&self) -> Result<Option<StoredToken>, StoreError> {
-        let endpoint = self.config();
-        let gateway = format!("{}:{}", endpoint.endpoint().host(), endpoint.endpoint().port());
-        let key = TokenKey { device_id: self.id().to_owned(), role: "operator".to_owned(), gateway };
+        let key = TokenKey::new(self.id(), "operator", self.config().endpoint());
         self.store().load(&key).await
     }
 
