@@ -11,7 +11,7 @@ use onesocket::core::{StoredToken, TokenKey};
 use onesocket::network::Network;
 use onesocket::token_store::{StoreFuture, TokenStore};
 use onesocket::{Client, ConfigureError, Hub, NotReady, RequestFuture, Subscription};
-use onesocket_sim::gateway::Order;
+use onesocket_gateway::Order;
 use serde_json::json;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
