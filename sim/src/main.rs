@@ -1,7 +1,8 @@
 //! The `sim` command line: explore, replay, shrink, and prove the harness.
 //!
-//! Exit status: 0 clean, 1 a violation (the last line is the command that replays it) or a mark that had to be
-//! reached and was not (the last line names it), 2 wrong usage or input.
+//! Exit status: 0 clean, 1 a violation (the last line is the command that replays it), 2 wrong usage or input,
+//! 3 incomplete: nothing was violated in what ran, but it was interrupted or terminated, or a mark that had to be
+//! reached was not (the last line says which).
 
 mod cli;
 
@@ -18,7 +19,8 @@ fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     match cli::run(arguments) {
         Ok(cli::Verdict::Clean) => ExitCode::SUCCESS,
-        Ok(cli::Verdict::Violated | cli::Verdict::Missed) => ExitCode::from(1),
+        Ok(cli::Verdict::Violated) => ExitCode::from(1),
+        Ok(cli::Verdict::Incomplete) => ExitCode::from(3),
         Err(error) => {
             eprintln!("sim: {error}");
             ExitCode::from(2)

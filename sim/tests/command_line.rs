@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+#[cfg(unix)]
+use std::process::Child;
 use std::process::{Command, Output, Stdio};
 
 fn sim(arguments: &[&str]) -> Output {
@@ -55,7 +57,7 @@ fn a_guided_exploration_repeats_and_missed_marks_fail_where_they_are_required() 
     assert_eq!(one, digest("2"));
     assert_eq!(one.2, 100);
     let output = sim(&["explore", "--seeds", "0..2", "--require-marks"]);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let last = text.lines().next_back().expect("there is a line");
     assert!(last.contains(" required marks were never reached: "), "{text}");
@@ -154,7 +156,57 @@ fn a_plan_that_breaks_nothing_is_not_shrunk() {
     assert!(!out.exists());
 }
 
-/// Interrupted while it explores for an hour: it reports what it has and ends by itself with status 0.
+/// Sends a signal to a process that runs.
+#[cfg(unix)]
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+}
+
+/// Terminated while it explores for an hour: the report on standard output is a whole one, and the status says that
+/// not all was run.
+#[cfg(unix)]
+#[test]
+fn a_terminated_exploration_reports_what_it_has() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sim"))
+        .args(["explore", "--seconds", "3600", "--json", "-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let first = lines.next().expect("there is a line").expect("it is text");
+    assert!(first.ends_with("Ctrl-C ends it with a report."), "{first}");
+    signal(&child, "-TERM");
+    let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(3), "{rest:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the report is JSON");
+    assert_eq!(report["violations"], serde_json::json!([]));
+    assert!(report["runs"].is_u64() && report["digest"].is_string(), "{report}");
+    assert!(rest.last().is_some_and(|line| line.starts_with("interrupted: ")), "{rest:?}");
+}
+
+/// The same for an exhaustive search, by both signals.
+#[cfg(unix)]
+#[test]
+fn a_terminated_exhaustive_search_reports_what_it_has() {
+    for name in ["-TERM", "-INT"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sim"))
+            .args(["exhaust", "--faults", "3"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        lines.next().expect("there is a line").expect("it is text");
+        signal(&child, name);
+        let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+        assert_eq!(child.wait().expect("it ends").code(), Some(3), "{rest:?}");
+        assert!(rest.last().is_some_and(|line| line.starts_with("interrupted: ")), "{rest:?}");
+    }
+}
+
+/// Interrupted while it explores for an hour: it reports what it has and ends by itself.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_exploration_reports_what_it_has() {
@@ -167,10 +219,9 @@ fn an_interrupted_exploration_reports_what_it_has() {
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let first = lines.next().expect("there is a line").expect("it is text");
     assert!(first.ends_with("Ctrl-C ends it with a report."), "{first}");
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-    assert!(killed.success());
+    signal(&child, "-INT");
     let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
-    assert_eq!(child.wait().expect("it ends").code(), Some(0), "{rest:?}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(3), "{rest:?}");
     assert!(
         rest.first().is_some_and(|line| line.starts_with("machine ") && line.contains(" runs ")),
         "{rest:?}"
@@ -258,9 +309,7 @@ fn the_gateway_says_where_it_listens_and_ends_when_it_is_interrupted() {
     let listening = line();
     let address = listening.strip_prefix("listening on ws://").expect("it says where");
     let stream = TcpStream::connect(address).expect("it listens");
-    let pid = child.id().to_string();
-    let killed = Command::new("kill").args(["-INT", &pid]).status().expect("kill runs");
-    assert!(killed.success());
+    signal(&child, "-INT");
     drop(stream);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();

@@ -43,13 +43,16 @@ pub(super) fn exhaust(arguments: &Exhaust) -> Result<Verdict, CliError> {
         write(path, &to_json(&exhausted, faults, wanted, wall, &names))?;
     }
     talk(&summary(&exhausted, wanted, wall));
-    let Some(name) = names.first() else { return Ok(Verdict::Clean) };
+    let Some(name) = names.first() else {
+        let is_whole = exhausted.runs == wanted;
+        return Ok(if is_whole { Verdict::Clean } else { Verdict::Incomplete });
+    };
     talk(&format!("cargo sim shrink {name} --tier machine"));
     talk(&format!("cargo sim replay {name} --tier machine"));
     Ok(Verdict::Violated)
 }
 
-/// Searches with a progress bar on standard error and an orderly end on Ctrl-C.
+/// Searches with a progress bar on standard error and an orderly end on a signal.
 fn watched(faults: usize, wanted: u64, jobs: usize) -> Exhausted {
     let progress = Progress::default();
     let bar = ProgressBar::new(wanted);
@@ -59,7 +62,7 @@ fn watched(faults: usize, wanted: u64, jobs: usize) -> Exhausted {
     let exhausted = thread::scope(|scope| {
         let worker = scope.spawn(|| search::exhaust(faults, jobs, &progress));
         while !worker.is_finished() {
-            if interrupt::is_pressed() {
+            if interrupt::is_received() {
                 progress.stop();
             }
             bar.set_position(progress.runs());

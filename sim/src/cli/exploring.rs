@@ -52,12 +52,12 @@ pub(super) fn main_job() -> Result<Verdict, CliError> {
         let report = watched(&exploration, run_exploration);
         say(false, &summary(&report));
         all.push(report);
-        if interrupt::is_pressed() {
+        if interrupt::is_received() {
             break;
         }
     }
     report_coverage(&all, false);
-    verdict(&all, &default_folder(), false)
+    Ok(complete(verdict(&all, &default_folder(), false)?, false))
 }
 
 /// Explores one tier.
@@ -102,7 +102,7 @@ pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
     }
     report_coverage(&all, json_on_stdout);
     let folder = arguments.out.clone().unwrap_or_else(default_folder);
-    let verdict = verdict(&all, &folder, json_on_stdout)?;
+    let verdict = complete(verdict(&all, &folder, json_on_stdout)?, json_on_stdout);
     if verdict != Verdict::Clean || !arguments.require_marks {
         return Ok(verdict);
     }
@@ -114,7 +114,18 @@ pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
         json_on_stdout,
         &format!("{} required marks were never reached: {}", missed.len(), missed.join(", ")),
     );
-    Ok(Verdict::Missed)
+    Ok(Verdict::Incomplete)
+}
+
+/// What is clean in an exploration that was interrupted is not clean as a whole.
+fn complete(verdict: Verdict, json_on_stdout: bool) -> Verdict {
+    match verdict {
+        Verdict::Clean if interrupt::is_received() => {
+            say(json_on_stdout, "interrupted: the report is of what ran until then");
+            Verdict::Incomplete
+        }
+        Verdict::Clean | Verdict::Violated | Verdict::Incomplete => verdict,
+    }
 }
 
 /// Seeds that nobody has tried, most likely.
@@ -128,7 +139,7 @@ pub(super) fn jobs(wanted: Option<u32>) -> usize {
     wanted.map_or_else(cores, |jobs| usize::try_from(jobs).unwrap_or(1))
 }
 
-/// Explores with a progress line on standard error and an orderly end on Ctrl-C.
+/// Explores with a progress line on standard error and an orderly end on a signal.
 fn watched<T: Send>(exploration: &Exploration, run: impl Fn(&Exploration, &Progress) -> T + Sync) -> T {
     let progress = Progress::default();
     let bar = ProgressBar::new_spinner();
@@ -140,7 +151,7 @@ fn watched<T: Send>(exploration: &Exploration, run: impl Fn(&Exploration, &Progr
         let worker = scope.spawn(|| run(exploration, &progress));
         let started = std::time::Instant::now();
         while !worker.is_finished() {
-            if interrupt::is_pressed() {
+            if interrupt::is_received() {
                 progress.stop();
             }
             bar.set_message(progress_line(&progress, started.elapsed()));

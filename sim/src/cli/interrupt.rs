@@ -1,25 +1,26 @@
-//! Ctrl-C asks for an end with a report.
+//! Ctrl-C, and the signal of a service manager, ask for an end with a report.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Takes Ctrl-C from now on. To be called before anything is said, so that whoever reads it can interrupt.
+/// Takes Ctrl-C (SIGINT), SIGTERM and SIGHUP from now on. To be called before anything is said, so that whoever reads
+/// it can interrupt.
 pub(super) fn listen() {
-    pressed();
+    received();
 }
 
-/// Whether Ctrl-C was pressed since the first call of [`listen`].
-pub(super) fn is_pressed() -> bool {
-    pressed().load(Ordering::Relaxed)
+/// Whether one of them came since the first call of [`listen`].
+pub(super) fn is_received() -> bool {
+    received().load(Ordering::Relaxed)
 }
 
-fn pressed() -> &'static AtomicBool {
-    static PRESSED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    PRESSED.get_or_init(|| {
-        let pressed = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&pressed);
-        // A handler that cannot be installed leaves Ctrl-C as it is: it ends the process at once.
+fn received() -> &'static AtomicBool {
+    static RECEIVED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    RECEIVED.get_or_init(|| {
+        let received = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&received);
+        // A handler that cannot be installed leaves the signals as they are: they end the process at once.
         let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-        pressed
+        received
     })
 }

@@ -81,7 +81,7 @@ struct Explore {
     /// Write plans that break something, and that no seed stands for, to this folder [default: target/sim].
     #[arg(long, value_name = "FOLDER", requires = "guided")]
     out: Option<PathBuf>,
-    /// Exit with 1 if a mark was never reached.
+    /// Exit with 3 if a mark was never reached.
     #[arg(long)]
     require_marks: bool,
     /// Write the result as JSON to this file; `-` is standard output.
@@ -205,8 +205,8 @@ pub(crate) enum Verdict {
     Clean,
     /// A broken invariant.
     Violated,
-    /// A mark that had to be reached was not.
-    Missed,
+    /// Nothing wrong in what ran, which is not all: it was interrupted, or a mark that had to be reached was not.
+    Incomplete,
 }
 
 /// Why a command could not do its work.

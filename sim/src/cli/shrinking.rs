@@ -76,7 +76,7 @@ fn watched(plan: &Plan, tier: Tier, symptom: &Symptom, limits: Limits) -> Shrunk
         bar.tick();
         Some(violation.at.as_micros() / 1_000)
     };
-    let shrunk = shrink::shrink(plan, limits, &mut breaks, &interrupt::is_pressed);
+    let shrunk = shrink::shrink(plan, limits, &mut breaks, &interrupt::is_received);
     bar.finish_and_clear();
     shrunk
 }
