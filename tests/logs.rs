@@ -1,7 +1,7 @@
 //! What a production app finds in its log: little, and never a secret.
 
 use onesocket_sim::plan::{Plan, Tier};
-use onesocket_sim::scenario::file::Scenario;
+use onesocket_sim::scenario::Scenario;
 use tracing_test::traced_test;
 
 /// The token of the simulated gateway.

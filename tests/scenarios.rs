@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use onesocket_sim::plan::Tier;
+use onesocket_sim::scenario::Scenario;
 use onesocket_sim::scenario::expectation::shortfalls;
-use onesocket_sim::scenario::file::Scenario;
 use onesocket_sim::search::explore::run_judged;
 
 /// Records that a failing scenario shows.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use onesocket_sim::plan::Tier;
-use onesocket_sim::scenario::file::Scenario;
+use onesocket_sim::scenario::Scenario;
 use onesocket_sim::search::explore::run_judged;
 
 fn timeline(name: &str) -> String {

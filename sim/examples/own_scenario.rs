@@ -2,7 +2,7 @@
 
 use onesocket_sim::plan::Tier;
 use onesocket_sim::plan::{AppAction, GatewayAction, Plan};
-use onesocket_sim::scenario::check::{check, check_app};
+use onesocket_sim::scenario::{check, check_app};
 
 pub(crate) fn main() {
     // The gateway dies while a request is in flight, and comes back with another token, which the app learns late.

@@ -30,10 +30,11 @@ fn every_fact_names_a_test_that_exists() {
     let sim = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut existing = BTreeSet::new();
     tests(&sim.join("tests"), &mut existing);
+    tests(&sim.join("gateway/tests"), &mut existing);
     tests(&sim.join("../tests"), &mut existing);
 
     let page = fs::read_to_string(sim.join("README.md")).expect("the page is there");
-    let (_, facts) = page.split_once("## Event implementers get wrong").expect("the section is there");
+    let (_, facts) = page.split_once("## What implementers get wrong").expect("the section is there");
     let rows: Vec<&str> =
         facts.lines().filter(|line| line.starts_with("| ") && !line.contains("| test |")).collect();
     assert!(rows.len() >= 25, "only {} facts", rows.len());

@@ -1,6 +1,9 @@
 //! Plans that are kept: what a run of one must have seen, and one-call checks.
 
-pub mod check;
+mod check;
 pub mod expectation;
-pub mod file;
+mod file;
 pub mod regression;
+
+pub use check::{check, check_app, check_with};
+pub use file::Scenario;

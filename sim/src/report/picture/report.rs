@@ -138,7 +138,7 @@ fn heat_map(coverage: &Coverage, tiers: &[Tier]) -> Markup {
                 }
             }
         }
-        p.note { "Shades are logarithmic. Event was never reached is red if it is a mark, and a dot if it is none." }
+        p.note { "Shades are logarithmic. What was never reached is red if it is a mark, and a dot if it is none." }
     }
 }
 
@@ -239,7 +239,7 @@ fn growth(report: &ExplorationReport) -> Markup {
     };
     let decades = std::iter::successors(Some(1_u64), |run| run.checked_mul(10)).take_while(|run| *run <= end);
     html! {
-        h2 { "Event was new, run by run, on " (report.tier.name()) }
+        h2 { "What was new, run by run, on " (report.tier.name()) }
         div.wide {
             svg.growth role="img" aria-label="Marks and pairs reached over runs" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } {
                 line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y(0)) y2=(y(0)) {}
