@@ -343,7 +343,7 @@ fn one_reconnect_per_change_a_failing_store_does_not_disturb_a_close() {
     0.000s connect
     0.000s due
       dial 1 to a, attempt 1
-      load the token of a.local:18789 for 1
+      load the token of ws://a.local:18789/ for 1
     0.100s opened 1
       status: handshaking 1
     0.200s configure b

@@ -46,7 +46,7 @@ fn no_wedge_a_token_store_that_does_not_answer_is_named() {
     0.000s connect
     0.000s due
       dial 1 to a, attempt 1
-      load the token of a.local:18789 for 1
+      load the token of ws://a.local:18789/ for 1
     0.100s opened 1
       status: handshaking 1
     0.200s challenge on 1
@@ -56,7 +56,7 @@ fn no_wedge_a_token_store_that_does_not_answer_is_named() {
     15.300s no token 1
     16.100s due
       dial 2 to a, attempt 2
-      load the token of a.local:18789 for 2
+      load the token of ws://a.local:18789/ for 2
     end: next deadline 26.100s, 0 pending
     "#);
 }
@@ -69,7 +69,7 @@ fn no_wedge_a_challenge_that_never_comes_is_named_also_with_a_slow_token_store()
     0.000s connect
     0.000s due
       dial 1 to a, attempt 1
-      load the token of a.local:18789 for 1
+      load the token of ws://a.local:18789/ for 1
     0.100s opened 1
       status: handshaking 1
     15.100s due
@@ -86,7 +86,7 @@ fn no_wedge_a_token_store_that_is_slow_delays_the_handshake() {
     0.000s connect
     0.000s due
       dial 1 to a, attempt 1
-      load the token of a.local:18789 for 1
+      load the token of ws://a.local:18789/ for 1
     0.000s opened 1
       status: handshaking 1
     0.000s challenge on 1
