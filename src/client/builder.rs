@@ -9,7 +9,6 @@ use tokio::sync::Semaphore;
 
 use crate::core::{Config, ConfigError, Connection, Options, Status};
 use crate::driver::notice::Notice;
-use crate::driver::order::{Inbox, Standing};
 use crate::driver::queue::order_queue;
 use crate::driver::{Driver, Outlook};
 use crate::network::Network;
@@ -77,8 +76,6 @@ impl Builder {
         let (orders, receiver) = order_queue();
         let (status_notice, status) = Notice::new(Status::Idle);
         let (stopped_notice, stopped) = Notice::new(None);
-        let standing = Arc::new(Standing::default());
-        let inbox = Inbox::new(receiver, Arc::clone(&standing), stopped_notice);
         let options = &self.options;
         let counters = Arc::new(Counters::new());
         let driver = Driver::new(
@@ -86,12 +83,15 @@ impl Builder {
             options,
             network,
             self.token_store,
-            inbox,
-            Outlook { status: status_notice, counters: Arc::clone(&counters) },
+            receiver,
+            Outlook {
+                status: status_notice,
+                stopped: Arc::new(stopped_notice),
+                counters: Arc::clone(&counters),
+            },
         );
         let shared = Shared {
             orders,
-            standing,
             status,
             stopped,
             counters,

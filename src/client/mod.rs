@@ -6,7 +6,7 @@ mod request;
 mod status;
 mod subscription;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use serde::Serialize;
@@ -16,8 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::core::{Config, Epoch, Options, PauseReason, Status};
 use crate::driver::ShutdownReport;
 use crate::driver::notice::NoticeReader;
-use crate::driver::order::{Order, Standing};
-use crate::driver::queue::OrderSender;
+use crate::driver::order::Order;
+use crate::driver::queue::{OrderSender, Signal};
 use crate::statistics::{Counters, Statistics};
 
 pub use builder::Builder;
@@ -43,7 +43,6 @@ pub struct Client {
 
 struct Shared {
     orders: OrderSender,
-    standing: Arc<Standing>,
     status: NoticeReader<Status>,
     stopped: NoticeReader<Option<ShutdownReport>>,
     counters: Arc<Counters>,
@@ -141,7 +140,7 @@ impl Client {
 
     /// Asks for a connection without waiting for it.
     pub fn connect(&self) {
-        self.shared.order_once(&self.shared.standing.connect, Order::Connect);
+        self.shared.orders.signal(Signal::Connect);
     }
 
     /// Waits until the connection is ready, asking for it first.
@@ -227,22 +226,22 @@ impl Client {
 
     /// Whether somebody has asked for the end of this client, or its driver is gone without being asked.
     pub(crate) fn is_shutting_down(&self) -> bool {
-        self.shared.standing.shut_down.load(Ordering::Acquire) || self.shared.orders.is_closed()
+        self.shared.orders.is_shutting_down() || self.shared.orders.is_closed()
     }
 
     /// Begins a shutdown without waiting for its end.
     pub(crate) fn begin_shutdown(&self) {
-        self.shared.order_once(&self.shared.standing.shut_down, Order::ShutDown);
+        self.shared.orders.signal(Signal::ShutDown);
     }
 
     /// The network is back: cuts a backoff short, without a second attempt beside the first.
     pub fn wake(&self) {
-        self.shared.order_once(&self.shared.standing.wake, Order::Wake);
+        self.shared.orders.signal(Signal::Wake);
     }
 
     /// Whatever paused reconnecting has been dealt with: try again.
     pub fn resume(&self) {
-        self.shared.order_once(&self.shared.standing.resume, Order::Resume);
+        self.shared.orders.signal(Signal::Resume);
     }
 
     /// Where the connection stands.
@@ -304,12 +303,5 @@ impl Shared {
     async fn awaited_permit(&self) -> OwnedSemaphorePermit {
         let permit = Arc::clone(&self.awaited_permits).acquire_owned().await;
         permit.expect("the semaphore is never closed")
-    }
-
-    fn order_once(&self, standing: &AtomicBool, order: Order) {
-        if !standing.swap(true, Ordering::AcqRel) {
-            // A driver that is gone needs no orders.
-            self.orders.send(order);
-        }
     }
 }

@@ -29,7 +29,8 @@ use crate::statistics::{Counters, Level, Total};
 use crate::token_store::TokenStore;
 
 use notice::Notice;
-use order::{Inbox, Order, Postbox, Waiter};
+use order::{Order, Postbox, Waiter};
+use queue::{OrderReceiver, Signal};
 use socket::{Socket, SocketLimits};
 use token_work::{Errand, TokenWork};
 
@@ -53,6 +54,8 @@ pub struct ShutdownReport {
 /// What the rest of the world can look at without asking.
 pub(crate) struct Outlook {
     pub(crate) status: Notice<Status>,
+    /// The report, once the driver is gone.
+    pub(crate) stopped: Arc<Notice<Option<ShutdownReport>>>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -62,7 +65,7 @@ pub struct Driver<N: Network> {
     network: Arc<N>,
     socket_limits: SocketLimits,
     socket: Option<Socket<N::Stream>>,
-    inbox: Inbox,
+    orders: OrderReceiver,
     token_work: TokenWork,
     waiters: BTreeMap<RequestId, Waiter>,
     subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
@@ -97,7 +100,7 @@ impl<N: Network> Driver<N> {
         options: &Options,
         network: N,
         token_store: Option<Arc<dyn TokenStore>>,
-        inbox: Inbox,
+        orders: OrderReceiver,
         outlook: Outlook,
     ) -> Self {
         let started = TokioInstant::now();
@@ -106,7 +109,7 @@ impl<N: Network> Driver<N> {
             network: Arc::new(network),
             socket_limits: SocketLimits::of(options),
             socket: None,
-            inbox,
+            orders,
             token_work: TokenWork::new(token_store),
             waiters: BTreeMap::new(),
             subscribers: BTreeMap::new(),
@@ -132,12 +135,12 @@ impl<N: Network> Driver<N> {
     /// Dropping the future is safe at any moment: the socket is dropped, requests fail and
     /// subscriptions end.
     pub async fn run(mut self) {
-        let done = self.inbox.stopped();
+        let stopped = Arc::clone(&self.outlook.stopped);
         poll_fn(|cx| self.poll(cx)).await;
         let report = self.report.unwrap_or_default();
         // Whoever waits for the shutdown must find nothing left of it: the driver goes first.
         drop(self);
-        done.post(Some(report));
+        stopped.post(Some(report));
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -170,7 +173,7 @@ impl<N: Network> Driver<N> {
 
     fn take_orders(&mut self, cx: &mut Context<'_>) -> bool {
         for taken in 0..ORDERS_PER_TURN {
-            let Poll::Ready(order) = self.inbox.poll_order(cx) else { return taken > 0 };
+            let Poll::Ready(order) = self.orders.poll_take(cx) else { return taken > 0 };
             self.obey(order);
             if self.stopped {
                 return true;
@@ -221,10 +224,10 @@ impl<N: Network> Driver<N> {
                 drop(permit);
                 self.catching_up.push(applied);
             }
-            Order::Connect => self.step(Input::Command(Command::Connect)),
-            Order::Wake => self.step(Input::Command(Command::Wake)),
-            Order::Resume => self.step(Input::Command(Command::Resume)),
-            Order::ShutDown => self.shut_down(),
+            Order::Signal(Signal::Connect) => self.step(Input::Command(Command::Connect)),
+            Order::Signal(Signal::Wake) => self.step(Input::Command(Command::Wake)),
+            Order::Signal(Signal::Resume) => self.step(Input::Command(Command::Resume)),
+            Order::Signal(Signal::ShutDown) => self.shut_down(),
         }
     }
 
@@ -408,7 +411,7 @@ impl<N: Network> Driver<N> {
 }
 
 /// Without a shutdown everybody is told all the same: whoever looks at the status or waits for it, requests, and
-/// subscribers. What is still in the inbox is refused when that is dropped, after this.
+/// subscribers. What is still in the queue is refused when that is dropped, after this.
 impl<N: Network> Drop for Driver<N> {
     fn drop(&mut self) {
         if !self.stopped {

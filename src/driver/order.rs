@@ -1,6 +1,5 @@
 //! What handles send to the driver, and what it sends back.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,9 +15,7 @@ use crate::core::{
     Response, Snapshot, SubscriptionId,
 };
 
-use super::ShutdownReport;
-use super::notice::Notice;
-use super::queue::OrderReceiver;
+use super::queue::Signal;
 
 /// A message to the driver. The queue is unbounded, but every message either carries a permit of
 /// a bounded set or is sent at most once until it is taken, so it is bounded all the same
@@ -52,10 +49,7 @@ pub(crate) enum Order {
         permit: OwnedSemaphorePermit,
         caught_up: oneshot::Sender<()>,
     },
-    Connect,
-    Wake,
-    Resume,
-    ShutDown,
+    Signal(Signal),
 }
 
 impl Order {
@@ -67,12 +61,7 @@ impl Order {
             // Who waits for these is told by the end of the channel that the order carries.
             Order::Configure { .. } | Order::CatchUp { .. } => {}
             // Nobody waits for these.
-            Order::Cancel(_)
-            | Order::Unsubscribe(_)
-            | Order::Connect
-            | Order::Wake
-            | Order::Resume
-            | Order::ShutDown => {}
+            Order::Cancel(_) | Order::Unsubscribe(_) | Order::Signal(_) => {}
         }
     }
 }
@@ -161,62 +150,5 @@ impl Postbox {
     fn lock(&self) -> std::sync::MutexGuard<'_, Mailbox> {
         // No code of a consumer runs under this lock, so a poisoned mailbox is still whole.
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Orders that mean the same when given twice, and are therefore queued once.
-#[derive(Default)]
-pub(crate) struct Standing {
-    pub(crate) connect: AtomicBool,
-    pub(crate) wake: AtomicBool,
-    pub(crate) resume: AtomicBool,
-    pub(crate) shut_down: AtomicBool,
-}
-
-/// The driver's end of the queue.
-pub(crate) struct Inbox {
-    orders: OrderReceiver,
-    standing: Arc<Standing>,
-    stopped: Arc<Notice<Option<ShutdownReport>>>,
-}
-
-impl Inbox {
-    pub(crate) fn new(
-        orders: OrderReceiver,
-        standing: Arc<Standing>,
-        stopped: Notice<Option<ShutdownReport>>,
-    ) -> Self {
-        Self { orders, standing, stopped: Arc::new(stopped) }
-    }
-
-    /// Where to announce that the driver is gone.
-    pub(crate) fn stopped(&self) -> Arc<Notice<Option<ShutdownReport>>> {
-        Arc::clone(&self.stopped)
-    }
-
-    /// The next order. When the last handle is gone, the order to shut down, once.
-    pub(crate) fn poll_order(&mut self, cx: &mut Context<'_>) -> Poll<Order> {
-        let order = match self.orders.poll_take(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(order)) => order,
-            Poll::Ready(None) if self.standing.shut_down.swap(true, Ordering::AcqRel) => {
-                return Poll::Pending;
-            }
-            Poll::Ready(None) => return Poll::Ready(Order::ShutDown),
-        };
-        match order {
-            Order::Connect => self.standing.connect.store(false, Ordering::Release),
-            Order::Wake => self.standing.wake.store(false, Ordering::Release),
-            Order::Resume => self.standing.resume.store(false, Ordering::Release),
-            // A shutdown is for ever: its flag stays up.
-            Order::ShutDown
-            | Order::Request { .. }
-            | Order::Cancel(_)
-            | Order::Subscribe { .. }
-            | Order::Unsubscribe(_)
-            | Order::Configure { .. }
-            | Order::CatchUp { .. } => {}
-        }
-        Poll::Ready(order)
     }
 }
