@@ -193,8 +193,8 @@ impl<S: ConfigSource> Follow<S> {
     async fn apply_all(&self) -> FollowEnd {
         let mut changes = self.source.changes();
         loop {
-            // Taken before the question: whoever sets out later, wins.
-            let Some(ticket) = self.client.upgrade().map(|client| client.ticket()) else {
+            // Taken before the question: of two configs the one that was asked for later wins.
+            let Some(seq) = self.client.upgrade().map(|client| client.next_config_seq()) else {
                 return FollowEnd::Client;
             };
             let generation = changes.seen();
@@ -205,7 +205,7 @@ impl<S: ConfigSource> Follow<S> {
             let error = match answer {
                 Ok(config) => {
                     let Some(client) = self.client.upgrade() else { return FollowEnd::Client };
-                    if client.configure_as(ticket, config).await.is_err() {
+                    if client.configure_as(seq, config).await.is_err() {
                         return FollowEnd::Client;
                     }
                     None

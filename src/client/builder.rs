@@ -102,7 +102,7 @@ impl Builder {
             request_limit: options.max_in_flight.saturating_add(options.max_queued),
             subscription_permits: Arc::new(Semaphore::new(options.max_subscriptions)),
             awaited_permits: Arc::new(Semaphore::new(ORDERS_AWAITED)),
-            next_ticket: AtomicU64::new(1),
+            next_config_seq: AtomicU64::new(1),
             idempotency_keys: KeySeries::new(seed),
             fixed_config,
             options: self.options,

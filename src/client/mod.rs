@@ -16,8 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::core::{Config, Epoch, Options, PauseReason, Status};
 use crate::driver::ShutdownReport;
 use crate::driver::notice::NoticeReader;
-use crate::driver::order::Order;
-use crate::driver::queue::{OrderSender, Signal};
+use crate::driver::order::{ConfigSeq, Order, Signal};
+use crate::driver::queue::OrderSender;
 use crate::statistics::{Counters, Statistics};
 
 pub use builder::Builder;
@@ -51,8 +51,8 @@ struct Shared {
     request_limit: usize,
     subscription_permits: Arc<Semaphore>,
     awaited_permits: Arc<Semaphore>,
-    /// Numbers the config changes in the order in which somebody set out to make them.
-    next_ticket: AtomicU64,
+    /// Numbers the config changes in the order in which their callers began.
+    next_config_seq: AtomicU64,
     idempotency_keys: KeySeries,
     /// The config that stays, if it must stay.
     fixed_config: Option<Option<Arc<Config>>>,
@@ -65,10 +65,6 @@ pub(crate) struct WeakClient {
     shared: Weak<Shared>,
     stopped: NoticeReader<Option<ShutdownReport>>,
 }
-
-/// A place in the order of config changes: of two, the one taken later wins, whichever is applied first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticket(u64);
 
 /// Why a config was not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -187,19 +183,19 @@ impl Client {
     /// # Errors
     /// [`ConfigureError`]; then nothing has changed.
     pub async fn configure(&self, config: Option<Config>) -> Result<(), ConfigureError> {
-        self.configure_as(self.ticket(), config).await
+        self.configure_as(self.next_config_seq(), config).await
     }
 
-    /// A place in the order of config changes, for somebody who sets out to find a config.
-    pub(crate) fn ticket(&self) -> Ticket {
-        Ticket(self.shared.next_ticket.fetch_add(1, Ordering::Relaxed))
+    /// The next number in the order of config changes, for a caller that is about to look for a config.
+    pub(crate) fn next_config_seq(&self) -> ConfigSeq {
+        ConfigSeq(self.shared.next_config_seq.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// [`configure`](Self::configure) for somebody who set out earlier. A config that is older than the
-    /// one in force is dropped (B24).
+    /// [`configure`](Self::configure) with a number that was taken earlier. A config that is older than the one in
+    /// force is dropped (B24).
     pub(crate) async fn configure_as(
         &self,
-        ticket: Ticket,
+        seq: ConfigSeq,
         config: Option<Config>,
     ) -> Result<(), ConfigureError> {
         let config = config.map(Arc::new);
@@ -208,7 +204,7 @@ impl Client {
         }
         let permit = self.shared.awaited_permit().await;
         let (applied, done) = oneshot::channel();
-        let order = Order::Configure { ticket, config, permit, applied };
+        let order = Order::Configure { seq, config, permit, applied };
         self.shared.orders.send(order);
         // A driver that stops drops what it has not taken.
         done.await.map_err(|_| ConfigureError::ShutDown)

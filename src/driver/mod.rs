@@ -19,7 +19,6 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
-use crate::client::Ticket;
 use crate::core::{
     Command, Connection, Delivery, Effect, Epoch, Gap, Input, Instant, Options, Push, RequestId, Status,
     SubscriptionId,
@@ -29,8 +28,8 @@ use crate::statistics::{Counters, Level, Total};
 use crate::token_store::TokenStore;
 
 use notice::Notice;
-use order::{Order, Postbox, Waiter};
-use queue::{OrderReceiver, Signal};
+use order::{ConfigSeq, Order, Postbox, Signal, Waiter};
+use queue::OrderReceiver;
 use socket::{Socket, SocketLimits};
 use token_work::{Errand, TokenWork};
 
@@ -69,8 +68,8 @@ pub struct Driver<N: Network> {
     token_work: TokenWork,
     waiters: BTreeMap<RequestId, Waiter>,
     subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
-    /// Whose config is in force; nobody's before the first change.
-    config_from: Option<Ticket>,
+    /// The number of the config in force; none before the first change.
+    config_seq: Option<ConfigSeq>,
     /// Whether the log has been told of the outage that lasts now.
     outage_told: bool,
     /// Who waits until this turn is over.
@@ -113,7 +112,7 @@ impl<N: Network> Driver<N> {
             token_work: TokenWork::new(token_store),
             waiters: BTreeMap::new(),
             subscribers: BTreeMap::new(),
-            config_from: None,
+            config_seq: None,
             outage_told: false,
             catching_up: Vec::new(),
             outlook,
@@ -215,10 +214,10 @@ impl<N: Network> Driver<N> {
                 drop(permit);
                 self.catching_up.push(caught_up);
             }
-            Order::Configure { ticket, config, permit, applied } => {
-                // Whoever set out earlier comes too late, also with the answer of a slow lookup (B24).
-                if self.config_from < Some(ticket) {
-                    self.config_from = Some(ticket);
+            Order::Configure { seq, config, permit, applied } => {
+                // An older number comes too late, also with the answer of a slow lookup (B24).
+                if self.config_seq < Some(seq) {
+                    self.config_seq = Some(seq);
                     self.step(Input::Command(Command::Configure(config)));
                 }
                 drop(permit);

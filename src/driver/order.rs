@@ -8,14 +8,11 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant as TokioInstant;
 
-use crate::client::Ticket;
 use crate::core::mailbox::Mailbox;
 use crate::core::{
     Config, Delivery, Epoch, Instant, Payload, Push, Reply, RequestError, RequestErrorKind, RequestId,
     Response, Snapshot, SubscriptionId,
 };
-
-use super::queue::Signal;
 
 /// A message to the driver. The queue is unbounded, but every message either carries a permit of
 /// a bounded set or is sent at most once until it is taken, so it is bounded all the same
@@ -39,7 +36,7 @@ pub(crate) enum Order {
     },
     Unsubscribe(SubscriptionId),
     Configure {
-        ticket: Ticket,
+        seq: ConfigSeq,
         config: Option<Arc<Config>>,
         permit: OwnedSemaphorePermit,
         applied: oneshot::Sender<()>,
@@ -51,6 +48,19 @@ pub(crate) enum Order {
     },
     Signal(Signal),
 }
+
+/// An order that means the same when given twice: it waits at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Connect,
+    Wake,
+    Resume,
+    ShutDown,
+}
+
+/// A number in the order of config changes: of two, the larger one wins, whichever is applied first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ConfigSeq(pub(crate) u64);
 
 impl Order {
     /// The last word of a driver that is gone: nothing of this was done.

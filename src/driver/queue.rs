@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-use super::order::Order;
+use super::order::{Order, Signal};
 
 /// A queue and its two ends.
 pub(crate) fn order_queue() -> (OrderSender, OrderReceiver) {
@@ -31,15 +31,6 @@ pub(crate) struct OrderReceiver {
 struct Queue {
     state: Mutex<State>,
     driver: AtomicWaker,
-}
-
-/// An order that means the same when given twice: it waits at most once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
-    Connect,
-    Wake,
-    Resume,
-    ShutDown,
 }
 
 #[derive(Default)]
