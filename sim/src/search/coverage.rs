@@ -289,7 +289,7 @@ impl Gateway {
     fn sees(&mut self, event: &GatewayEvent) {
         match event {
             GatewayEvent::Accepted { connection } => {
-                self.connections.push((*connection, GatewayState::Greeting))
+                self.connections.push((*connection, GatewayState::Greeting));
             }
             GatewayEvent::Hello { connection, .. } => self.is_now(*connection, GatewayState::Serving),
             GatewayEvent::Closed { connection, .. } => self.is_now(*connection, GatewayState::Parting),

@@ -283,7 +283,7 @@ impl<C: Subject> App<C> {
         Box::pin(async move {
             match (consumer_action, subscription) {
                 (ConsumerAction::Subscribe, _) => {
-                    self.subscribe_as(consumer, ConsumerBehavior::Prompt, SubscribeSpec::default())
+                    self.subscribe_as(consumer, ConsumerBehavior::Prompt, SubscribeSpec::default());
                 }
                 (ConsumerAction::Unsubscribe, None) => self.unsubscribe(consumer),
                 (ConsumerAction::Unsubscribe, Some(subscription)) => {
@@ -296,7 +296,7 @@ impl<C: Subject> App<C> {
                     self.request(consumer, &RequestSpec::new("health", *timeout_ms), None);
                 }
                 (ConsumerAction::Configure { gateway, token }, _) => {
-                    self.configure(ConfigRef::shared(*gateway, token), None).await
+                    self.configure(ConfigRef::shared(*gateway, token), None).await;
                 }
                 (ConsumerAction::Shutdown, _) => self.shut_down(None).await,
             }

@@ -104,7 +104,7 @@ impl CoverageCollector {
                 }
             }
             Event::RequestDropped { .. } if self.status == StatusKind::Ready => {
-                self.reach(Situation::Dropped)
+                self.reach(Situation::Dropped);
             }
             Event::Subscribed { .. } if self.status == StatusKind::Ready => {
                 self.reach(Situation::LateSubscriber);
@@ -166,7 +166,7 @@ impl CoverageCollector {
                 let was_notified = std::mem::replace(notified, matches!(item, Item::Lagged { .. }));
                 match (*lag, item) {
                     (Lag::Resnapshot, Item::Snapshot { .. }) if was_notified => {
-                        self.reach(Situation::Resnapshotted)
+                        self.reach(Situation::Resnapshotted);
                     }
                     (Lag::Close, Item::Closed) if was_notified => self.reach(Situation::EndedByLag),
                     (Lag::DropOldest | Lag::Resnapshot | Lag::Close, _) => {}

@@ -396,7 +396,7 @@ impl Machine<'_> {
     ) {
         match (consumer_action, subscription) {
             (ConsumerAction::Subscribe, _) => {
-                self.subscribe_as(consumer, ConsumerBehavior::Prompt, SubscribeSpec::default())
+                self.subscribe_as(consumer, ConsumerBehavior::Prompt, SubscribeSpec::default());
             }
             (ConsumerAction::Unsubscribe, None) => self.unsubscribe(consumer),
             (ConsumerAction::Unsubscribe, Some(subscription)) => {
@@ -406,7 +406,7 @@ impl Machine<'_> {
                 self.request(consumer, &RequestSpec::new("health", *timeout_ms));
             }
             (ConsumerAction::Configure { gateway, token }, _) => {
-                self.configure(ConfigRef::shared(*gateway, token))
+                self.configure(ConfigRef::shared(*gateway, token));
             }
             (ConsumerAction::Shutdown, _) => self.shut_down(),
         }

@@ -35,7 +35,7 @@ impl Runs {
                 }
             }
             Event::Gateway { gateway, event: GatewayEvent::Down } => {
-                self.begun.retain(|(of, _), _| of != gateway)
+                self.begun.retain(|(of, _), _| of != gateway);
             }
             _ => {}
         }
