@@ -52,7 +52,7 @@ impl Asked {
     }
 
     /// The last words of a client that never took any of it.
-    async fn is_refused(self) {
+    async fn assert_refused(self) {
         let Self { pushes, request, configured, ready } = self;
         is_closed(pushes).await;
         is_lost(request, Delivery::NotSent).await;
@@ -112,7 +112,7 @@ fn client(rig: &Rig) -> Client {
 async fn stop_is_final_what_is_asked_behind_a_shutdown_from_idle_is_refused() {
     let rig = Rig::new(&[1]);
     let client = client(&rig);
-    ask_while_it_shuts_down(&client).await.is_refused().await;
+    ask_while_it_shuts_down(&client).await.assert_refused().await;
     is_gone(&client).await;
     assert_eq!(rig.count(1).ever, 0);
 }
@@ -125,7 +125,7 @@ async fn stop_is_final_what_is_asked_behind_a_shutdown_in_a_backoff_is_refused()
     client.connect();
     let mut statuses = client.watch_status();
     ends(statuses.wait_for(|status| matches!(status, Status::Backoff { .. }))).await;
-    ask_while_it_shuts_down(&client).await.is_refused().await;
+    ask_while_it_shuts_down(&client).await.assert_refused().await;
     is_gone(&client).await;
 }
 
@@ -174,7 +174,7 @@ async fn settles_once_a_driver_that_never_runs_refuses_what_waits_for_it() {
     let asked = Asked::of(&client).await;
     let future = driver.run();
     drop(future);
-    asked.is_refused().await;
+    asked.assert_refused().await;
     is_gone(&client).await;
 }
 
@@ -266,7 +266,7 @@ fn settles_once_orders_that_race_with_the_end_are_answered() {
 async fn settles_once_a_network_that_panics_leaves_a_last_word() {
     let client = Client::builder().config(config(1)).spawn(Panics).unwrap();
     let asked = Asked::of_the_present_config(&client).await;
-    asked.is_refused().await;
+    asked.assert_refused().await;
     is_gone(&client).await;
 }
 
@@ -276,7 +276,7 @@ async fn settles_once_a_token_store_that_panics_leaves_a_last_word() {
     let config = config(1).device(DeviceIdentity::from_seed([7; 32]));
     let client = Client::builder().config(config).token_store(Panics).spawn(rig.clone()).unwrap();
     let asked = Asked::of_the_present_config(&client).await;
-    asked.is_refused().await;
+    asked.assert_refused().await;
     is_gone(&client).await;
 }
 

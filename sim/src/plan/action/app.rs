@@ -103,7 +103,7 @@ pub enum AppAction {
     ConfigureBootstrap {
         /// Which gateway.
         gateway: u8,
-        /// Which code: one of [`Plan::BOOTSTRAP_TOKENS`](super::Plan::BOOTSTRAP_TOKENS), or a wrong one.
+        /// Which code: one of [`Plan::BOOTSTRAP_TOKENS`](crate::plan::Plan::BOOTSTRAP_TOKENS), or a wrong one.
         token: String,
     },
     /// The app applies a config and drops the future of doing so; the config counts all the same.
