@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::client::{Client, ConfigureError, WeakClient};
 use crate::core::Config;
-use crate::driver::notice::{Notice, NoticeReader};
+use crate::driver::watch::{WatchReader, WatchSender};
 
 /// Something that knows which gateway to connect to.
 pub trait ConfigSource: Send + Sync + 'static {
@@ -63,21 +63,21 @@ impl SourceError {
 /// though nothing looks different afterwards (B26). Whether there is anything to do is decided by
 /// whoever applies the config, and an equal one is a no-op there.
 pub struct Generations {
-    notice: Notice<u64>,
-    reader: NoticeReader<u64>,
+    generation: WatchSender<u64>,
+    reader: WatchReader<u64>,
 }
 
 impl Generations {
     /// Nothing has changed so far.
     #[must_use]
     pub fn new() -> Self {
-        let (notice, reader) = Notice::new(0);
-        Self { notice, reader }
+        let (generation, reader) = WatchSender::new(0);
+        Self { generation, reader }
     }
 
     /// The config may have changed. Call it after the change, so that whoever asks now hears of it.
     pub fn announce(&self) {
-        self.notice.change(|generation| *generation += 1);
+        self.generation.modify(|generation| *generation += 1);
     }
 
     /// The announcements from now on.
@@ -102,7 +102,7 @@ impl fmt::Debug for Generations {
 
 /// The announcements of a source.
 pub struct Changes {
-    reader: NoticeReader<u64>,
+    reader: WatchReader<u64>,
     seen: u64,
 }
 

@@ -3,14 +3,14 @@
 //! # Bird's eye
 //!
 //! ```text
-//!   consumers ── Client ──orders──▶ Driver ──Input──▶ core::Connection
+//!   consumers ── Client ─commands─▶ Driver ──Input──▶ core::Connection
 //!       ▲          ▲                  │ ▲                  │
 //!       │          └──answers─────────┘ └──────Effect──────┘
 //!       └──── Subscription ◀──pushes── │
 //!                                      └── Network ── byte stream ── gateway
 //! ```
 //!
-//! A [`Client`] is a cheap handle. It sends orders to the one [`Driver`], which owns the one socket. The
+//! A [`Client`] is a cheap handle. It sends commands to the one [`Driver`], which owns the one socket. The
 //! driver decides nothing: it tells the sans-IO [`core::Connection`] what happened and carries out the
 //! [`core::Effect`]s that come back. Bytes come from a [`network::Network`], the one seam to the world;
 //! time comes from the runtime; randomness is a seed.

@@ -8,15 +8,15 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::Semaphore;
 
 use crate::core::{Config, ConfigError, Connection, Options, Status};
-use crate::driver::notice::Notice;
-use crate::driver::queue::order_queue;
-use crate::driver::{Driver, Outlook};
+use crate::driver::queue::command_queue;
+use crate::driver::watch::WatchSender;
+use crate::driver::{Driver, Published};
 use crate::network::Network;
 use crate::statistics::Counters;
 use crate::token_store::TokenStore;
 
 use super::idempotency::KeySeries;
-use super::{Client, ORDERS_AWAITED, Shared};
+use super::{COMMANDS_AWAITED, Client, Shared};
 
 /// Makes a client. Nothing is dialed until something is wanted of it.
 #[derive(Clone, Default)]
@@ -73,9 +73,9 @@ impl Builder {
         if self.token_store.is_some() {
             core = core.with_token_store();
         }
-        let (orders, receiver) = order_queue();
-        let (status_notice, status) = Notice::new(Status::Idle);
-        let (stopped_notice, stopped) = Notice::new(None);
+        let (commands, receiver) = command_queue();
+        let (status_sender, status) = WatchSender::new(Status::Idle);
+        let (stopped_sender, stopped) = WatchSender::new(None);
         let options = &self.options;
         let counters = Arc::new(Counters::new());
         let driver = Driver::new(
@@ -84,14 +84,14 @@ impl Builder {
             network,
             self.token_store,
             receiver,
-            Outlook {
-                status: status_notice,
-                stopped: Arc::new(stopped_notice),
+            Published {
+                status: status_sender,
+                stopped: Arc::new(stopped_sender),
                 counters: Arc::clone(&counters),
             },
         );
         let shared = Shared {
-            orders,
+            commands,
             status,
             stopped,
             counters,
@@ -101,7 +101,7 @@ impl Builder {
             )),
             request_limit: options.max_in_flight.saturating_add(options.max_queued),
             subscription_permits: Arc::new(Semaphore::new(options.max_subscriptions)),
-            awaited_permits: Arc::new(Semaphore::new(ORDERS_AWAITED)),
+            awaited_permits: Arc::new(Semaphore::new(COMMANDS_AWAITED)),
             next_config_seq: AtomicU64::new(1),
             idempotency_keys: KeySeries::new(seed),
             fixed_config,

@@ -15,9 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::core::{Config, Epoch, Options, PauseReason, Status};
 use crate::driver::ShutdownReport;
-use crate::driver::notice::NoticeReader;
-use crate::driver::order::{ConfigSeq, Order, Signal};
-use crate::driver::queue::OrderSender;
+use crate::driver::command::{ClientCommand, ConfigSeq, Signal};
+use crate::driver::queue::CommandSender;
+use crate::driver::watch::WatchReader;
 use crate::statistics::{Counters, Statistics};
 
 pub use builder::Builder;
@@ -30,7 +30,7 @@ use idempotency::KeySeries;
 
 /// Config changes, and callers of `ready`, that may wait for the driver at once; further ones wait for
 /// their turn.
-const ORDERS_AWAITED: usize = 16;
+const COMMANDS_AWAITED: usize = 16;
 
 /// A handle to one connection. Clones share it.
 ///
@@ -42,9 +42,9 @@ pub struct Client {
 }
 
 struct Shared {
-    orders: OrderSender,
-    status: NoticeReader<Status>,
-    stopped: NoticeReader<Option<ShutdownReport>>,
+    commands: CommandSender,
+    status: WatchReader<Status>,
+    stopped: WatchReader<Option<ShutdownReport>>,
     counters: Arc<Counters>,
     next_id: AtomicU64,
     request_permits: Arc<Semaphore>,
@@ -63,7 +63,7 @@ struct Shared {
 #[derive(Clone)]
 pub(crate) struct WeakClient {
     shared: Weak<Shared>,
-    stopped: NoticeReader<Option<ShutdownReport>>,
+    stopped: WatchReader<Option<ShutdownReport>>,
 }
 
 /// Why a config was not applied.
@@ -136,7 +136,7 @@ impl Client {
 
     /// Asks for a connection without waiting for it.
     pub fn connect(&self) {
-        self.shared.orders.signal(Signal::Connect);
+        self.shared.commands.signal(Signal::Connect);
     }
 
     /// Waits until the connection is ready, asking for it first.
@@ -145,8 +145,8 @@ impl Client {
     /// [`NotReady`] when waiting would be in vain.
     pub async fn ready(&self) -> Result<Epoch, NotReady> {
         self.connect();
-        self.caught_up().await;
-        let settled = self.shared.status.find(|status| match status {
+        self.barrier().await;
+        let known = self.shared.status.find(|status| match status {
             Status::Ready { epoch } => Some(Ok(*epoch)),
             Status::Paused(reason) => Some(Err(NotReady::Paused(Arc::clone(reason)))),
             Status::NotConfigured => Some(Err(NotReady::NotConfigured)),
@@ -157,15 +157,15 @@ impl Client {
             | Status::Backoff { .. }
             | Status::Closing => None,
         });
-        settled.await.unwrap_or(Err(NotReady::ShutDown))
+        known.await.unwrap_or(Err(NotReady::ShutDown))
     }
 
     /// Returns when the status shows what was asked for before: a pause that was just resumed from is no
     /// reason any more to give up.
-    async fn caught_up(&self) {
+    async fn barrier(&self) {
         let permit = self.shared.awaited_permit().await;
-        let (caught_up, done) = oneshot::channel();
-        self.shared.orders.send(Order::CatchUp { permit, caught_up });
+        let (reached, done) = oneshot::channel();
+        self.shared.commands.send(ClientCommand::Barrier { permit, reached });
         // A driver that stops instead has said so in its status.
         let _ = done.await;
     }
@@ -204,8 +204,8 @@ impl Client {
         }
         let permit = self.shared.awaited_permit().await;
         let (applied, done) = oneshot::channel();
-        let order = Order::Configure { seq, config, permit, applied };
-        self.shared.orders.send(order);
+        let command = ClientCommand::Configure { seq, config, permit, applied };
+        self.shared.commands.send(command);
         // A driver that stops drops what it has not taken.
         done.await.map_err(|_| ConfigureError::ShutDown)
     }
@@ -222,22 +222,22 @@ impl Client {
 
     /// Whether somebody has asked for the end of this client, or its driver is gone without being asked.
     pub(crate) fn is_shutting_down(&self) -> bool {
-        self.shared.orders.is_shutting_down() || self.shared.orders.is_closed()
+        self.shared.commands.is_shutting_down() || self.shared.commands.is_closed()
     }
 
     /// Begins a shutdown without waiting for its end.
     pub(crate) fn begin_shutdown(&self) {
-        self.shared.orders.signal(Signal::ShutDown);
+        self.shared.commands.signal(Signal::ShutDown);
     }
 
     /// The network is back: cuts a backoff short, without a second attempt beside the first.
     pub fn wake(&self) {
-        self.shared.orders.signal(Signal::Wake);
+        self.shared.commands.signal(Signal::Wake);
     }
 
     /// Whatever paused reconnecting has been dealt with: try again.
     pub fn resume(&self) {
-        self.shared.orders.signal(Signal::Resume);
+        self.shared.commands.signal(Signal::Resume);
     }
 
     /// Where the connection stands.

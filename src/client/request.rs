@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::core::{Delivery, Epoch, Payload, Reply, RequestError, RequestErrorKind, RequestId, Response};
-use crate::driver::order::{Order, Waiter};
+use crate::driver::command::{ClientCommand, Waiter};
 
 use super::Shared;
 use super::idempotency::IdempotencyKey;
@@ -111,7 +111,7 @@ impl RequestBuilder {
         let accepted = self.on_accepted.take();
         let method = Arc::clone(&self.method);
         let waiter = Waiter { method, outcome: sender, accepted, span, sent_at: None, _permit: permit };
-        let order = Order::Request {
+        let command = ClientCommand::Request {
             id,
             method: Arc::clone(&self.method),
             params,
@@ -121,7 +121,7 @@ impl RequestBuilder {
             only_on: self.only_on,
             waiter,
         };
-        self.shared.orders.send(order);
+        self.shared.commands.send(command);
         Ok(InFlightRequest { shared: self.shared, id, method: self.method, outcome, ended: false })
     }
 }
@@ -182,7 +182,7 @@ impl Drop for InFlightRequest {
     fn drop(&mut self) {
         if !self.ended {
             // A driver that is gone has forgotten the request already.
-            self.shared.orders.send(Order::Cancel(self.id));
+            self.shared.commands.send(ClientCommand::Cancel(self.id));
         }
     }
 }

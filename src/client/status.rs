@@ -1,7 +1,7 @@
 //! The status of a connection, as something to wait on.
 
 use crate::core::Status;
-use crate::driver::notice::{NoticeReader, NoticeWatch};
+use crate::driver::watch::{WatchCursor, WatchReader};
 
 /// Tells when the status of a connection changes.
 ///
@@ -9,17 +9,17 @@ use crate::driver::notice::{NoticeReader, NoticeWatch};
 /// keep the client alive.
 #[derive(Clone)]
 pub struct StatusWatch {
-    watch: NoticeWatch<Status>,
+    cursor: WatchCursor<Status>,
 }
 
 impl StatusWatch {
-    pub(super) fn new(status: &NoticeReader<Status>) -> Self {
-        Self { watch: status.watch() }
+    pub(super) fn new(status: &WatchReader<Status>) -> Self {
+        Self { cursor: status.cursor() }
     }
 
     /// The status now, which counts as seen.
     pub fn get(&mut self) -> Status {
-        self.watch.get()
+        self.cursor.get()
     }
 
     /// Waits for a status that this watch has not seen, and gives it. Quick changes are seen as one: the
@@ -27,7 +27,7 @@ impl StatusWatch {
     ///
     /// Cancel safe: a status counts as seen only when it is returned.
     pub async fn changed(&mut self) -> Option<Status> {
-        self.watch.changed().await
+        self.cursor.changed().await
     }
 
     /// The first status from now on, the present one included, that is as wanted; `None` once the client

@@ -9,7 +9,8 @@ use thiserror::Error;
 
 use crate::core::mailbox::{ITEMS_MIN, Mailbox};
 use crate::core::{LagPolicy, Push, SubscriptionId};
-use crate::driver::order::{Order, Postbox};
+use crate::driver::command::ClientCommand;
+use crate::driver::subscriber_queue::SubscriberQueue;
 use crate::statistics::Total;
 
 use super::Shared;
@@ -89,7 +90,7 @@ pub enum SubscribeError {
 pub struct Subscription {
     shared: Arc<Shared>,
     id: SubscriptionId,
-    postbox: Arc<Postbox>,
+    queue: Arc<SubscriberQueue>,
     ended: bool,
 }
 
@@ -99,11 +100,11 @@ impl Subscription {
         let limit = shared.options.max_subscriptions;
         let permit = Arc::clone(&shared.subscription_permits).try_acquire_owned();
         let permit = permit.map_err(|_| SubscribeError::TooMany { limit })?;
-        let postbox = Arc::new(Postbox::new(mailbox, permit));
+        let queue = Arc::new(SubscriberQueue::new(mailbox, permit));
         let id = SubscriptionId(shared.fresh_id());
-        let order = Order::Subscribe { id, postbox: Arc::clone(&postbox) };
-        shared.orders.send(order);
-        Ok(Self { shared, id, postbox, ended: false })
+        let command = ClientCommand::Subscribe { id, queue: Arc::clone(&queue) };
+        shared.commands.send(command);
+        Ok(Self { shared, id, queue, ended: false })
     }
 
     /// The next item; `None` after the last. Cancel safe: an item is taken only when it is returned.
@@ -114,7 +115,7 @@ impl Subscription {
     /// Items that are waiting to be read.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.postbox.waiting()
+        self.queue.waiting()
     }
 }
 
@@ -125,7 +126,7 @@ impl Stream for Subscription {
         if self.ended {
             return Poll::Ready(None);
         }
-        let push = ready!(self.postbox.poll_take(cx));
+        let push = ready!(self.queue.poll_pop(cx));
         if let Push::Lagged { missed } = &push {
             self.shared.counters.add(Total::LaggedItems, *missed);
         }
@@ -137,6 +138,6 @@ impl Stream for Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         // A driver that is gone has forgotten the subscription already.
-        self.shared.orders.send(Order::Unsubscribe(self.id));
+        self.shared.commands.send(ClientCommand::Unsubscribe(self.id));
     }
 }

@@ -1,14 +1,15 @@
-//! The only loop: it carries inputs to the core and effects to the world, and decides nothing.
+//! The only loop: it feeds inputs to the core and applies the effects, and decides nothing.
 //!
 //! Each turn runs in one fixed order (commands, token store, socket, deadline) with a bound on each part, so that
 //! the same inputs give the same history and no part can starve another. Nothing is awaited while an
-//! effect is carried out.
+//! effect is applied.
 
-pub(crate) mod notice;
-pub(crate) mod order;
+pub(crate) mod command;
 pub(crate) mod queue;
 mod socket;
-mod token_work;
+mod store_queue;
+pub(crate) mod subscriber_queue;
+pub(crate) mod watch;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -27,14 +28,15 @@ use crate::network::Network;
 use crate::statistics::{Counters, Level, Total};
 use crate::token_store::TokenStore;
 
-use notice::Notice;
-use order::{ConfigSeq, Order, Postbox, Signal, Waiter};
-use queue::OrderReceiver;
+use command::{ClientCommand, ConfigSeq, Signal, Waiter};
+use queue::CommandReceiver;
 use socket::{Socket, SocketLimits};
-use token_work::{Errand, TokenWork};
+use store_queue::{StoreOp, StoreQueue};
+use subscriber_queue::SubscriberQueue;
+use watch::WatchSender;
 
-/// Orders taken in one turn, so that a flood of them cannot starve the socket.
-const ORDERS_PER_TURN: usize = 64;
+/// Commands taken in one turn, so that a flood of them cannot starve the socket.
+const COMMANDS_PER_TURN: usize = 64;
 /// Turns in one poll, so that a busy connection cannot starve other tasks of its thread.
 const TURNS_PER_POLL: usize = 16;
 
@@ -50,11 +52,11 @@ pub struct ShutdownReport {
     pub closed_subscriptions: usize,
 }
 
-/// What the rest of the world can look at without asking.
-pub(crate) struct Outlook {
-    pub(crate) status: Notice<Status>,
+/// What handles can read without asking the driver.
+pub(crate) struct Published {
+    pub(crate) status: WatchSender<Status>,
     /// The report, once the driver is gone.
-    pub(crate) stopped: Arc<Notice<Option<ShutdownReport>>>,
+    pub(crate) stopped: Arc<WatchSender<Option<ShutdownReport>>>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -64,24 +66,24 @@ pub struct Driver<N: Network> {
     network: Arc<N>,
     socket_limits: SocketLimits,
     socket: Option<Socket<N::Stream>>,
-    orders: OrderReceiver,
-    token_work: TokenWork,
+    commands: CommandReceiver,
+    store_queue: StoreQueue,
     waiters: BTreeMap<RequestId, Waiter>,
-    subscribers: BTreeMap<SubscriptionId, Arc<Postbox>>,
+    subscribers: BTreeMap<SubscriptionId, Arc<SubscriberQueue>>,
     /// The number of the config in force; none before the first change.
     config_seq: Option<ConfigSeq>,
-    /// Whether the log has been told of the outage that lasts now.
-    outage_told: bool,
-    /// Who waits until this turn is over.
-    catching_up: Vec<oneshot::Sender<()>>,
-    outlook: Outlook,
+    /// Whether the outage that lasts now has been logged.
+    outage_logged: bool,
+    /// Barriers and config changes that are confirmed when this turn is over.
+    barriers: Vec<oneshot::Sender<()>>,
+    published: Published,
     /// Around the log lines of the latest connection.
     span: tracing::Span,
     /// Frames handed to sockets so far.
     frames_sent: u64,
-    /// Subscriptions that their lag has ended, and that the core has not heard of.
-    given_up: Vec<SubscriptionId>,
-    /// The gap that was counted last: every subscriber is told of it.
+    /// Subscriptions that their lag has ended, and that the core still has.
+    overflowed: Vec<SubscriptionId>,
+    /// The gap that was counted last: every subscriber receives it.
     counted_gap: Option<Gap>,
     started: TokioInstant,
     timer: Pin<Box<Sleep>>,
@@ -99,8 +101,8 @@ impl<N: Network> Driver<N> {
         options: &Options,
         network: N,
         token_store: Option<Arc<dyn TokenStore>>,
-        orders: OrderReceiver,
-        outlook: Outlook,
+        commands: CommandReceiver,
+        published: Published,
     ) -> Self {
         let started = TokioInstant::now();
         Self {
@@ -108,17 +110,17 @@ impl<N: Network> Driver<N> {
             network: Arc::new(network),
             socket_limits: SocketLimits::of(options),
             socket: None,
-            orders,
-            token_work: TokenWork::new(token_store),
+            commands,
+            store_queue: StoreQueue::new(token_store),
             waiters: BTreeMap::new(),
             subscribers: BTreeMap::new(),
             config_seq: None,
-            outage_told: false,
-            catching_up: Vec::new(),
-            outlook,
+            outage_logged: false,
+            barriers: Vec::new(),
+            published,
             span: tracing::Span::none(),
             frames_sent: 0,
-            given_up: Vec::new(),
+            overflowed: Vec::new(),
             counted_gap: None,
             started,
             timer: Box::pin(tokio::time::sleep_until(started)),
@@ -134,12 +136,12 @@ impl<N: Network> Driver<N> {
     /// Dropping the future is safe at any moment: the socket is dropped, requests fail and
     /// subscriptions end.
     pub async fn run(mut self) {
-        let stopped = Arc::clone(&self.outlook.stopped);
+        let stopped = Arc::clone(&self.published.stopped);
         poll_fn(|cx| self.poll(cx)).await;
         let report = self.report.unwrap_or_default();
         // Whoever waits for the shutdown must find nothing left of it: the driver goes first.
         drop(self);
-        stopped.post(Some(report));
+        stopped.send(Some(report));
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -158,22 +160,22 @@ impl<N: Network> Driver<N> {
 
     /// One turn; true if anything happened.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
-        let ordered = self.take_orders(cx);
-        let fetched = self.drive_token_work(cx);
+        let commanded = self.take_commands(cx);
+        let stored = self.drive_store(cx);
         let moved = self.drive_socket(cx);
         let due = self.drive_deadline(cx);
-        // Only now does the status show what the orders of this turn led to, such as a dial that is due.
-        for caught_up in self.catching_up.drain(..) {
-            // The caller may have stopped waiting for the word.
-            let _ = caught_up.send(());
+        // Only now does the status show what the commands of this turn led to, such as a dial that is due.
+        for reached in self.barriers.drain(..) {
+            // The caller may have stopped waiting.
+            let _ = reached.send(());
         }
-        ordered || fetched || moved || due
+        commanded || stored || moved || due
     }
 
-    fn take_orders(&mut self, cx: &mut Context<'_>) -> bool {
-        for taken in 0..ORDERS_PER_TURN {
-            let Poll::Ready(order) = self.orders.poll_take(cx) else { return taken > 0 };
-            self.obey(order);
+    fn take_commands(&mut self, cx: &mut Context<'_>) -> bool {
+        for taken in 0..COMMANDS_PER_TURN {
+            let Poll::Ready(command) = self.commands.poll_next(cx) else { return taken > 0 };
+            self.handle(command);
             if self.stopped {
                 return true;
             }
@@ -181,14 +183,14 @@ impl<N: Network> Driver<N> {
         true
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Request { id, method, params, timeout, asked, reply, only_on, waiter } => {
+    fn handle(&mut self, command: ClientCommand) {
+        match command {
+            ClientCommand::Request { id, method, params, timeout, asked, reply, only_on, waiter } => {
                 self.waiters.insert(id, waiter);
                 let sent = self.frames_sent;
                 let waited = asked.elapsed();
-                let command = Command::Request { id, method, params, timeout, waited, reply, only_on };
-                self.step(Input::Command(command));
+                let request = Command::Request { id, method, params, timeout, waited, reply, only_on };
+                self.step(Input::Command(request));
                 let now = self.now();
                 if self.frames_sent > sent
                     && let Some(waiter) = self.waiters.get_mut(&id)
@@ -196,37 +198,37 @@ impl<N: Network> Driver<N> {
                     waiter.sent_at = Some(now);
                 }
             }
-            Order::Cancel(id) => {
+            ClientCommand::Cancel(id) => {
                 // The request may have ended in the meantime; then there is nothing to cancel.
                 if self.waiters.remove(&id).is_some() {
                     self.step(Input::Command(Command::Cancel { id }));
                 }
             }
-            Order::Subscribe { id, postbox } => {
-                self.subscribers.insert(id, postbox);
+            ClientCommand::Subscribe { id, queue } => {
+                self.subscribers.insert(id, queue);
                 self.step(Input::Command(Command::Subscribe { id }));
             }
-            Order::Unsubscribe(id) => {
+            ClientCommand::Unsubscribe(id) => {
                 self.subscribers.remove(&id);
                 self.step(Input::Command(Command::Unsubscribe { id }));
             }
-            Order::CatchUp { permit, caught_up } => {
+            ClientCommand::Barrier { permit, reached } => {
                 drop(permit);
-                self.catching_up.push(caught_up);
+                self.barriers.push(reached);
             }
-            Order::Configure { seq, config, permit, applied } => {
+            ClientCommand::Configure { seq, config, permit, applied } => {
                 // An older number comes too late, also with the answer of a slow lookup (B24).
                 if self.config_seq < Some(seq) {
                     self.config_seq = Some(seq);
                     self.step(Input::Command(Command::Configure(config)));
                 }
                 drop(permit);
-                self.catching_up.push(applied);
+                self.barriers.push(applied);
             }
-            Order::Signal(Signal::Connect) => self.step(Input::Command(Command::Connect)),
-            Order::Signal(Signal::Wake) => self.step(Input::Command(Command::Wake)),
-            Order::Signal(Signal::Resume) => self.step(Input::Command(Command::Resume)),
-            Order::Signal(Signal::ShutDown) => self.shut_down(),
+            ClientCommand::Signal(Signal::Connect) => self.step(Input::Command(Command::Connect)),
+            ClientCommand::Signal(Signal::Wake) => self.step(Input::Command(Command::Wake)),
+            ClientCommand::Signal(Signal::Resume) => self.step(Input::Command(Command::Resume)),
+            ClientCommand::Signal(Signal::ShutDown) => self.shut_down(),
         }
     }
 
@@ -241,8 +243,8 @@ impl<N: Network> Driver<N> {
         self.step(Input::Command(Command::ShutDown));
     }
 
-    fn drive_token_work(&mut self, cx: &mut Context<'_>) -> bool {
-        let Poll::Ready(input) = self.token_work.poll(cx) else { return false };
+    fn drive_store(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(input) = self.store_queue.poll(cx) else { return false };
         self.step(input);
         true
     }
@@ -256,7 +258,7 @@ impl<N: Network> Driver<N> {
                 self.socket = None;
             }
             if let Input::Received { text, .. } = &input {
-                self.outlook.counters.received(text.0.len());
+                self.published.counters.received(text.0.len());
             }
             self.step(input);
         }
@@ -287,21 +289,21 @@ impl<N: Network> Driver<N> {
         let mut effects = std::mem::take(&mut self.effects);
         self.core.step(self.now(), input, &mut effects);
         for effect in effects.drain(..) {
-            self.carry_out(effect);
+            self.apply(effect);
         }
         self.effects = effects;
-        self.outlook.counters.set(Level::Pending, self.core.pending());
-        self.outlook.counters.set(Level::Subscriptions, self.core.subscriptions());
-        while let Some(id) = self.given_up.pop() {
+        self.published.counters.set(Level::Pending, self.core.pending());
+        self.published.counters.set(Level::Subscriptions, self.core.subscriptions());
+        while let Some(id) = self.overflowed.pop() {
             self.step(Input::Command(Command::Unsubscribe { id }));
         }
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Dial { epoch, endpoint } => {
                 assert!(self.socket.is_none(), "a dial while a socket is alive");
-                self.outlook.counters.add(Total::Dials, 1);
+                self.published.counters.add(Total::Dials, 1);
                 self.span = connection_span(epoch);
                 let network = Arc::clone(&self.network);
                 self.socket = Some(Socket::dial(network, epoch, endpoint, self.socket_limits));
@@ -310,7 +312,7 @@ impl<N: Network> Driver<N> {
                 if let Some(socket) = self.socket.as_mut().filter(|socket| socket.epoch == epoch) {
                     socket.send(&text);
                     self.frames_sent += 1;
-                    self.outlook.counters.sent(text.0.len());
+                    self.published.counters.sent(text.0.len());
                 }
             }
             Effect::HangUp { epoch, close } => {
@@ -320,21 +322,21 @@ impl<N: Network> Driver<N> {
                     self.socket = None;
                 }
             }
-            Effect::LoadToken { epoch, key } => self.token_work.add(Errand::Load { epoch, key }),
-            Effect::SaveToken { key, token } => self.token_work.add(Errand::Save { key, token }),
-            Effect::AdoptToken { key, token } => self.token_work.add(Errand::Adopt { key, token }),
-            Effect::ClearToken { key, token } => self.token_work.add(Errand::Clear { key, token }),
+            Effect::LoadToken { epoch, key } => self.store_queue.add(StoreOp::Load { epoch, key }),
+            Effect::SaveToken { key, token } => self.store_queue.add(StoreOp::Save { key, token }),
+            Effect::AdoptToken { key, token } => self.store_queue.add(StoreOp::Adopt { key, token }),
+            Effect::ClearToken { key, token } => self.store_queue.add(StoreOp::Clear { key, token }),
             Effect::Accepted { id, payload } => {
                 let now = self.now();
                 if let Some(waiter) = self.waiters.get_mut(&id) {
-                    note_round_trip(&self.outlook.counters, waiter, now);
+                    record_round_trip(&self.published.counters, waiter, now);
                     waiter.accepted(payload);
                 }
             }
             Effect::Complete { id, outcome } => {
                 if let Some(mut waiter) = self.waiters.remove(&id) {
                     if outcome.as_ref().err().is_none_or(|error| error.gateway().is_some()) {
-                        note_round_trip(&self.outlook.counters, &mut waiter, self.now());
+                        record_round_trip(&self.published.counters, &mut waiter, self.now());
                     }
                     waiter.complete(outcome);
                 }
@@ -342,18 +344,18 @@ impl<N: Network> Driver<N> {
             Effect::Deliver { to, push } => self.deliver(to, push),
             Effect::Status(status) => {
                 if let Status::Ready { .. } = &status {
-                    self.greeted();
+                    self.connected();
                 }
                 let span = self.span.clone();
                 span.in_scope(|| self.log_status(&status));
-                self.outlook.status.post(status);
+                self.published.status.send(status);
             }
             Effect::Stopped => self.stopped = true,
         }
     }
 
-    fn greeted(&mut self) {
-        self.outlook.counters.add(Total::Connects, 1);
+    fn connected(&mut self) {
+        self.published.counters.add(Total::Connects, 1);
         if let Some(snapshot) = self.core.snapshot() {
             self.span.record("connection_id", &*snapshot.hello.connection_id);
         }
@@ -364,15 +366,15 @@ impl<N: Network> Driver<N> {
             && self.counted_gap != Some(*gap)
         {
             self.counted_gap = Some(*gap);
-            self.outlook.counters.add(Total::Gaps, 1);
+            self.published.counters.add(Total::Gaps, 1);
         }
         let is_last = push == Push::Closed;
-        let Some(postbox) = self.subscribers.get(&to) else { return };
-        let goes_on = postbox.post(push, self.core.snapshot());
-        if !goes_on {
+        let Some(queue) = self.subscribers.get(&to) else { return };
+        let is_open = queue.push(push, self.core.snapshot());
+        if !is_open {
             self.subscribers.remove(&to);
             if !is_last {
-                self.given_up.push(to);
+                self.overflowed.push(to);
             }
         }
     }
@@ -383,7 +385,7 @@ impl<N: Network> Driver<N> {
     fn log_status(&mut self, status: &Status) {
         match status {
             Status::Ready { .. } => tracing::info!("connected to the gateway"),
-            Status::Backoff { cause, .. } if !self.outage_told => {
+            Status::Backoff { cause, .. } if !self.outage_logged => {
                 tracing::info!(%cause, "the connection to the gateway ended; reconnecting");
             }
             Status::Backoff { attempt, cause, .. } => tracing::debug!(attempt, %cause, "still not connected"),
@@ -396,7 +398,7 @@ impl<N: Network> Driver<N> {
             Status::Stopped => tracing::debug!("stopped"),
         }
         match status {
-            Status::Backoff { .. } => self.outage_told = true,
+            Status::Backoff { .. } => self.outage_logged = true,
             // A part of the next attempt: the outage goes on.
             Status::Connecting { .. } | Status::Handshaking { .. } => {}
             Status::Ready { .. }
@@ -404,7 +406,7 @@ impl<N: Network> Driver<N> {
             | Status::Closing
             | Status::Idle
             | Status::NotConfigured
-            | Status::Stopped => self.outage_told = false,
+            | Status::Stopped => self.outage_logged = false,
         }
     }
 }
@@ -414,16 +416,16 @@ impl<N: Network> Driver<N> {
 impl<N: Network> Drop for Driver<N> {
     fn drop(&mut self) {
         if !self.stopped {
-            self.outlook.status.post(Status::Stopped);
+            self.published.status.send(Status::Stopped);
         }
         for (id, waiter) in std::mem::take(&mut self.waiters) {
             let delivery = if self.core.is_queued(id) { Delivery::NotSent } else { Delivery::Unknown };
-            waiter.lose(delivery);
+            waiter.abandon(delivery);
         }
-        self.outlook.counters.set(Level::Pending, 0);
-        self.outlook.counters.set(Level::Subscriptions, 0);
-        for postbox in self.subscribers.values() {
-            postbox.close();
+        self.published.counters.set(Level::Pending, 0);
+        self.published.counters.set(Level::Subscriptions, 0);
+        for queue in self.subscribers.values() {
+            queue.close();
         }
     }
 }
@@ -435,7 +437,7 @@ fn connection_span(epoch: Epoch) -> tracing::Span {
 }
 
 /// The first answer to a request that did not have to wait in the queue tells how long the way is.
-fn note_round_trip(counters: &Counters, waiter: &mut Waiter, now: Instant) {
+fn record_round_trip(counters: &Counters, waiter: &mut Waiter, now: Instant) {
     if let Some(sent_at) = waiter.sent_at.take() {
         counters.round_trip(now.since(sent_at));
     }

@@ -1,8 +1,8 @@
-//! The queue of orders from the handles to the driver.
+//! The queue of commands from the clients to the driver.
 //!
-//! Whoever gives an order gets a last word, also when the driver ends meanwhile: an order is put in and the
-//! queue is closed under one lock, so that each is either taken by the driver or refused. A channel of tokio's
-//! can keep what was sent while its receiver went away, and whoever waits for that waits for ever.
+//! Every command is answered, also when the driver ends meanwhile: a command is put in and the queue is closed
+//! under one lock, so that each is either taken by the driver or refused. A channel of tokio's can keep what was
+//! sent while its receiver went away, and whoever waits for that waits for ever.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,21 +10,21 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-use super::order::{Order, Signal};
+use super::command::{ClientCommand, Signal};
 
 /// A queue and its two ends.
-pub(crate) fn order_queue() -> (OrderSender, OrderReceiver) {
+pub(crate) fn command_queue() -> (CommandSender, CommandReceiver) {
     let queue = Arc::new(Queue { state: Mutex::default(), driver: AtomicWaker::new() });
-    (OrderSender { queue: Arc::clone(&queue) }, OrderReceiver { queue })
+    (CommandSender { queue: Arc::clone(&queue) }, CommandReceiver { queue })
 }
 
 /// The end that all handles share.
-pub(crate) struct OrderSender {
+pub(crate) struct CommandSender {
     queue: Arc<Queue>,
 }
 
-/// The driver's end. Dropping it refuses what waits, and all that comes later.
-pub(crate) struct OrderReceiver {
+/// The driver's end. Dropping it refuses the commands that wait, and all later ones.
+pub(crate) struct CommandReceiver {
     queue: Arc<Queue>,
 }
 
@@ -35,8 +35,8 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    orders: VecDeque<Order>,
-    /// Somebody has asked for the end, whether or not the driver has taken that order.
+    commands: VecDeque<ClientCommand>,
+    /// Somebody has asked for the end, whether or not the driver has taken that command.
     is_shutting_down: bool,
     /// No handle is left.
     is_abandoned: bool,
@@ -44,27 +44,27 @@ struct State {
     is_closed: bool,
 }
 
-impl OrderSender {
-    /// Hands an order to the driver, or refuses it if the driver is gone.
-    pub(crate) fn send(&self, order: Order) {
+impl CommandSender {
+    /// Hands a command to the driver, or refuses it if the driver is gone.
+    pub(crate) fn send(&self, command: ClientCommand) {
         let refused = {
             let mut state = self.queue.lock();
             if state.is_closed {
-                Some(order)
+                Some(command)
             } else {
-                state.orders.push_back(order);
+                state.commands.push_back(command);
                 None
             }
         };
         match refused {
             // The caller is woken without the lock.
-            Some(order) => order.refuse(),
+            Some(command) => command.refuse(),
             None => self.queue.driver.wake(),
         }
     }
 
     /// Hands a signal to the driver, unless the same one waits already: whoever finds it waiting has it before
-    /// everything that he sends afterwards.
+    /// everything that it sends afterwards.
     pub(crate) fn signal(&self, signal: Signal) {
         {
             let mut state = self.queue.lock();
@@ -72,7 +72,7 @@ impl OrderSender {
                 return;
             }
             state.is_shutting_down |= signal == Signal::ShutDown;
-            state.orders.push_back(Order::Signal(signal));
+            state.commands.push_back(ClientCommand::Signal(signal));
         }
         self.queue.driver.wake();
     }
@@ -88,38 +88,38 @@ impl OrderSender {
     }
 }
 
-impl Drop for OrderSender {
+impl Drop for CommandSender {
     fn drop(&mut self) {
         self.queue.lock().is_abandoned = true;
         self.queue.driver.wake();
     }
 }
 
-impl OrderReceiver {
-    /// The next order. When no handle is left, the order to shut down, once.
-    pub(super) fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Order> {
-        // Register before looking: an order in between then wakes the new waker.
+impl CommandReceiver {
+    /// The next command. When no handle is left, the one to shut down, once.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<ClientCommand> {
+        // Register before looking: a command in between then wakes the new waker.
         self.queue.driver.register(cx.waker());
         let mut state = self.queue.lock();
-        match state.orders.pop_front() {
-            Some(order) => Poll::Ready(order),
+        match state.commands.pop_front() {
+            Some(command) => Poll::Ready(command),
             None if state.is_abandoned && !state.is_shutting_down => {
                 state.is_shutting_down = true;
-                Poll::Ready(Order::Signal(Signal::ShutDown))
+                Poll::Ready(ClientCommand::Signal(Signal::ShutDown))
             }
             None => Poll::Pending,
         }
     }
 }
 
-impl Drop for OrderReceiver {
+impl Drop for CommandReceiver {
     fn drop(&mut self) {
-        let orders = {
+        let commands = {
             let mut state = self.queue.lock();
             state.is_closed = true;
-            std::mem::take(&mut state.orders)
+            std::mem::take(&mut state.commands)
         };
-        orders.into_iter().for_each(Order::refuse);
+        commands.into_iter().for_each(ClientCommand::refuse);
     }
 }
 
@@ -131,8 +131,8 @@ impl State {
             // A shutdown is for ever.
             Signal::ShutDown => self.is_shutting_down,
             Signal::Connect | Signal::Wake | Signal::Resume => {
-                let is_it = |order: &Order| matches!(order, Order::Signal(waiting) if *waiting == signal);
-                self.orders.iter().any(is_it)
+                let is_it = |command: &ClientCommand| matches!(command, ClientCommand::Signal(waiting) if *waiting == signal);
+                self.commands.iter().any(is_it)
             }
         }
     }
@@ -150,18 +150,18 @@ mod tests {
     use super::*;
     use crate::core::RequestId;
 
-    fn taken(receiver: &mut OrderReceiver) -> Vec<String> {
+    fn taken(receiver: &mut CommandReceiver) -> Vec<String> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut taken = Vec::new();
-        while let Poll::Ready(order) = receiver.poll_take(&mut cx) {
-            taken.push(match order {
-                Order::Signal(signal) => format!("{signal:?}"),
-                Order::Cancel(id) => format!("cancel {}", id.0),
-                Order::Request { .. }
-                | Order::Subscribe { .. }
-                | Order::Unsubscribe(_)
-                | Order::Configure { .. }
-                | Order::CatchUp { .. } => unreachable!("nothing else was sent"),
+        while let Poll::Ready(command) = receiver.poll_next(&mut cx) {
+            taken.push(match command {
+                ClientCommand::Signal(signal) => format!("{signal:?}"),
+                ClientCommand::Cancel(id) => format!("cancel {}", id.0),
+                ClientCommand::Request { .. }
+                | ClientCommand::Subscribe { .. }
+                | ClientCommand::Unsubscribe(_)
+                | ClientCommand::Configure { .. }
+                | ClientCommand::Barrier { .. } => unreachable!("nothing else was sent"),
             });
         }
         taken
@@ -171,8 +171,8 @@ mod tests {
     /// signal is there before what the caller sends next, so that it does not see the pause that was resumed from.
     #[test]
     fn no_wedge_a_signal_is_before_whatever_its_senders_send_next() {
-        let barrier = || Order::Cancel(RequestId(7));
-        let (sender, mut receiver) = order_queue();
+        let barrier = || ClientCommand::Cancel(RequestId(7));
+        let (sender, mut receiver) = command_queue();
         sender.signal(Signal::Resume);
         sender.signal(Signal::Resume);
         sender.send(barrier());
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn no_wedge_a_signal_that_was_taken_can_be_given_again() {
-        let (sender, mut receiver) = order_queue();
+        let (sender, mut receiver) = command_queue();
         for _ in 0..2 {
             sender.signal(Signal::Wake);
             sender.signal(Signal::Wake);
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn stop_is_final_a_shutdown_is_given_once_also_when_the_last_handle_goes() {
-        let (sender, mut receiver) = order_queue();
+        let (sender, mut receiver) = command_queue();
         sender.signal(Signal::ShutDown);
         assert!(sender.is_shutting_down());
         assert_eq!(taken(&mut receiver), ["ShutDown"]);
@@ -205,7 +205,7 @@ mod tests {
         drop(sender);
         assert!(taken(&mut receiver).is_empty());
 
-        let (sender, mut receiver) = order_queue();
+        let (sender, mut receiver) = command_queue();
         drop(sender);
         assert_eq!(taken(&mut receiver), ["ShutDown"]);
     }

@@ -27,7 +27,7 @@ use tokio::runtime::Handle;
 
 use crate::client::{Client, WeakClient};
 use crate::core::{Config, ConfigError, Options};
-use crate::driver::notice::{Notice, NoticeReader};
+use crate::driver::watch::{WatchReader, WatchSender};
 use crate::driver::{Driver, ShutdownReport};
 use crate::network::Network;
 use crate::token_store::TokenStore;
@@ -50,8 +50,8 @@ struct Shared<N> {
     salt: Salt,
     registry: Mutex<Registry>,
     /// Something left the registry.
-    left: Notice<()>,
-    leaving: NoticeReader<()>,
+    left: WatchSender<()>,
+    leaving: WatchReader<()>,
 }
 
 #[derive(Default)]
@@ -123,7 +123,7 @@ impl HubBuilder {
     /// Outside of a tokio runtime.
     pub fn build<N: Network>(self, network: N) -> Result<Hub<N>, ConfigError> {
         self.options.validate()?;
-        let (left, leaving) = Notice::new(());
+        let (left, leaving) = WatchSender::new(());
         let shared = Shared {
             network: Arc::new(network),
             builder: self,
@@ -303,6 +303,6 @@ impl<N: Network> Stay<N> {
 impl<N> Drop for Stay<N> {
     fn drop(&mut self) {
         self.shared.lock().leave(self.key, self.report.unwrap_or_default());
-        self.shared.left.post(());
+        self.shared.left.send(());
     }
 }

@@ -1,4 +1,4 @@
-//! The driver's errands to the token store, one after the other.
+//! The operations of the driver on the token store, one after the other.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use crate::core::{Epoch, Input, Secret, StoreError, StoredToken, TokenKey};
 use crate::token_store::TokenStore;
 
-/// Something to be done at the store.
-pub(super) enum Errand {
+/// An operation on the store.
+pub(super) enum StoreOp {
     Load { epoch: Epoch, key: TokenKey },
     Save { key: TokenKey, token: StoredToken },
     Adopt { key: TokenKey, token: StoredToken },
@@ -19,28 +19,28 @@ pub(super) enum Errand {
 
 type Running = Pin<Box<dyn Future<Output = Input> + Send>>;
 
-/// The queue of errands. It is as long as the core makes it: one load for each attempt and a few writes
+/// The operations that wait, and the one that runs. It is as long as the core makes it: one load for each attempt and a few writes
 /// for each hello or refusal.
-pub(super) struct TokenWork {
+pub(super) struct StoreQueue {
     store: Option<Arc<dyn TokenStore>>,
-    queue: VecDeque<Errand>,
+    queue: VecDeque<StoreOp>,
     running: Option<Running>,
 }
 
-impl TokenWork {
+impl StoreQueue {
     pub(super) fn new(store: Option<Arc<dyn TokenStore>>) -> Self {
         Self { store, queue: VecDeque::new(), running: None }
     }
 
-    pub(super) fn add(&mut self, errand: Errand) {
-        // A load that nobody waits for any more is not worth an errand.
-        if let Errand::Load { .. } = errand {
-            self.queue.retain(|queued| !matches!(queued, Errand::Load { .. }));
+    pub(super) fn add(&mut self, op: StoreOp) {
+        // Nobody waits for the answer to an earlier load any more.
+        if let StoreOp::Load { .. } = op {
+            self.queue.retain(|queued| !matches!(queued, StoreOp::Load { .. }));
         }
-        self.queue.push_back(errand);
+        self.queue.push_back(op);
     }
 
-    /// The answer to the next errand.
+    /// The answer of the store to the next operation.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
         loop {
             if let Some(running) = &mut self.running {
@@ -48,20 +48,20 @@ impl TokenWork {
                 self.running = None;
                 return Poll::Ready(answer);
             }
-            let (Some(errand), Some(store)) = (self.queue.pop_front(), &self.store) else {
+            let (Some(op), Some(store)) = (self.queue.pop_front(), &self.store) else {
                 return Poll::Pending;
             };
-            self.running = Some(Box::pin(run(Arc::clone(store), errand)));
+            self.running = Some(Box::pin(run(Arc::clone(store), op)));
         }
     }
 }
 
-async fn run(store: Arc<dyn TokenStore>, errand: Errand) -> Input {
-    match errand {
-        Errand::Load { epoch, key } => Input::TokenLoaded { epoch, result: store.load(&key).await },
-        Errand::Save { key, token } => written("stored", store.save(&key, &token).await),
-        Errand::Adopt { key, token } => written("stored", adopt(&*store, &key, &token).await),
-        Errand::Clear { key, token } => written("cleared", store.clear(&key, &token).await),
+async fn run(store: Arc<dyn TokenStore>, op: StoreOp) -> Input {
+    match op {
+        StoreOp::Load { epoch, key } => Input::TokenLoaded { epoch, result: store.load(&key).await },
+        StoreOp::Save { key, token } => written("stored", store.save(&key, &token).await),
+        StoreOp::Adopt { key, token } => written("stored", adopt(&*store, &key, &token).await),
+        StoreOp::Clear { key, token } => written("cleared", store.clear(&key, &token).await),
     }
 }
 

@@ -1,23 +1,22 @@
-//! What handles send to the driver, and what it sends back.
+//! What clients send to the driver, and what it sends back.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant as TokioInstant;
 
-use crate::core::mailbox::Mailbox;
 use crate::core::{
-    Config, Delivery, Epoch, Instant, Payload, Push, Reply, RequestError, RequestErrorKind, RequestId,
-    Response, Snapshot, SubscriptionId,
+    Config, Delivery, Epoch, Instant, Payload, Reply, RequestError, RequestErrorKind, RequestId, Response,
+    SubscriptionId,
 };
 
-/// A message to the driver. The queue is unbounded, but every message either carries a permit of
+use super::subscriber_queue::SubscriberQueue;
+
+/// A command of a client to its driver. The queue is unbounded, but every command either carries a permit of
 /// a bounded set or is sent at most once until it is taken, so it is bounded all the same
 /// and sending never waits: a drop handler can send.
-pub(crate) enum Order {
+pub(crate) enum ClientCommand {
     Request {
         id: RequestId,
         method: Arc<str>,
@@ -32,7 +31,7 @@ pub(crate) enum Order {
     Cancel(RequestId),
     Subscribe {
         id: SubscriptionId,
-        postbox: Arc<Postbox>,
+        queue: Arc<SubscriberQueue>,
     },
     Unsubscribe(SubscriptionId),
     Configure {
@@ -41,15 +40,15 @@ pub(crate) enum Order {
         permit: OwnedSemaphorePermit,
         applied: oneshot::Sender<()>,
     },
-    /// Says when the status shows what the orders before this one led to.
-    CatchUp {
+    /// Reached when the status shows what the commands before this one led to.
+    Barrier {
         permit: OwnedSemaphorePermit,
-        caught_up: oneshot::Sender<()>,
+        reached: oneshot::Sender<()>,
     },
     Signal(Signal),
 }
 
-/// An order that means the same when given twice: it waits at most once.
+/// A command that means the same when given twice: it waits at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     Connect,
@@ -62,16 +61,16 @@ pub(crate) enum Signal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConfigSeq(pub(crate) u64);
 
-impl Order {
-    /// The last word of a driver that is gone: nothing of this was done.
+impl ClientCommand {
+    /// Ends a command that a driver which is gone has not taken: nothing of it was done.
     pub(super) fn refuse(self) {
         match self {
-            Order::Request { waiter, .. } => waiter.lose(Delivery::NotSent),
-            Order::Subscribe { postbox, .. } => postbox.close(),
-            // Who waits for these is told by the end of the channel that the order carries.
-            Order::Configure { .. } | Order::CatchUp { .. } => {}
+            Self::Request { waiter, .. } => waiter.abandon(Delivery::NotSent),
+            Self::Subscribe { queue, .. } => queue.close(),
+            // The sender in the command is dropped, which wakes the caller.
+            Self::Configure { .. } | Self::Barrier { .. } => {}
             // Nobody waits for these.
-            Order::Cancel(_) | Order::Unsubscribe(_) | Order::Signal(_) => {}
+            Self::Cancel(_) | Self::Unsubscribe(_) | Self::Signal(_) => {}
         }
     }
 }
@@ -98,7 +97,7 @@ impl Waiter {
     }
 
     /// The driver ends without an outcome.
-    pub(crate) fn lose(self, delivery: Delivery) {
+    pub(crate) fn abandon(self, delivery: Delivery) {
         let method = Arc::clone(&self.method);
         self.complete(Err(RequestError { method, kind: RequestErrorKind::ShutDown, delivery }));
     }
@@ -116,49 +115,5 @@ impl Waiter {
             },
         );
         let _ = self.outcome.send(outcome);
-    }
-}
-
-/// A mailbox that wakes its reader.
-pub(crate) struct Postbox {
-    mailbox: Mutex<Mailbox>,
-    reader: AtomicWaker,
-    /// Returned when neither the driver nor the subscriber needs the subscription any more.
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Postbox {
-    pub(crate) fn new(mailbox: Mailbox, permit: OwnedSemaphorePermit) -> Self {
-        Self { mailbox: Mutex::new(mailbox), reader: AtomicWaker::new(), _permit: permit }
-    }
-
-    /// Adds an item; `latest` is the snapshot as of now. False if the subscription is over with it.
-    pub(crate) fn post(&self, push: Push, latest: Option<&Arc<Snapshot>>) -> bool {
-        let mut mailbox = self.lock();
-        mailbox.push(push, latest);
-        let goes_on = !mailbox.is_closed();
-        drop(mailbox);
-        self.reader.wake();
-        goes_on
-    }
-
-    /// Adds the last item.
-    pub(crate) fn close(&self) {
-        self.post(Push::Closed, None);
-    }
-
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Push> {
-        // Register before looking: a push in between then wakes the new waker (A19).
-        self.reader.register(cx.waker());
-        self.lock().pop().map_or(Poll::Pending, Poll::Ready)
-    }
-
-    pub(crate) fn waiting(&self) -> usize {
-        self.lock().len()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Mailbox> {
-        // No code of a consumer runs under this lock, so a poisoned mailbox is still whole.
-        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
