@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use onesocket_sim::judge::oracle::Violation;
-use onesocket_sim::plan::Plan;
-use onesocket_sim::plan::Tier;
+use onesocket_sim::plan::{Plan, Tier};
 use onesocket_sim::scenario::regression;
 use onesocket_sim::search::shrink::{self, End, Limits, Shrunk, Symptom};
 use serde::Serialize;

@@ -21,8 +21,7 @@ use onesocket::Client;
 
 use crate::judge::logs::Keep;
 use crate::judge::recorder::{Finished, timeline};
-use crate::plan::Plan;
-use crate::plan::Tier;
+use crate::plan::{Plan, Tier};
 use crate::search::explore::judged;
 use crate::tiers::stream;
 

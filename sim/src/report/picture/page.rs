@@ -3,8 +3,7 @@
 use maud::{Markup, html};
 
 use crate::judge::recorder::Finished;
-use crate::plan::Plan;
-use crate::plan::Tier;
+use crate::plan::{Plan, Tier};
 
 use super::layout::{Lanes, Rows};
 use super::story::{Kind, Story};

@@ -2,8 +2,7 @@
 
 use crate::judge::logs::Keep;
 use crate::judge::oracle::{Invariant, Violation};
-use crate::plan::Plan;
-use crate::plan::Tier;
+use crate::plan::{Plan, Tier};
 use crate::search::explore::{judged, run_judged};
 
 /// What is compared of two violations.
