@@ -58,7 +58,7 @@ pub fn stored(shrunk: &Shrunk, violation: &Violation, tier: Tier, path: &Path) -
     };
     let _ = writeln!(
         text,
-        "# GatewayEvent on {}. Shrunk from {} steps to {steps}: {proof}.",
+        "# Seen on {}. Shrunk from {} steps to {steps}: {proof}.",
         tier.name(),
         shrunk.steps_before
     );
@@ -127,10 +127,7 @@ mod tests {
         let shrunk =
             Shrunk { plan: plan.clone(), steps_before: 40, runs: 9, wall: Duration::ZERO, end: End::Minimal };
         let text = stored(&shrunk, &violation, Tier::Stream, Path::new("x/0001-no-storm.toml"));
-        assert!(
-            text.contains("# GatewayEvent on stream. Shrunk from 40 steps to 2: without any one"),
-            "{text}"
-        );
+        assert!(text.contains("# Seen on stream. Shrunk from 40 steps to 2: without any one"), "{text}");
         assert!(text.contains("# To replay: cargo sim replay x/0001-no-storm.toml --tier stream"), "{text}");
         assert!(text.contains("tick_ms = 1000\n\n[[steps]]\nat_ms = 5\ndo ="), "{text}");
         assert!(!text.contains("backoff_ms"), "{text}");

@@ -29,6 +29,10 @@ pub(super) struct IsolatedConsumers {
     delay: Duration,
     /// When the last message that takes longer has arrived.
     caught_up: Instant,
+    /// The longest that a slow line needs for what waits for it when the line is fast again.
+    drain: Duration,
+    /// What a slow line held back on the healthy connection and still delivers.
+    backlog: Option<Backlog>,
     /// Who does not read at once in the subscriptions it opens from now on.
     slow_consumers: BTreeSet<u8>,
     subscriptions: BTreeMap<u32, Reading>,
@@ -45,6 +49,15 @@ pub(super) struct IsolatedConsumers {
     /// When the config last changed.
     changed: Option<Instant>,
     stopping: bool,
+}
+
+/// Messages that a slow line held back: they keep their times after the line is fast again, and nothing overtakes
+/// them.
+struct Backlog {
+    /// When all of it has arrived, however much it was.
+    until: Instant,
+    /// The first event since the line is fast again. Whoever gets it got the backlog before it.
+    first_behind: Option<u64>,
 }
 
 /// What is known of one subscription.
@@ -105,6 +118,8 @@ impl IsolatedConsumers {
             travel: latency * 4 + BLUR * 5,
             delay: delay(plan),
             caught_up: Instant::ZERO,
+            drain: drain(plan),
+            backlog: None,
             slow_consumers: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
             newest: None,
@@ -120,6 +135,7 @@ impl IsolatedConsumers {
     /// The connection is no measure any more.
     fn trouble(&mut self) {
         self.healthy = None;
+        self.backlog = None;
         self.under_way.clear();
     }
 
@@ -167,7 +183,10 @@ impl IsolatedConsumers {
         let lagged = matches!(reading.last.replace(item), Some(Item::Lagged { .. }));
         match item {
             Item::Snapshot { .. } => reading.seq = Some(0),
-            Item::Event { seq, .. } => reading.seq = reading.seq.max(seq),
+            Item::Event { seq, .. } => {
+                reading.seq = reading.seq.max(seq);
+                self.backlog.take_if(|backlog| backlog.first_behind.is_some_and(|first| seq >= Some(first)));
+            }
             Item::Closed => reading.closed = true,
             Item::Gap { .. } | Item::Status(_) | Item::Lagged { .. } => {}
         }
@@ -242,6 +261,17 @@ impl IsolatedConsumers {
         }
     }
 
+    /// An event leaves on the healthy connection while its link has no fault.
+    fn sent(&mut self, seq: u64, at: Instant) {
+        self.backlog.take_if(|backlog| at >= backlog.until);
+        match &mut self.backlog {
+            Some(backlog) => {
+                backlog.first_behind.get_or_insert(seq);
+            }
+            None => self.under_way.push_back((at, seq)),
+        }
+    }
+
     fn gateway(&mut self, gateway: u8, event: &GatewayEvent, at: Instant) {
         match event {
             GatewayEvent::Accepted { connection } => self.newest = Some((gateway, *connection)),
@@ -256,7 +286,7 @@ impl IsolatedConsumers {
                 // A hello that is late or spoiled makes no connection; the client says when there is one.
                 let is_free = self.lasting == 0 && at >= self.caught_up;
                 if self.ready && is_free && self.healthy == Some((gateway, *connection)) {
-                    self.under_way.push_back((at, *seq));
+                    self.sent(*seq, at);
                 }
             }
             GatewayEvent::Closed { connection, .. }
@@ -283,6 +313,15 @@ fn delay(plan: &Plan) -> Duration {
         if let Action::Link { fault: LinkFault::Delay { by_ms, .. }, .. } = action { *by_ms } else { 0 }
     };
     Duration::from_millis(plan.steps.iter().map(|step| by_ms(&step.action)).sum())
+}
+
+/// How long the slowest line of a plan needs for all that can be on its way.
+fn drain(plan: &Plan) -> Duration {
+    let longest = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Link { fault, .. } => Some(fault.drain()),
+        Action::App(_) | Action::Gateway { .. } | Action::Process(_) => None,
+    });
+    longest.max().unwrap_or_default()
 }
 
 /// Whether what is sent before and after the fault arrives all the same.
@@ -331,6 +370,10 @@ impl Oracle for IsolatedConsumers {
                 self.lasting -= 1;
                 if *fault == Fault::Delay {
                     self.caught_up = record.at + self.delay;
+                }
+                if *fault == Fault::Bytes && !self.drain.is_zero() {
+                    self.under_way.clear();
+                    self.backlog = Some(Backlog { until: record.at + self.drain, first_behind: None });
                 }
             }
             Event::Gateway { gateway, event } => self.gateway(*gateway, event, record.at),
@@ -417,6 +460,33 @@ mod tests {
         let broken = |sent_at| first_broken(&mut IsolatedConsumers::new(&plan), history(sent_at));
         assert_eq!(broken(1_000), None);
         assert_eq!(broken(1_100), Some(11));
+    }
+
+    #[test]
+    fn what_follows_the_backlog_of_a_slow_line_waits_for_it() {
+        let plan = |per_ms| {
+            let slow = LinkFault::Bytes { chop: 0, coalesce: false, per_ms, for_ms: 50 };
+            Plan::new(1).at(0, Action::Link { gateway: 0, fault: slow })
+        };
+        let history = |rest: &[(u64, Event)]| {
+            let over = (900, Event::Healed { fault: Fault::Bytes, gateway: 0 });
+            let fault = (0, Event::Fault { fault: Fault::Bytes, gateway: 0 });
+            [&[fault], &begin(Lag::DropOldest)[..], &[over], rest].concat()
+        };
+        let broken = |per_ms, rest: &[(u64, Event)]| {
+            first_broken(&mut IsolatedConsumers::new(&plan(per_ms)), history(rest))
+        };
+        let later = (190_000, Event::Woken);
+        // What is held back is excused until something that was sent after it arrives,
+        assert_eq!(broken(2, &[sent(1_000, 3), later.clone()]), None);
+        assert_eq!(
+            broken(2, &[sent(1_000, 3), got(9_000, PROMPT, 3), sent(9_500, 4), later.clone()]),
+            Some(13)
+        );
+        // and in any case no longer than the line needs for as much as it holds.
+        assert_eq!(broken(2, &[sent(133_000, 3), later.clone()]), Some(11));
+        // A fast line holds nothing back.
+        assert_eq!(broken(0, &[sent(1_000, 3), later]), Some(11));
     }
 
     #[test]

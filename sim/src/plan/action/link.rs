@@ -1,9 +1,11 @@
 //! What becomes of the path between the client and a gateway.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::Action;
-use crate::pipe::Direction;
+use crate::pipe::{Direction, Profile};
 use crate::plan::Fault;
 
 /// What becomes of the path between the client and a gateway.
@@ -95,6 +97,13 @@ impl LinkFault {
     #[must_use]
     pub fn to(self, gateway: u8) -> Action {
         Action::Link { gateway, fault: self }
+    }
+
+    /// The longest that a line goes on delivering, once it is fast again, what it held back while it was slow.
+    pub(crate) fn drain(&self) -> Duration {
+        let Self::Bytes { per_ms: per_ms @ 1.., .. } = self else { return Duration::ZERO };
+        let capacity = Profile::default().capacity_bytes.get() as u64;
+        Duration::from_millis(capacity / u64::from(*per_ms))
     }
 
     /// The names in plans.
