@@ -1,0 +1,169 @@
+//! How a connection behaves ([`Options`]): its times, its limits and the waits between attempts.
+
+use std::time::Duration;
+
+use super::error::ConfigError;
+
+/// How a connection behaves: every time and every limit there is.
+///
+/// Start from [`Options::default`] and change what you need; [`Options::validate`] is called by
+/// whatever takes them.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Options {
+    /// From the start of a dial until the websocket upgrade is answered.
+    pub dial_timeout: Duration,
+    /// From the upgrade until `connect.challenge` (protocol 3.3) and the answer of the token store are both there.
+    pub challenge_timeout: Duration,
+    /// From sending `connect` until hello (protocol 3.3).
+    pub hello_timeout: Duration,
+    /// How long a peer may take to answer our close frame before the socket is dropped.
+    pub close_grace: Duration,
+    /// The default deadline of a request: queueing, writing and the reply together.
+    pub request_timeout: Duration,
+    /// The tick interval assumed when hello names none (protocol 3.9).
+    pub default_tick_interval: Duration,
+    /// Requests that may wait for a reply at once; more are queued.
+    pub max_in_flight: usize,
+    /// Requests that may be queued at once; more are refused.
+    pub max_queued: usize,
+    /// Bytes of methods and parameters that may be queued at once; more are refused.
+    pub max_queued_bytes: usize,
+    /// Frames handed to the transport but not yet written, at most; requests wait behind them.
+    pub max_unwritten: usize,
+    /// Events that may arrive before hello and be kept (protocol 10.5); more become a gap.
+    pub max_early_events: usize,
+    /// Bytes of frames that such events may keep; more become a gap as well.
+    pub max_early_bytes: usize,
+    /// The largest message accepted from the gateway, in bytes (protocol 1.8).
+    pub max_message_bytes: usize,
+    /// Bytes of the answers to the gateway's pings that may wait to be written. A gateway that pings faster than
+    /// it reads is left, with [`ConnectionError::PingFlood`](super::ConnectionError::PingFlood).
+    pub max_pong_bytes: usize,
+    /// Live subscriptions, at most.
+    pub max_subscriptions: usize,
+    /// Items that may wait in one subscription; then the oldest give way to a `Lagged` item.
+    pub subscription_items: usize,
+    /// Bytes of frames that may wait in one subscription, with the same consequence.
+    pub subscription_bytes: usize,
+    /// The waits between attempts.
+    pub backoff: BackoffOptions,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            dial_timeout: Duration::from_secs(10),
+            challenge_timeout: Duration::from_secs(15),
+            hello_timeout: Duration::from_secs(15),
+            close_grace: Duration::from_millis(500),
+            request_timeout: Duration::from_secs(30),
+            default_tick_interval: Duration::from_secs(30),
+            max_in_flight: 128,
+            max_queued: 1_024,
+            max_queued_bytes: 64 * 1024 * 1024,
+            max_unwritten: 32,
+            max_early_events: 64,
+            max_early_bytes: 4 * 1024 * 1024,
+            max_message_bytes: 26_214_400,
+            max_pong_bytes: 1024 * 1024,
+            max_subscriptions: 256,
+            subscription_items: 1_024,
+            subscription_bytes: 64 * 1024 * 1024,
+            backoff: BackoffOptions::default(),
+        }
+    }
+}
+
+/// The shortest time that makes sense. Below the resolution of [`Instant`](super::Instant) a wait
+/// would be over when it begins.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+impl Options {
+    /// Checks that every time and limit makes sense.
+    ///
+    /// # Errors
+    /// [`ConfigError::Option`], naming the first option that does not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let durations = [
+            ("dial_timeout", self.dial_timeout),
+            ("challenge_timeout", self.challenge_timeout),
+            ("hello_timeout", self.hello_timeout),
+            ("close_grace", self.close_grace),
+            ("request_timeout", self.request_timeout),
+            ("default_tick_interval", self.default_tick_interval),
+            ("backoff.initial", self.backoff.initial),
+            ("backoff.cap", self.backoff.cap),
+        ];
+        let counts = [
+            ("max_in_flight", self.max_in_flight),
+            ("max_queued", self.max_queued),
+            ("max_queued_bytes", self.max_queued_bytes),
+            ("max_unwritten", self.max_unwritten),
+            ("max_message_bytes", self.max_message_bytes),
+            ("max_pong_bytes", self.max_pong_bytes),
+            ("max_subscriptions", self.max_subscriptions),
+            ("subscription_bytes", self.subscription_bytes),
+        ];
+        if let Some((name, _)) = durations.iter().find(|(_, value)| *value < SHORTEST) {
+            return Err(ConfigError::Option { name, why: "must be at least a millisecond" });
+        }
+        if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::Option { name, why: "must be greater than zero" });
+        }
+        if self.subscription_items < 4 {
+            // A snapshot, a lag notice, the newest event and the end must fit.
+            return Err(ConfigError::Option { name: "subscription_items", why: "must be at least 4" });
+        }
+        self.backoff.validate()
+    }
+}
+
+/// The waits between attempts.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BackoffOptions {
+    /// The shortest first wait.
+    pub initial: Duration,
+    /// What each wait is multiplied by to give the next.
+    pub growth: f64,
+    /// The longest wait without a floor from the gateway.
+    pub cap: Duration,
+    /// How far waits spread, as a fraction: 0.2 gives 1.0 to 1.2 s for the first.
+    pub jitter: f64,
+    /// How long a connection must have been ready before earlier failures are forgotten (B48).
+    pub stable_after: Duration,
+    /// The longest `retryAfterMs` that is believed.
+    pub retry_after_max: Duration,
+}
+
+impl Default for BackoffOptions {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_secs(1),
+            growth: 2.0,
+            cap: Duration::from_secs(30),
+            jitter: 0.2,
+            stable_after: Duration::from_secs(30),
+            retry_after_max: Duration::from_secs(600),
+        }
+    }
+}
+
+impl BackoffOptions {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if !(1.0..=100.0).contains(&self.growth) {
+            return Err(ConfigError::Option { name: "backoff.growth", why: "must be from 1 to 100" });
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(ConfigError::Option { name: "backoff.jitter", why: "must be from 0 to 1" });
+        }
+        if self.cap < self.initial {
+            return Err(ConfigError::Option {
+                name: "backoff.cap",
+                why: "must not be below backoff.initial",
+            });
+        }
+        Ok(())
+    }
+}
