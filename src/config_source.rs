@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::client::{Client, ConfigureError, WeakClient};
-use crate::core::Config;
+use crate::core::{Config, OneLine};
 use crate::driver::watch::{WatchReader, WatchSender};
 
 /// Something that knows which gateway to connect to.
@@ -46,7 +46,7 @@ impl<S: ConfigSource> ConfigSource for Arc<S> {
 
 /// Why a source cannot tell its config. Whoever makes one keeps secrets out of it: it is logged.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the config cannot be found out: {0}")]
+#[error("the config cannot be found out: {}", OneLine::whole(.0))]
 pub struct SourceError(Arc<str>);
 
 impl SourceError {

@@ -42,7 +42,7 @@ fn event(text: &str) -> Option<Event> {
 fn of(name: &str, payload: &str) -> Event {
     Event {
         epoch: EPOCH,
-        name: Arc::from(name),
+        name: name.into(),
         payload: Payload::from_text(payload),
         seq: None,
         state_version: None,
@@ -147,8 +147,8 @@ fn a_recorded_shutdown_says_when_the_gateway_is_back() {
         events_of(name).into_iter().filter_map(notice).collect()
     };
     let back = Some(Duration::from_millis(1_500));
-    assert_eq!(notices("restart-sigusr1"), [("gateway restarting".to_owned(), back)]);
-    assert_eq!(notices("restart-sigterm"), [("gateway stopping".to_owned(), None)]);
+    assert_eq!(notices("restart-sigusr1"), [("gateway restarting".into(), back)]);
+    assert_eq!(notices("restart-sigterm"), [("gateway stopping".into(), None)]);
 }
 
 /// A core that receives what the recorded connection received, up to and with its hello.

@@ -66,7 +66,7 @@ fn refusal(status: u16, body: &str) -> String {
 async fn no_wedge_a_refused_upgrade_says_why_and_is_retried() {
     let network = Stubborn::new(refusal(503, "Gateway websocket admission closed"));
     let (error, _) = first_failure(network.clone()).await;
-    let body = "Gateway websocket admission closed".to_owned();
+    let body = "Gateway websocket admission closed".into();
     assert_eq!(error, ConnectionError::Dial(DialError::Upgrade { status: 503, body }));
     assert_eq!(error.initiator(), Initiator::Gateway);
     assert_eq!(error.close_code(), None, "there was no websocket to close");

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use onesocket::Client;
-use onesocket::core::{Endpoint, Push, Snapshot};
+use onesocket::core::{Endpoint, PeerText, Push, Snapshot};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -50,8 +50,12 @@ pub(super) async fn status(client: &Client, common: &Common, endpoint: &Endpoint
     output::print(&format!("gateway {}, connection {}", hello.server_version, hello.connection_id))?;
     output::print(&format!(
         "role {}, scopes {}",
-        hello.role.as_deref().unwrap_or("unknown"),
-        if hello.scopes.is_empty() { "none".to_owned() } else { hello.scopes.join(" ") },
+        hello.role.as_ref().map_or_else(|| "unknown".to_owned(), PeerText::to_string),
+        if hello.scopes.is_empty() {
+            "none".to_owned()
+        } else {
+            hello.scopes.iter().map(PeerText::to_string).collect::<Vec<_>>().join(" ")
+        },
     ))
 }
 

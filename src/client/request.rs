@@ -10,7 +10,9 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::core::{Delivery, Epoch, Payload, Reply, RequestError, RequestErrorKind, RequestId, Response};
+use crate::core::{
+    Delivery, Epoch, OneLine, Payload, Reply, RequestError, RequestErrorKind, RequestId, Response,
+};
 use crate::driver::command::{ClientCommand, Waiter};
 
 use super::Shared;
@@ -95,7 +97,7 @@ impl RequestBuilder {
             Some(key) => key.added_to(params.as_deref()).map(Some),
             None => Ok(params),
         });
-        let params = params.map_err(|why| self.refused(RequestErrorKind::Params(why)))?;
+        let params = params.map_err(|why| self.refused(RequestErrorKind::Params(why.into())))?;
         let limit = self.shared.request_limit;
         let permit = Arc::clone(&self.shared.request_permits).try_acquire_owned();
         let permit = permit.map_err(|_| self.refused(RequestErrorKind::Overloaded { limit }))?;
@@ -104,7 +106,7 @@ impl RequestBuilder {
         // Made here, so that it belongs to whatever its caller is doing.
         let span = tracing::debug_span!(
             "gateway.request",
-            method = &*self.method,
+            method = tracing::field::debug(OneLine::cut(&self.method)),
             id = id.0,
             outcome = tracing::field::Empty,
         );

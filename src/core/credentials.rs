@@ -14,6 +14,7 @@ use super::error::{ConnectionError, GatewayError, StoreError};
 use super::frame::encode_request;
 use super::handshake::{Challenge, connect_params, text_member};
 use super::payload::Payload;
+use super::peer_text::PeerText;
 use super::selection::{DeviceTokenRetry, Selection, Stored};
 use super::session::SessionStage;
 use super::snapshot::Hello;
@@ -114,7 +115,7 @@ impl Connection {
         let Some(mut key) = self.token_key() else { return };
         let is_bootstrap = self.phase.live_mut().0.presented_bootstrap;
         if let Some(role) = &hello.role {
-            key.role.clone_from(role);
+            role.as_str().clone_into(&mut key.role);
         }
         if let Some(issued) = &hello.device_token {
             self.keep_issued(key.clone(), issued, &hello.scopes, effects);
@@ -122,7 +123,7 @@ impl Connection {
         let others = hello.device_tokens.iter().filter(|other| is_bootstrap && other.role != key.role);
         for other in others {
             let Some(scopes) = handed_over_scopes(&other.role, &other.scopes) else { continue };
-            let key = TokenKey { role: other.role.clone(), ..key.clone() };
+            let key = TokenKey { role: other.role.clone().into(), ..key.clone() };
             let token = StoredToken { token: other.token.clone(), scopes };
             self.store_writes += 1;
             effects.push(Effect::AdoptToken { key, token });
@@ -131,9 +132,16 @@ impl Connection {
 
     /// The same token keeps the scopes it was stored with: a narrower session must not narrow the next
     /// one (A26).
-    fn keep_issued(&mut self, key: TokenKey, issued: &Secret, scopes: &[String], effects: &mut Vec<Effect>) {
+    fn keep_issued(
+        &mut self,
+        key: TokenKey,
+        issued: &Secret,
+        scopes: &[PeerText],
+        effects: &mut Vec<Effect>,
+    ) {
         let (session, _) = self.phase.live_mut();
-        let token = StoredToken { token: issued.clone(), scopes: scopes.to_vec() };
+        let token =
+            StoredToken { token: issued.clone(), scopes: scopes.iter().cloned().map(String::from).collect() };
         let effect = match &session.stored {
             Stored::Known(Some(stored)) if stored.token == *issued => return,
             Stored::Unused | Stored::Awaited | Stored::Known(_) => Effect::SaveToken { key, token },
@@ -205,7 +213,7 @@ fn live_config(config: Option<&Arc<Config>>) -> &Config {
 
 /// The scopes that a handed over token is kept with: those that the hand-off knows for its role, so that
 /// a gateway cannot slip in more than a person approved. `None` for a role it does not know.
-fn handed_over_scopes(role: &str, scopes: &[String]) -> Option<Vec<String>> {
+fn handed_over_scopes(role: &str, scopes: &[PeerText]) -> Option<Vec<String>> {
     const OPERATOR: [&str; 6] = [
         "operator.admin",
         "operator.approvals",
@@ -217,7 +225,8 @@ fn handed_over_scopes(role: &str, scopes: &[String]) -> Option<Vec<String>> {
     match role {
         "node" => Some(Vec::new()),
         "operator" => {
-            Some(scopes.iter().filter(|scope| OPERATOR.contains(&scope.as_str())).cloned().collect())
+            let known = scopes.iter().filter(|scope| OPERATOR.contains(&scope.as_str()));
+            Some(known.cloned().map(String::from).collect())
         }
         _ => None,
     }

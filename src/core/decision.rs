@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::{ConnectionError, DialError, GatewayError, PauseReason};
 use super::handshake::{startup_delay, text_member};
+use super::peer_text::PeerText;
 
 /// What comes next while a connection is wanted.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +87,7 @@ fn pairing_may_retry(refusal: &GatewayError) -> bool {
 
 /// The pairing request's id if it has the form of protocol 7.6; anything else is dropped, because
 /// people paste it into commands (peer behaviour 82).
-fn pairing_request(refusal: &GatewayError) -> Option<String> {
+fn pairing_request(refusal: &GatewayError) -> Option<PeerText> {
     let id = text_member(refusal.details.as_ref()?, "requestId")?;
     let well_formed = id.len() <= 128
         && id.starts_with(|first: char| first.is_ascii_alphanumeric())
@@ -102,8 +103,8 @@ mod tests {
     fn refused(details: &str, retry_after: Option<Duration>) -> Decision {
         let details = Payload::from_text(details);
         decide(&ConnectionError::Refused(GatewayError {
-            code: "UNAVAILABLE".to_owned(),
-            message: "no".to_owned(),
+            code: "UNAVAILABLE".into(),
+            message: "no".into(),
             detail_code: text_member(&details, "code"),
             details: Some(details),
             retryable: true,

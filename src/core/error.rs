@@ -1,6 +1,7 @@
 //! Why a config was refused, why a connection ended, and why a request failed.
 //!
-//! All of these are `Clone` and comparable, and none of them can hold a credential.
+//! All of these are `Clone` and comparable. What the other end wrote is in them as [`PeerText`], so their `Display` and
+//! `Debug` are short, on one line, and without a character that does something to a terminal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,14 @@ use thiserror::Error;
 use super::certificate::CertificatePin;
 use super::id::Epoch;
 use super::payload::Payload;
+use super::peer_text::{OneLine, PeerText};
 
 /// A config or an option that cannot be used. Nothing was dialed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The url cannot be used.
-    #[error("the gateway url {url:?} cannot be used: {why}")]
+    #[error("the gateway url {:?} cannot be used: {why}", OneLine::cut(url))]
     Url {
         /// The url, without user info and query.
         url: String,
@@ -24,7 +26,10 @@ pub enum ConfigError {
         why: String,
     },
     /// Credentials would cross a network in the clear (protocol 18.1).
-    #[error("plaintext ws:// is only for loopback and private hosts, and {host:?} is neither: use wss://")]
+    #[error(
+        "plaintext ws:// is only for loopback and private hosts, and {:?} is neither: use wss://",
+        OneLine::cut(host)
+    )]
     PlaintextToPublicHost {
         /// The host that was named.
         host: String,
@@ -106,11 +111,11 @@ pub enum DialError {
         /// The HTTP status.
         status: u16,
         /// The start of the body.
-        body: String,
+        body: PeerText,
     },
     /// The answer to the upgrade is not a websocket answer.
     #[error("the websocket upgrade failed: {0}")]
-    Handshake(String),
+    Handshake(PeerText),
     /// The gateway presented another certificate than the pinned one. Nothing was sent to it. It is
     /// retried like any failure of the transport (protocol 18.2): a captive portal goes away, and a
     /// pause would outlast it.
@@ -121,16 +126,16 @@ pub enum DialError {
     },
     /// The gateway's certificate is not trusted.
     #[error("the gateway's certificate is not trusted: {0}")]
-    Certificate(String),
+    Certificate(PeerText),
     /// TLS failed otherwise.
     #[error("TLS failed: {0}")]
-    Tls(String),
+    Tls(PeerText),
     /// This network cannot reach such endpoints; retrying does not help.
     #[error("this network cannot dial the endpoint: {0}")]
-    Unsupported(String),
+    Unsupported(PeerText),
     /// Anything else the operating system reported.
     #[error("the connection could not be made: {0}")]
-    Io(String),
+    Io(PeerText),
 }
 
 /// An `ok:false` answer of the gateway, kept as it came (protocol 5).
@@ -138,11 +143,11 @@ pub enum DialError {
 #[error("{code}: {message}")]
 pub struct GatewayError {
     /// The top-level code, like `INVALID_REQUEST`. Unknown codes are kept.
-    pub code: String,
+    pub code: PeerText,
     /// The gateway's words, for humans; never branch on them.
-    pub message: String,
+    pub message: PeerText,
     /// `details.code`, which says more than `code` where it exists.
-    pub detail_code: Option<String>,
+    pub detail_code: Option<PeerText>,
     /// All of `details`.
     pub details: Option<Payload>,
     /// Whether the gateway says that a retry may help.
@@ -155,7 +160,7 @@ pub struct GatewayError {
 
 /// Why a token store could not do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the token store failed: {0}")]
+#[error("the token store failed: {}", OneLine::whole(.0))]
 pub struct StoreError(pub String);
 
 /// Why a connection, or the attempt to make one, ended.
@@ -183,11 +188,11 @@ pub enum ConnectionError {
         /// The websocket close code; 1005 when the frame carried none.
         code: u16,
         /// The reason, as sent.
-        reason: String,
+        reason: PeerText,
     },
     /// The transport failed or ended without a close frame.
     #[error("the connection was lost: {0}")]
-    Lost(String),
+    Lost(PeerText),
     /// Nothing at all arrived for twice the tick interval (protocol 14).
     #[error("nothing arrived for {silent_for:?}")]
     Silent {
@@ -265,7 +270,7 @@ pub enum PauseReason {
     )]
     Pairing {
         /// The id of the pairing request, if the gateway named a well-formed one.
-        request_id: Option<String>,
+        request_id: Option<PeerText>,
         /// The gateway's refusal.
         error: GatewayError,
     },
@@ -290,7 +295,7 @@ pub enum Delivery {
 
 /// Why a request failed, and whether the gateway can have seen it.
 #[derive(Clone, Debug, PartialEq, Error)]
-#[error("{method} failed ({delivery:?}): {kind}")]
+#[error("{} failed ({delivery:?}): {kind}", OneLine::cut(method))]
 pub struct RequestError {
     /// The method that was called.
     pub method: Arc<str>,
@@ -345,10 +350,10 @@ pub enum RequestErrorKind {
     },
     /// The parameters cannot be written as JSON.
     #[error("the parameters are not JSON: {0}")]
-    Params(String),
+    Params(PeerText),
     /// The answer does not have the expected shape.
     #[error("the answer cannot be decoded: {0}")]
-    Decode(String),
+    Decode(PeerText),
     /// The client was shut down.
     #[error("the client was shut down")]
     ShutDown,

@@ -1,9 +1,8 @@
 //! What the gateway pushes, and the numbering that shows what is missing.
 
-use std::sync::Arc;
-
 use super::id::Epoch;
 use super::payload::Payload;
+use super::peer_text::PeerText;
 
 /// An event frame (protocol 2).
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +10,7 @@ pub struct Event {
     /// The connection it came over.
     pub epoch: Epoch,
     /// The event's name, like `presence` or `chat`. Unknown names are delivered too.
-    pub name: Arc<str>,
+    pub name: PeerText,
     /// Its payload; JSON `null` when the frame had none.
     pub payload: Payload,
     /// Its number on this connection, if it has one.

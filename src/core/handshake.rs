@@ -9,6 +9,7 @@ use super::device::{Claim, Proof};
 use super::error::GatewayError;
 use super::frame::ErrorShape;
 use super::payload::Payload;
+use super::peer_text::PeerText;
 use super::selection::Selection;
 
 /// The protocol version this client speaks, and the only one.
@@ -18,7 +19,7 @@ pub(super) const PROTOCOL_VERSION: u32 = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Challenge {
     /// The nonce, never blank.
-    pub(super) nonce: String,
+    pub(super) nonce: PeerText,
     /// The gateway's clock in milliseconds, if it said so (protocol 3.3).
     pub(super) ts: Option<u64>,
 }
@@ -28,7 +29,7 @@ impl Challenge {
     pub(super) fn read(payload: &Payload) -> Option<Self> {
         #[derive(Deserialize)]
         struct Wire {
-            nonce: String,
+            nonce: PeerText,
             #[serde(default)]
             ts: serde_json::Value,
         }
@@ -142,8 +143,8 @@ pub(super) fn gateway_error(
     let Some(error) = error else {
         // A failure without an error object still failed; the defaults are those of protocol 5.8.
         return GatewayError {
-            code: "UNAVAILABLE".to_owned(),
-            message: "request failed".to_owned(),
+            code: "UNAVAILABLE".into(),
+            message: "request failed".into(),
             detail_code: None,
             details: None,
             retryable: false,
@@ -153,8 +154,8 @@ pub(super) fn gateway_error(
     };
     let details = error.details.map(|raw| frame.slice(raw));
     GatewayError {
-        code: error.code.into_owned(),
-        message: error.message.into_owned(),
+        code: error.code.into(),
+        message: error.message.into(),
         detail_code: details.as_ref().and_then(|details| text_member(details, "code")),
         details,
         retryable: error.retryable,
@@ -164,7 +165,7 @@ pub(super) fn gateway_error(
 }
 
 /// A string member of a JSON object.
-pub(super) fn text_member(object: &Payload, key: &str) -> Option<String> {
+pub(super) fn text_member(object: &Payload, key: &str) -> Option<PeerText> {
     object.part(key)?.decode().ok()
 }
 

@@ -10,6 +10,7 @@ use super::frame::{EventFrame, Frame, ResponseFrame, decode};
 use super::handshake::{gateway_error, text_member};
 use super::id::Epoch;
 use super::payload::Payload;
+use super::peer_text::PeerText;
 use super::session::{Early, EarlyLimits, Session, SessionStage};
 use super::snapshot::read_hello;
 
@@ -154,7 +155,7 @@ fn payload_of(text: &Arc<str>, frame: &EventFrame<'_>) -> Payload {
 fn event_of(epoch: Epoch, text: &Arc<str>, frame: &EventFrame<'_>) -> Event {
     Event {
         epoch,
-        name: Arc::from(&*frame.event),
+        name: PeerText::from(&*frame.event),
         payload: payload_of(text, frame),
         seq: frame.seq,
         state_version: frame.state_version,

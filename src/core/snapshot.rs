@@ -1,6 +1,7 @@
 //! What the gateway says in hello, and the state that subscribers start from.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use super::config::Secret;
 use super::event::{Event, StateVersion};
 use super::id::Epoch;
 use super::payload::Payload;
+use super::peer_text::PeerText;
 
 /// The gateway's hello (protocol 3.9). Everything not named here is in [`raw`](Self::raw).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Hello {
     /// The connection it opened.
@@ -21,15 +23,15 @@ pub struct Hello {
     /// The protocol version spoken.
     pub protocol: u32,
     /// The gateway's version.
-    pub server_version: String,
+    pub server_version: PeerText,
     /// The gateway's name for this connection.
-    pub connection_id: String,
+    pub connection_id: PeerText,
     /// Changes whenever the gateway starts anew.
-    pub boot_id: Option<String>,
+    pub boot_id: Option<PeerText>,
     /// The role that was granted.
-    pub role: Option<String>,
+    pub role: Option<PeerText>,
     /// The scopes that were granted to this connection.
-    pub scopes: Vec<String>,
+    pub scopes: Vec<PeerText>,
     /// The token that this device may present from now on.
     pub device_token: Option<Secret>,
     /// The tokens that this device was handed over for its roles, after a bootstrap (protocol 3.9).
@@ -41,15 +43,58 @@ pub struct Hello {
 }
 
 /// A token that a gateway hands over for one role.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoleToken {
     /// The role.
-    pub role: String,
+    pub role: PeerText,
     /// The token.
     pub token: Secret,
     /// The scopes it was granted.
-    pub scopes: Vec<String>,
+    pub scopes: Vec<PeerText>,
+}
+
+/// Scopes that `Debug` shows: a gateway may name very many.
+const SHOWN_SCOPES_MAX: usize = 16;
+
+impl fmt::Debug for Hello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hello")
+            .field("epoch", &self.epoch)
+            .field("protocol", &self.protocol)
+            .field("server_version", &self.server_version)
+            .field("connection_id", &self.connection_id)
+            .field("boot_id", &self.boot_id)
+            .field("role", &self.role)
+            .field("scopes", &Scopes(&self.scopes))
+            .field("device_token", &self.device_token)
+            .field("device_tokens", &self.device_tokens)
+            .field("policy", &self.policy)
+            .field("raw", &self.raw)
+            .finish()
+    }
+}
+
+impl fmt::Debug for RoleToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoleToken")
+            .field("role", &self.role)
+            .field("token", &self.token)
+            .field("scopes", &Scopes(&self.scopes))
+            .finish()
+    }
+}
+
+struct Scopes<'a>(&'a [PeerText]);
+
+impl fmt::Debug for Scopes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.iter().take(SHOWN_SCOPES_MAX);
+        match self.0.len().checked_sub(SHOWN_SCOPES_MAX) {
+            None | Some(0) => f.debug_list().entries(shown).finish(),
+            Some(more) => f.debug_list().entries(shown).entry(&format_args!("… ({more} more)")).finish(),
+        }
+    }
 }
 
 /// The gateway's limits (protocol 3.9).
@@ -156,7 +201,7 @@ fn role_tokens(list: &RawValue) -> Vec<RoleToken> {
         let wire: WireRoleToken = serde_json::from_str(entry.get()).ok()?;
         let role = wire.role.trim();
         let token = Secret::trimmed(&wire.device_token)?;
-        (!role.is_empty()).then(|| RoleToken { role: role.to_owned(), token, scopes: wire.scopes })
+        (!role.is_empty()).then(|| RoleToken { role: role.into(), token, scopes: wire.scopes })
     };
     entries.iter().take(ROLES_MAX).filter_map(read).collect()
 }
@@ -186,10 +231,10 @@ struct WireHello<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireServer {
-    version: String,
-    conn_id: String,
+    version: PeerText,
+    conn_id: PeerText,
     #[serde(default)]
-    boot_id: Option<String>,
+    boot_id: Option<PeerText>,
 }
 
 #[derive(Deserialize)]
@@ -206,9 +251,9 @@ struct WireSnapshot<'a> {
 #[serde(rename_all = "camelCase")]
 struct WireAuth<'a> {
     #[serde(default)]
-    role: Option<String>,
+    role: Option<PeerText>,
     #[serde(default)]
-    scopes: Vec<String>,
+    scopes: Vec<PeerText>,
     #[serde(default)]
     device_token: Option<String>,
     #[serde(borrow, default)]
@@ -221,7 +266,7 @@ struct WireRoleToken {
     device_token: String,
     role: String,
     #[serde(default)]
-    scopes: Vec<String>,
+    scopes: Vec<PeerText>,
 }
 
 /// Kept raw, because a number that makes no sense is no reason to refuse the whole gateway.

@@ -357,7 +357,7 @@ impl<N: Network> Driver<N> {
     fn connected(&mut self) {
         self.published.counters.add(Total::Connects, 1);
         if let Some(snapshot) = self.core.snapshot() {
-            self.span.record("connection_id", &*snapshot.hello.connection_id);
+            self.span.record("connection_id", tracing::field::display(&snapshot.hello.connection_id));
         }
     }
 

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::core::{Close, ConnectionError, DialError, Endpoint, Epoch, Input, Options, WireText};
+use crate::core::{Close, ConnectionError, DialError, Endpoint, Epoch, Input, Options, PeerText, WireText};
 use crate::network::Network;
 
 /// Messages read in one turn, so that a busy gateway cannot starve commands and timers.
@@ -173,7 +173,7 @@ where
                     }
                 }
                 Some(Err(error)) => return self.done(lost(&error), inputs),
-                None => return self.done(ConnectionError::Lost("the stream ended".to_owned()), inputs),
+                None => return self.done(ConnectionError::Lost("the stream ended".into()), inputs),
             }
         }
         // More may be waiting: come back after the other work of this turn.
@@ -287,20 +287,20 @@ fn close_message(code: u16, reason: &str) -> Message {
 fn closed_by_peer(frame: Option<CloseFrame>) -> ConnectionError {
     match frame {
         Some(frame) => {
-            ConnectionError::Closed { code: frame.code.into(), reason: frame.reason.as_str().to_owned() }
+            ConnectionError::Closed { code: frame.code.into(), reason: frame.reason.as_str().into() }
         }
-        None => ConnectionError::Closed { code: 1005, reason: String::new() },
+        None => ConnectionError::Closed { code: 1005, reason: PeerText::default() },
     }
 }
 
 fn lost(error: &WsError) -> ConnectionError {
     match error {
-        WsError::ConnectionClosed => ConnectionError::Closed { code: 1005, reason: String::new() },
+        WsError::ConnectionClosed => ConnectionError::Closed { code: 1005, reason: PeerText::default() },
         WsError::Io(error) => ConnectionError::Lost(io_text(error)),
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            ConnectionError::Lost("the stream ended without a close frame".to_owned())
+            ConnectionError::Lost("the stream ended without a close frame".into())
         }
-        other => ConnectionError::Lost(other.to_string()),
+        other => ConnectionError::Lost(other.to_string().into()),
     }
 }
 
@@ -312,11 +312,11 @@ fn upgrade_error(error: WsError) -> DialError {
             let kept = &body[..body.len().min(REFUSAL_BODY_BYTES)];
             DialError::Upgrade {
                 status: response.status().as_u16(),
-                body: String::from_utf8_lossy(kept).trim().to_owned(),
+                body: String::from_utf8_lossy(kept).trim().into(),
             }
         }
         WsError::Protocol(ProtocolError::HandshakeIncomplete) => DialError::Reset,
-        other => DialError::Handshake(other.to_string()),
+        other => DialError::Handshake(other.to_string().into()),
     }
 }
 
@@ -333,16 +333,16 @@ fn dial_error(error: &io::Error) -> DialError {
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe
         | io::ErrorKind::UnexpectedEof => DialError::Reset,
-        io::ErrorKind::Unsupported => DialError::Unsupported(error.to_string()),
-        _ => DialError::Io(error.to_string()),
+        io::ErrorKind::Unsupported => DialError::Unsupported(error.to_string().into()),
+        _ => DialError::Io(error.to_string().into()),
     }
 }
 
 /// The kind alone where it says enough: the full text differs between operating systems.
-fn io_text(error: &io::Error) -> String {
+fn io_text(error: &io::Error) -> PeerText {
     match error.kind() {
-        io::ErrorKind::ConnectionReset => "the connection was reset".to_owned(),
-        io::ErrorKind::BrokenPipe => "the connection is broken".to_owned(),
-        _ => error.to_string(),
+        io::ErrorKind::ConnectionReset => "the connection was reset".into(),
+        io::ErrorKind::BrokenPipe => "the connection is broken".into(),
+        _ => error.to_string().into(),
     }
 }

@@ -82,7 +82,8 @@ impl<N: Network> Network for TlsNetwork<N> {
             return self.network.connect(endpoint).await.map(MaybeTls::Plain);
         }
         let name = ServerName::try_from(endpoint.host().to_owned());
-        let name = name.map_err(|error| io::Error::other(DialError::Certificate(error.to_string())))?;
+        let name =
+            name.map_err(|error| io::Error::other(DialError::Certificate(error.to_string().into())))?;
         let connector = TlsConnector::from(self.config(endpoint).map_err(io::Error::other)?);
         let stream = self.network.connect(&endpoint.below_tls()).await?;
         let stream = connector.connect(name, stream).await.map_err(handshake_error)?;
@@ -151,10 +152,10 @@ fn handshake_error(error: io::Error) -> io::Error {
 fn rustls_error(error: &rustls::Error) -> DialError {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
-            other.downcast_ref().cloned().unwrap_or_else(|| DialError::Certificate(other.to_string()))
+            other.downcast_ref().cloned().unwrap_or_else(|| DialError::Certificate(other.to_string().into()))
         }
-        rustls::Error::InvalidCertificate(why) => DialError::Certificate(why.to_string()),
-        other => DialError::Tls(other.to_string()),
+        rustls::Error::InvalidCertificate(why) => DialError::Certificate(why.to_string().into()),
+        other => DialError::Tls(other.to_string().into()),
     }
 }
 

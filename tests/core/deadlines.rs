@@ -89,7 +89,7 @@ fn no_spin_each_deadline_says_what_it_is_for() {
     );
     bench.step(Input::Command(Command::ShutDown));
     assert_eq!(bench.next(), Some((options.close_grace, DeadlineReason::Close)));
-    let error = ConnectionError::Closed { code: 1000, reason: String::new() };
+    let error = ConnectionError::Closed { code: 1000, reason: "".into() };
     bench.step(Input::Closed { epoch: EPOCH, error });
     assert_eq!(bench.next(), None);
 }

@@ -242,7 +242,7 @@ fn right_credential_a_hello_brings_the_retry_back() {
     bench.refuse("AUTH_TOKEN_MISMATCH");
     bench.attempt();
     bench.hello(None, &[]);
-    let error = onesocket::core::ConnectionError::Closed { code: 1012, reason: String::new() };
+    let error = onesocket::core::ConnectionError::Closed { code: 1012, reason: "".into() };
     bench.step(Input::Closed { epoch: Epoch(bench.epoch), error });
     assert_eq!(bench.attempt(), json!({"token":"old"}));
     bench.refuse("AUTH_TOKEN_MISMATCH");
@@ -406,7 +406,7 @@ fn stop_is_final_a_shutdown_waits_for_the_store_but_not_for_ever() {
         bench.attempt();
         bench.hello(Some("issued"), &[]);
         bench.step(Input::Command(Command::ShutDown));
-        let error = onesocket::core::ConnectionError::Closed { code: 1000, reason: String::new() };
+        let error = onesocket::core::ConnectionError::Closed { code: 1000, reason: "".into() };
         bench.step(Input::Closed { epoch: Epoch(1), error });
         assert!(!bench.effects.contains(&Effect::Stopped), "the token is not stored yet");
         bench

@@ -103,7 +103,7 @@ fn gap_before_event_resnapshot_keeps_the_gap_that_overflowed() {
 fn isolated_consumers_resnapshot_without_a_snapshot_drops_the_oldest() {
     let latest = snapshot();
     let mut mailbox = filled(LagPolicy::Resnapshot, &latest, 1..=5);
-    let reason = PauseReason::Endpoint(onesocket::core::DialError::Unsupported("no TLS".to_owned()));
+    let reason = PauseReason::Endpoint(onesocket::core::DialError::Unsupported("no TLS".into()));
     mailbox.push(Push::Status(Status::Paused(Arc::new(reason))), None);
     assert_snapshot!(drain(&mut mailbox), @r"
     lagged 2

@@ -20,7 +20,7 @@ pub(crate) fn event(seq: u64) -> Push {
 pub(crate) fn sized_event(seq: u64, bytes: usize) -> Push {
     Push::Event(Arc::new(Event {
         epoch: Epoch(1),
-        name: Arc::from("e"),
+        name: "e".into(),
         payload: Payload::from_text(format!("\"{}\"", "x".repeat(bytes))),
         seq: Some(seq),
         state_version: None,
@@ -133,7 +133,7 @@ fn isolated_consumers_bytes_count_the_frame_and_not_only_the_payload() {
     let tiny = |seq| {
         Push::Event(Arc::new(Event {
             epoch: Epoch(1),
-            name: Arc::from("e"),
+            name: "e".into(),
             payload: payload.clone(),
             seq: Some(seq),
             state_version: None,

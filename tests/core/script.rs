@@ -246,18 +246,18 @@ impl Script {
     }
 
     pub(crate) fn unsupported(self, epoch: u64) -> Self {
-        let error = DialError::Unsupported("no TLS here".to_owned());
+        let error = DialError::Unsupported("no TLS here".into());
         let input = Input::DialFailed { epoch: Epoch(epoch), error };
         self.step(format!("dial {epoch} unsupported"), Action::Input(input))
     }
 
     pub(crate) fn lost(self, epoch: u64) -> Self {
-        let input = Input::Closed { epoch: Epoch(epoch), error: ConnectionError::Lost("reset".to_owned()) };
+        let input = Input::Closed { epoch: Epoch(epoch), error: ConnectionError::Lost("reset".into()) };
         self.step(format!("lost {epoch}"), Action::Input(input))
     }
 
     pub(crate) fn closed(self, epoch: u64, code: u16, reason: &str) -> Self {
-        let error = ConnectionError::Closed { code, reason: reason.to_owned() };
+        let error = ConnectionError::Closed { code, reason: reason.into() };
         let input = Input::Closed { epoch: Epoch(epoch), error };
         self.step(format!("closed {epoch} with {code} {reason:?}"), Action::Input(input))
     }

@@ -33,7 +33,7 @@ async fn one_change_means_one_connection() -> Result<(), Box<dyn std::error::Err
 fn refused_token(status: &Status) -> Option<String> {
     let Status::Paused(reason) = status else { return None };
     let PauseReason::Credentials(error) = &**reason else { panic!("paused for another reason: {reason}") };
-    error.detail_code.clone()
+    error.detail_code.clone().map(String::from)
 }
 
 async fn a_wrong_token_pauses_until_another_is_configured(gateway: &Gateway) {
@@ -115,7 +115,7 @@ async fn a_rotated_token_closes_the_socket_and_the_new_one_opens_it(
         .iter()
         .filter_map(|status| if let Status::Backoff { cause, .. } = status { Some(&**cause) } else { None })
         .collect();
-    let changed = ConnectionError::Closed { code: 4001, reason: "gateway auth changed".to_owned() };
+    let changed = ConnectionError::Closed { code: 4001, reason: "gateway auth changed".into() };
     assert_eq!(ends, [&changed]);
     stays("the client is paused", || {
         refused_token(&client.status()).is_some() && network.dials() == 2 && sockets_to(port).is_empty()

@@ -233,7 +233,7 @@ impl Witness {
     pub(crate) fn closes(&self) -> Vec<(u16, String)> {
         let close = |status: &Status| match status {
             Status::Backoff { cause, .. } => match &**cause {
-                ConnectionError::Closed { code, reason } => Some((*code, reason.clone())),
+                ConnectionError::Closed { code, reason } => Some((*code, reason.as_str().to_owned())),
                 _ => None,
             },
             _ => None,

@@ -11,7 +11,6 @@ mod health;
 mod presence;
 mod runs;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -20,6 +19,7 @@ use thiserror::Error;
 
 use super::event::Event;
 use super::payload::Payload;
+use super::peer_text::PeerText;
 use super::snapshot::Snapshot;
 
 pub use health::{AgentHealth, EventLoopHealth, Health, RecentSession, SessionsHealth};
@@ -61,7 +61,7 @@ pub struct Tick {
 #[non_exhaustive]
 pub struct ShutdownNotice {
     /// In the gateway's words, like `gateway stopping`.
-    pub reason: String,
+    pub reason: PeerText,
     /// When it expects to be back; absent if it does not.
     #[serde(default, rename = "restartExpectedMs", deserialize_with = "milliseconds")]
     pub restart_expected: Option<Duration>,
@@ -72,7 +72,7 @@ pub struct ShutdownNotice {
 #[error("the payload of {what} cannot be decoded: {why}")]
 pub struct DecodeError {
     /// The event, or the part of a snapshot.
-    pub what: Arc<str>,
+    pub what: PeerText,
     /// What is wrong, and where; nothing of the payload itself.
     pub why: String,
 }
@@ -106,7 +106,7 @@ impl Snapshot {
     /// # Errors
     /// [`DecodeError`] when the list has another shape.
     pub fn typed_presence(&self) -> Result<Vec<PresenceEntry>, DecodeError> {
-        read(&Arc::from("presence"), &self.presence)
+        read(&"presence".into(), &self.presence)
     }
 
     /// The health of the gateway as of this snapshot. Just after the gateway's start nothing is known
@@ -115,12 +115,12 @@ impl Snapshot {
     /// # Errors
     /// [`DecodeError`] when it has another shape.
     pub fn typed_health(&self) -> Result<Health, DecodeError> {
-        read(&Arc::from("health"), &self.health)
+        read(&"health".into(), &self.health)
     }
 }
 
-fn read<T: DeserializeOwned>(what: &Arc<str>, payload: &Payload) -> Result<T, DecodeError> {
-    payload.decode().map_err(|error| DecodeError { what: Arc::clone(what), why: explain(&error) })
+fn read<T: DeserializeOwned>(what: &PeerText, payload: &Payload) -> Result<T, DecodeError> {
+    payload.decode().map_err(|error| DecodeError { what: what.clone(), why: explain(&error) })
 }
 
 /// Names of missing fields are ours; everything else in such an error may quote the payload.

@@ -28,18 +28,18 @@ impl Judge {
             19..=21 => self.feed(Input::Opened { epoch: self.epoch(a) }),
             22 => {
                 let error = match a % 8 {
-                    0 => DialError::Unsupported("no".to_owned()),
+                    0 => DialError::Unsupported("no".into()),
                     1 => DialError::TimedOut,
                     _ => DialError::Refused,
                 };
                 self.feed(Input::DialFailed { epoch: self.epoch(a), error });
             }
             23 => {
-                let error = ConnectionError::Closed { code: b, reason: SECRET[..4].to_owned() };
+                let error = ConnectionError::Closed { code: b, reason: SECRET[..4].into() };
                 self.feed(Input::Closed { epoch: self.epoch(a), error });
             }
             24 => {
-                let error = ConnectionError::Lost("reset".to_owned());
+                let error = ConnectionError::Lost("reset".into());
                 self.feed(Input::Closed { epoch: self.epoch(a), error });
             }
             25 => self.feed(Input::Activity { epoch: self.epoch(a) }),

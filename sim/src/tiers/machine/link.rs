@@ -59,16 +59,16 @@ impl ToClient {
         match self {
             Self::Opened => Arrival::Input(Input::Opened { epoch }),
             Self::Refused => failed(DialError::Refused),
-            Self::Unavailable(body) => failed(DialError::Upgrade { status: 503, body: body.to_owned() }),
+            Self::Unavailable(body) => failed(DialError::Upgrade { status: 503, body: body.into() }),
             Self::Text(text) => Arrival::Input(Input::Received { epoch, text }),
             Self::Noise => Arrival::Input(Input::Activity { epoch }),
             Self::Ping => Arrival::Ping(Input::Activity { epoch }),
             Self::Close { code, reason } => {
-                let error = ConnectionError::Closed { code, reason };
+                let error = ConnectionError::Closed { code, reason: reason.into() };
                 Arrival::End { input: Input::Closed { epoch, error }, acknowledge: true }
             }
             Self::Reset => {
-                let error = ConnectionError::Lost("the connection was reset".to_owned());
+                let error = ConnectionError::Lost("the connection was reset".into());
                 Arrival::End { input: Input::Closed { epoch, error }, acknowledge: false }
             }
         }
