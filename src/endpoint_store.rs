@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::config_source::{Changes, ConfigSource, Generations, SourceError};
-use crate::core::{Config, ConfigError, Credentials, Secret};
+use crate::core::{Config, ConfigError, Credentials, Endpoint, Secret};
 
 /// The environment variable that holds the shared token.
 pub const TOKEN_VARIABLE: &str = "OPENCLAW_GATEWAY_TOKEN";
@@ -77,6 +77,8 @@ pub enum EndpointMode {
         /// The url. Blank counts as missing.
         url: String,
     },
+    /// At an endpoint that the app has made, for what a url does not say: a pin, or plaintext to a private name.
+    Given(Endpoint),
 }
 
 /// Whether there is a gateway to connect to.
@@ -196,38 +198,29 @@ impl EndpointStates {
 }
 
 fn resolve(settings: &EndpointSettings, complete: impl Fn(Config) -> Config) -> EndpointState {
-    let url = match &settings.mode {
+    let endpoint = match &settings.mode {
         EndpointMode::Unconfigured => {
             return EndpointState::Unavailable { reason: Unavailable::NotConfigured };
         }
         EndpointMode::Local { port, secure, host } => {
             let host = host.as_deref().map(str::trim).filter(|host| !host.is_empty());
-            local_url(host.unwrap_or("127.0.0.1"), *port, *secure)
+            Endpoint::at(host.unwrap_or("127.0.0.1"), *port, *secure)
         }
         EndpointMode::Forwarded { port: None } => {
             return EndpointState::Connecting { detail: "waiting for the forwarded port" };
         }
-        EndpointMode::Forwarded { port: Some(port) } => local_url("127.0.0.1", *port, false),
+        EndpointMode::Forwarded { port: Some(port) } => Endpoint::at("127.0.0.1", *port, false),
         EndpointMode::Direct { url } if url.trim().is_empty() => {
             return EndpointState::Unavailable { reason: Unavailable::UrlMissing };
         }
-        EndpointMode::Direct { url } => url.clone(),
+        EndpointMode::Direct { url } => Endpoint::parse(url),
+        EndpointMode::Given(endpoint) => Ok(endpoint.clone()),
     };
-    match Config::new(&url) {
-        Ok(config) => {
-            let config = config.credentials(settings.credentials.clone());
+    match endpoint {
+        Ok(endpoint) => {
+            let config = Config::from(endpoint).credentials(settings.credentials.clone());
             EndpointState::Ready(Arc::new(complete(config)))
         }
         Err(error) => EndpointState::Unavailable { reason: error.into() },
-    }
-}
-
-fn local_url(host: &str, port: u16, secure: bool) -> String {
-    let scheme = if secure { "wss" } else { "ws" };
-    // An IPv6 address needs its brackets.
-    if host.contains(':') && !host.starts_with('[') {
-        format!("{scheme}://[{host}]:{port}")
-    } else {
-        format!("{scheme}://{host}:{port}")
     }
 }

@@ -36,16 +36,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] when the url is not a websocket url, or is plaintext to a public host.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
-        Ok(Self {
-            endpoint: Endpoint::parse(url)?,
-            credentials: Credentials::default(),
-            client: ClientInfo::default(),
-            role: "operator".to_owned(),
-            scopes: None,
-            caps: Vec::new(),
-            device: None,
-            signature: SignatureVersion::default(),
-        })
+        Endpoint::parse(url).map(Self::from)
     }
 
     /// Presents `token` as the shared token. Surrounding white space is dropped and a blank token
@@ -137,6 +128,22 @@ impl Config {
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+}
+
+/// A config for this endpoint, and otherwise as of [`Config::new`].
+impl From<Endpoint> for Config {
+    fn from(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            credentials: Credentials::default(),
+            client: ClientInfo::default(),
+            role: "operator".to_owned(),
+            scopes: None,
+            caps: Vec::new(),
+            device: None,
+            signature: SignatureVersion::default(),
+        }
     }
 }
 

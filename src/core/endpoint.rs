@@ -6,20 +6,39 @@ use std::num::NonZeroU16;
 
 use super::certificate::CertificatePin;
 use super::error::ConfigError;
+use super::host::{Host, NOT_ASCII, is_private};
 
 /// The gateway's default address.
 pub const DEFAULT_URL: &str = "ws://127.0.0.1:18789";
 /// The port used when a `ws://` url names none (peer behaviour 167).
 pub const DEFAULT_PORT: u16 = 18_789;
 
-/// A gateway address: `ws://` or `wss://`, host, port and path.
+/// Where a gateway is: `ws://` or `wss://`, host, port and path.
+///
+/// Endpoints are equal by what they mean: an address or a name has one spelling, in lower case, without the dot of the
+/// root and with the port written out. The path and the query are left as they are.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
     secure: bool,
-    host: String,
+    host: Host,
     port: u16,
     path: String,
     pin: Option<CertificatePin>,
+    /// Whether what is sent there is readable on the way. `wss` is not, not even for the network below its TLS.
+    clear: bool,
+}
+
+/// To which hosts `ws://` may go, where everybody on the way can read the token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Plaintext {
+    /// This machine, addresses of private networks, and names in `.local` and `.ts.net` (protocol 18.1).
+    #[default]
+    Guarded,
+    /// Also to any other name, like `gateway` or `host.docker.internal`.
+    ///
+    /// The risk is yours: whoever is in that network, or can answer for that name in it, gets the token. A public
+    /// address is refused as ever, and so is a name that has no others when it is dialed.
+    PrivateNames,
 }
 
 impl Endpoint {
@@ -30,20 +49,51 @@ impl Endpoint {
     /// When the url is malformed, its scheme is another one, it carries user info, or it is
     /// plaintext to a host that is neither loopback nor private (protocol 18.1).
     pub fn parse(url: &str) -> Result<Self, ConfigError> {
-        let malformed = |why: &str| ConfigError::Url { url: redact(url), why: why.to_owned() };
-        let uri: http::Uri = url.trim().parse().map_err(|_| malformed("it cannot be parsed"))?;
+        Self::parse_with(url, Plaintext::Guarded)
+    }
+
+    /// Parses a url, with a say in where plaintext may go.
+    ///
+    /// # Errors
+    /// As of [`parse`](Self::parse).
+    pub fn parse_with(url: &str, plaintext: Plaintext) -> Result<Self, ConfigError> {
+        let malformed = |why: String| ConfigError::Url { url: redact(url), why };
+        let endpoint = Self::read(url.trim()).map_err(malformed)?;
+        endpoint.guarded(plaintext)
+    }
+
+    /// The endpoint at the root of a host and a port. The host is a name or an address; an IPv6 one needs no brackets
+    /// here, and its zone a plain `%`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Url`], with the url it would be, when it is neither, or the port is 0;
+    /// [`ConfigError::PlaintextToPublicHost`].
+    pub fn at(host: &str, port: u16, secure: bool) -> Result<Self, ConfigError> {
+        let scheme = if secure { "wss" } else { "ws" };
+        let malformed =
+            |why: String| ConfigError::Url { url: redact(&format!("{scheme}://{host}:{port}")), why };
+        let host = Host::alone(host.trim()).map_err(malformed)?;
+        if port == 0 {
+            return Err(malformed("its port is not a number from 1 to 65535".to_owned()));
+        }
+        let endpoint = Self { secure, host, port, path: "/".to_owned(), pin: None, clear: !secure };
+        endpoint.guarded(Plaintext::Guarded)
+    }
+
+    fn read(url: &str) -> Result<Self, String> {
+        let uri = parsed(url)?;
         let secure = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
             Some("ws" | "http") => false,
             Some("wss" | "https") => true,
-            Some(_) | None => return Err(malformed("it must begin with ws:// or wss://")),
+            Some(_) | None => return Err("it must begin with ws:// or wss://".to_owned()),
         };
-        let authority = uri.authority().ok_or_else(|| malformed("it names no host"))?;
+        let authority = uri.authority().ok_or("it names no host")?;
         if authority.as_str().contains('@') {
-            return Err(malformed("it carries user info, which is not a way to authenticate here"));
+            return Err("it carries user info, which is not a way to authenticate here".to_owned());
         }
         let host = authority.host();
         if host.is_empty() || host == "[]" {
-            return Err(malformed("it names no host"));
+            return Err("it names no host".to_owned());
         }
         // `Authority::port` takes a port it cannot read for none at all, and a mistyped port must not
         // become the default one.
@@ -52,15 +102,18 @@ impl Endpoint {
             None => DEFAULT_PORT,
             Some(port) => match port.parse::<NonZeroU16>() {
                 Ok(number) if port.bytes().all(|byte| byte.is_ascii_digit()) => number.get(),
-                Ok(_) | Err(_) => return Err(malformed("its port is not a number from 1 to 65535")),
+                Ok(_) | Err(_) => return Err("its port is not a number from 1 to 65535".to_owned()),
             },
         };
-        let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-        let endpoint = Self { secure, host: host.to_ascii_lowercase(), port, path, pin: None };
-        if !secure && !endpoint.may_be_plaintext() {
-            return Err(ConfigError::PlaintextToPublicHost { host: endpoint.host });
+        let path = request_target(uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str));
+        Ok(Self { secure, host: Host::of_url(host)?, port, path, pin: None, clear: !secure })
+    }
+
+    fn guarded(self, plaintext: Plaintext) -> Result<Self, ConfigError> {
+        if self.secure || self.may_be_plaintext(plaintext) {
+            return Ok(self);
         }
-        Ok(endpoint)
+        Err(ConfigError::PlaintextToPublicHost { host: self.host.bracketed() })
     }
 
     /// Whether the connection is encrypted.
@@ -72,8 +125,14 @@ impl Endpoint {
     /// Whether it is this machine: what is sent there does not cross a network.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        let host = self.host().trim_end_matches('.');
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        self.host() == "localhost" || self.address().is_some_and(|address| address.is_loopback())
+    }
+
+    /// Whether only private addresses will do: plaintext, to a name that may turn out to be a public host. Networks that
+    /// look names up heed it.
+    #[must_use]
+    pub fn wants_private_address(&self) -> bool {
+        self.clear && self.address().is_none()
     }
 
     /// Whether nobody but the gateway can be at the other end: this machine, or the holder of the pinned
@@ -107,10 +166,23 @@ impl Endpoint {
         Self { secure: false, pin: None, ..self.clone() }
     }
 
-    /// The host name or address, without the brackets of an IPv6 address.
+    /// The host name or address, without the brackets and the zone of an IPv6 address.
     #[must_use]
     pub fn host(&self) -> &str {
-        self.host.trim_start_matches('[').trim_end_matches(']')
+        self.host.text()
+    }
+
+    /// The address, unless the host is a name.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.host.address()
+    }
+
+    /// The network interface that a link-local address belongs to, by name or number (RFC 4007). It means something on
+    /// this machine only, and no gateway is told it.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.host.zone()
     }
 
     /// The TCP port.
@@ -119,27 +191,37 @@ impl Endpoint {
         self.port
     }
 
-    /// The url, as it goes into the upgrade request.
+    /// The value of the `Host` header: the host without its zone, and the port unless it is the default one of HTTP
+    /// below the scheme, 80 or 443.
+    #[must_use]
+    pub fn host_header(&self) -> String {
+        let default = if self.secure { 443 } else { 80 };
+        let host = self.host.bracketed();
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// The request target: path and query, with a `/` in front.
+    #[must_use]
+    pub fn request_target(&self) -> &str {
+        &self.path
+    }
+
+    /// The url, all of it: with the query, which may be secret.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.secure { "wss" } else { "ws" };
-        format!("{scheme}://{}:{}{}", self.host, self.port, self.path)
+        format!("{scheme}://{}:{}{}", self.host.in_url(), self.port, self.path)
     }
 
     /// Plaintext is for loopback, private networks and local names only (protocol 18.1).
-    fn may_be_plaintext(&self) -> bool {
-        let host = self.host().trim_end_matches('.');
-        match host.parse::<IpAddr>() {
-            Ok(IpAddr::V4(v4)) => {
-                let [a, b, ..] = v4.octets();
-                let carrier_grade_nat = a == 100 && (64..128).contains(&b);
-                v4.is_loopback() || v4.is_private() || v4.is_link_local() || carrier_grade_nat
+    fn may_be_plaintext(&self, plaintext: Plaintext) -> bool {
+        match (self.address(), plaintext) {
+            (Some(address), Plaintext::Guarded | Plaintext::PrivateNames) => is_private(address),
+            (None, Plaintext::PrivateNames) => true,
+            (None, Plaintext::Guarded) => {
+                let host = self.host();
+                host == "localhost" || host.ends_with(".local") || host.ends_with(".ts.net")
             }
-            Ok(IpAddr::V6(v6)) => {
-                let site_local = v6.segments()[0] & 0xffc0 == 0xfec0;
-                v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() || site_local
-            }
-            Err(_) => host == "localhost" || host.ends_with(".local") || host.ends_with(".ts.net"),
         }
     }
 }
@@ -159,6 +241,32 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+fn parsed(url: &str) -> Result<http::Uri, String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    if !authority.is_ascii() && !authority.contains('@') {
+        return Err(NOT_ASCII.to_owned());
+    }
+    url.parse().map_err(|_| "it cannot be parsed".to_owned())
+}
+
+/// Path and query as HTTP has them: never without a path, and what is not ASCII as the bytes of its UTF-8.
+fn request_target(path_and_query: &str) -> String {
+    let mut target = String::with_capacity(path_and_query.len() + 1);
+    if !path_and_query.starts_with('/') {
+        target.push('/');
+    }
+    for c in path_and_query.chars() {
+        if c.is_ascii() {
+            target.push(c);
+        } else {
+            let mut bytes = [0; 4];
+            c.encode_utf8(&mut bytes).bytes().for_each(|byte| target.push_str(&format!("%{byte:02X}")));
+        }
+    }
+    target
 }
 
 /// The url for an error message, without what stands before an `@` or behind a `?` or `#`: the places

@@ -25,7 +25,8 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: String,
     },
-    /// Credentials would cross a network in the clear (protocol 18.1).
+    /// Credentials would cross a network in the clear (protocol 18.1). [`Plaintext`](super::Plaintext) says what can
+    /// be done about it.
     #[error(
         "plaintext ws:// is only for loopback and private hosts, and {:?} is neither: use wss://",
         OneLine::cut(host)

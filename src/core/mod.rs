@@ -26,6 +26,7 @@ pub mod error;
 mod event;
 pub mod frame;
 mod handshake;
+mod host;
 mod id;
 mod in_flight;
 mod inbound;
@@ -43,13 +44,14 @@ pub mod time;
 pub mod typed;
 
 pub use certificate::CertificatePin;
-pub use config::{ClientInfo, Config, Credentials, Endpoint, Options, Secret};
+pub use config::{ClientInfo, Config, Credentials, Options, Secret};
 pub use connection::Connection;
 pub use device::{DeviceIdentity, SignatureVersion};
 pub use due::{Deadline, DeadlineReason};
 pub use effect::{
     Close, Command, Effect, Input, Push, Reply, Response, Status, StoredToken, TokenKey, WireText,
 };
+pub use endpoint::{Endpoint, Plaintext};
 pub use error::{
     ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator, PauseReason, RequestError,
     RequestErrorKind, Stage, StoreError,

@@ -1,7 +1,7 @@
 //! Which urls are endpoints, and what they mean (protocol 18.1).
 
 use insta::assert_snapshot;
-use onesocket::core::Endpoint;
+use onesocket::core::{ConfigError, Endpoint, Plaintext, TokenKey};
 use proptest::prelude::*;
 
 /// One line for each url: the endpoint it means, or why it means none.
@@ -74,7 +74,7 @@ fn endpoint_plaintext_is_for_private_hosts() {
         "ws://host.tail.ts.net",
     ]), @r"
     ws://localhost -> plain localhost 18789 ws://localhost:18789/
-    ws://localhost. -> plain localhost. 18789 ws://localhost.:18789/
+    ws://localhost. -> plain localhost 18789 ws://localhost:18789/
     ws://127.8.8.8 -> plain 127.8.8.8 18789 ws://127.8.8.8:18789/
     ws://10.0.0.1 -> plain 10.0.0.1 18789 ws://10.0.0.1:18789/
     ws://172.16.0.1 -> plain 172.16.0.1 18789 ws://172.16.0.1:18789/
@@ -87,7 +87,7 @@ fn endpoint_plaintext_is_for_private_hosts() {
     ws://[fd00::1] -> plain fd00::1 18789 ws://[fd00::1]:18789/
     ws://[fec0::1] -> plain fec0::1 18789 ws://[fec0::1]:18789/
     ws://mac.local -> plain mac.local 18789 ws://mac.local:18789/
-    ws://mac.LOCAL. -> plain mac.local. 18789 ws://mac.local.:18789/
+    ws://mac.LOCAL. -> plain mac.local 18789 ws://mac.local:18789/
     ws://host.tail.ts.net -> plain host.tail.ts.net 18789 ws://host.tail.ts.net:18789/
     ");
 }
@@ -170,6 +170,221 @@ fn endpoint_malformed_urls_are_refused() {
     "#);
 }
 
+/// One hub opens one socket for all spellings, and a token is found again under each of them.
+#[test]
+fn one_socket_endpoints_are_equal_by_what_they_mean() {
+    let groups: [&[&str]; 14] = [
+        &[
+            "ws://127.0.0.1",
+            "ws://127.0.0.1:18789",
+            "http://127.0.0.1/",
+            "WS://127.0.0.1.:018789/",
+            "ws://[::ffff:127.0.0.1]",
+            "ws://[::FFFF:7F00:1]",
+        ],
+        &["ws://127.0.0.2"],
+        &["ws://[::1]", "ws://[0:0:0:0:0:0:0:1]", "ws://[0000::0001]:18789/"],
+        &["ws://localhost", "ws://LocalHost.:18789"],
+        &["wss://Gateway.Example", "wss://gateway.example.:443/", "https://gateway.example"],
+        &["wss://gateway.example/a"],
+        &["wss://gateway.example/A"],
+        &["wss://gateway.example/%61"],
+        &["wss://gateway.example/b\u{fc}cher?\u{fc}", "wss://gateway.example/b%C3%BCcher?%C3%BC"],
+        &["wss://gateway.example/a?x=1", "wss://gateway.example:443/a?x=1"],
+        &["wss://gateway.example?x=1", "wss://gateway.example/?x=1"],
+        &["wss://[2001:DB8:0::00:1]:7", "wss://[2001:db8::1]:7/"],
+        &["ws://[fe80::1%25eth0]", "ws://[FE80:0::1%25%65th0]:18789"],
+        &["ws://[fe80::1%25Eth0]"],
+    ];
+    let mut first_of_groups: Vec<(Endpoint, TokenKey)> = Vec::new();
+    for group in groups {
+        let endpoints: Vec<Endpoint> = group.iter().map(|url| Endpoint::parse(url).expect(url)).collect();
+        let key = |endpoint| TokenKey::new("d", "operator", endpoint);
+        for endpoint in &endpoints {
+            assert_eq!(*endpoint, endpoints[0]);
+            assert_eq!(endpoint.url(), endpoints[0].url());
+            assert_eq!(key(endpoint), key(&endpoints[0]));
+            assert!(
+                first_of_groups.iter().all(|(other, theirs)| other != endpoint && *theirs != key(endpoint))
+            );
+        }
+        first_of_groups.push((endpoints[0].clone(), key(&endpoints[0])));
+    }
+}
+
+#[test]
+fn endpoint_hosts_in_odd_forms_are_refused() {
+    assert_snapshot!(parse(&[
+        "ws://127.1",
+        "ws://0x7f.1",
+        "ws://0x7f000001",
+        "ws://2130706433",
+        "ws://0177.0.0.1",
+        "ws://127.0.0.256",
+        "ws://127.0.0.1.5",
+        "wss://gateway.1",
+        "wss://a..b",
+        "wss://.",
+        "wss://gateway.example..",
+        "wss://gate!way",
+        "wss://gate$way.example",
+        "wss://[127.0.0.1]",
+        "wss://[::1",
+        "wss://[::x]",
+        "wss://b\u{fc}cher.example",
+    ]), @r#"
+    ws://127.1 -> the gateway url "ws://127.1" cannot be used: its host ends in a number, so it must be an IPv4 address of four decimal numbers, like 127.0.0.1
+    ws://0x7f.1 -> the gateway url "ws://0x7f.1" cannot be used: its host ends in a number, so it must be an IPv4 address of four decimal numbers, like 127.0.0.1
+    ws://0x7f000001 -> the gateway url "ws://0x7f000001" cannot be used: its host ends in a number, so it must be an IPv4 address of four decimal numbers, like 127.0.0.1
+    ws://2130706433 -> the gateway url "ws://2130706433" cannot be used: its host ends in a number, so it must be an IPv4 address of four decimal numbers, like 127.0.0.1
+    ws://0177.0.0.1 -> the gateway url "ws://0177.0.0.1" cannot be used: its host ends in a number, so it must be an IPv4 address of four decimal numbers, like 127.0.0.1
+    ws://127.0.0.256 -> the gateway url "ws://127.0.0.256" cannot be used: its host ends in a number, so it must be an IPv4 address of four decimal numbers, like 127.0.0.1
+    ws://127.0.0.1.5 -> the gateway url "ws://127.0.0.1.5" cannot be used: its host ends in a number, so it must be an IPv4 address of four decimal numbers, like 127.0.0.1
+    wss://gateway.1 -> the gateway url "wss://gateway.1" cannot be used: its host ends in a number, so it must be an IPv4 address of four decimal numbers, like 127.0.0.1
+    wss://a..b -> the gateway url "wss://a..b" cannot be used: no host has such a name: its labels have 1 to 63 characters, and all of it at most 253
+    wss://. -> the gateway url "wss://." cannot be used: it names no host
+    wss://gateway.example.. -> the gateway url "wss://gateway.example.." cannot be used: no host has such a name: its labels have 1 to 63 characters, and all of it at most 253
+    wss://gate!way -> the gateway url "wss://gate!way" cannot be used: its host has the character '!', which no host name has
+    wss://gate$way.example -> the gateway url "wss://gate$way.example" cannot be used: its host has the character '$', which no host name has
+    wss://[127.0.0.1] -> the gateway url "wss://[127.0.0.1]" cannot be used: what it has in brackets is no IPv6 address
+    wss://[::1 -> the gateway url "wss://[::1" cannot be used: it cannot be parsed
+    wss://[::x] -> the gateway url "wss://[::x]" cannot be used: what it has in brackets is no IPv6 address
+    wss://bücher.example -> the gateway url "wss://bücher.example" cannot be used: its host is not ASCII: write an international name as punycode, like xn--bcher-kva.example
+    "#);
+    let long = format!("wss://{}.example", "a".repeat(64));
+    assert!(matches!(Endpoint::parse(&long), Err(ConfigError::Url { why, .. }) if why.contains("63")));
+}
+
+#[test]
+fn endpoint_zones_of_link_local_addresses() {
+    assert_snapshot!(parse(&[
+        "ws://[fe80::1%25en0]:1",
+        "wss://[fe80::1%25eth0.100]/path",
+        "ws://[fe80::1%252]:1",
+        "ws://[fe80::1%en0]:1",
+        "ws://[fe80::1%25]:1",
+        "ws://[fe80::1%]:1",
+        "ws://[fe80::1%250]:1",
+        "ws://[fe80::1%25en%zz]:1",
+        "ws://[fe80::1%25en%2f0]:1",
+        "ws://[fe80::1%25a-name-that-is-too-long]:1",
+        "ws://[::1%25lo]:1",
+        "wss://[2001:db8::1%25en0]:1",
+        "ws://[fd00::1%25en0]:1",
+        "wss://127.0.0.1%25en0",
+    ]), @r#"
+    ws://[fe80::1%25en0]:1 -> plain fe80::1 1 ws://[fe80::1%25en0]:1/
+    wss://[fe80::1%25eth0.100]/path -> secure fe80::1 443 wss://[fe80::1%25eth0.100]:443/path
+    ws://[fe80::1%252]:1 -> plain fe80::1 1 ws://[fe80::1%252]:1/
+    ws://[fe80::1%en0]:1 -> the gateway url "ws://[fe80::1%en0]:1" cannot be used: the % before the zone of its address must itself be escaped, as in [fe80::1%25eth0]
+    ws://[fe80::1%25]:1 -> the gateway url "ws://[fe80::1%25]:1" cannot be used: the zone of its address is empty: it names a network interface, like eth0
+    ws://[fe80::1%]:1 -> the gateway url "ws://[fe80::1%]:1" cannot be used: the % before the zone of its address must itself be escaped, as in [fe80::1%25eth0]
+    ws://[fe80::1%250]:1 -> the gateway url "ws://[fe80::1%250]:1" cannot be used: the zone of its address is no name and no number of a network interface
+    ws://[fe80::1%25en%zz]:1 -> the gateway url "ws://[fe80::1%25en%zz]:1" cannot be used: the zone of its address is not readable
+    ws://[fe80::1%25en%2f0]:1 -> the gateway url "ws://[fe80::1%25en%2f0]:1" cannot be used: the zone of its address is no name and no number of a network interface
+    ws://[fe80::1%25a-name-that-is-too-long]:1 -> the gateway url "ws://[fe80::1%25a-name-that-is-too-long]:1" cannot be used: the zone of its address is no name and no number of a network interface
+    ws://[::1%25lo]:1 -> the gateway url "ws://[::1%25lo]:1" cannot be used: only link-local addresses, fe80::/10, have a zone, and ::1 is none
+    wss://[2001:db8::1%25en0]:1 -> the gateway url "wss://[2001:db8::1%25en0]:1" cannot be used: only link-local addresses, fe80::/10, have a zone, and 2001:db8::1 is none
+    ws://[fd00::1%25en0]:1 -> the gateway url "ws://[fd00::1%25en0]:1" cannot be used: only link-local addresses, fe80::/10, have a zone, and fd00::1 is none
+    wss://127.0.0.1%25en0 -> the gateway url "wss://127.0.0.1%25en0" cannot be used: it cannot be parsed
+    "#);
+    let zoned = Endpoint::parse("ws://[fe80::1%25en0]:1/p?q").unwrap();
+    assert_eq!((zoned.host(), zoned.zone()), ("fe80::1", Some("en0")));
+    assert_eq!((zoned.host_header().as_str(), zoned.request_target()), ("[fe80::1]:1", "/p?q"));
+}
+
+#[test]
+fn endpoint_a_host_header_names_no_default_port_and_no_zone() {
+    let header = |url: &str| Endpoint::parse(url).expect(url).host_header();
+    assert_eq!(header("wss://gateway.example"), "gateway.example");
+    assert_eq!(header("wss://gateway.example:80"), "gateway.example:80");
+    assert_eq!(header("ws://localhost:80"), "localhost");
+    assert_eq!(header("ws://localhost:443"), "localhost:443");
+    assert_eq!(header("ws://localhost"), "localhost:18789");
+    assert_eq!(header("wss://[::1]"), "[::1]");
+    assert_eq!(header("ws://[fe80::1%25en0]:80"), "[fe80::1]");
+}
+
+/// Plaintext to any name is a choice, and then only its private addresses are dialed; a public address stays refused.
+#[test]
+fn endpoint_plaintext_to_private_names_is_opted_into() {
+    let names =
+        ["ws://gateway", "ws://host.docker.internal:1", "http://gateway.internal", "ws://example.com"];
+    for url in names {
+        assert!(matches!(Endpoint::parse(url), Err(ConfigError::PlaintextToPublicHost { .. })), "{url}");
+        let opted = Endpoint::parse_with(url, Plaintext::PrivateNames).expect(url);
+        assert!(opted.wants_private_address() && !opted.is_loopback() && !opted.is_trusted(), "{url}");
+    }
+    for url in ["ws://8.8.8.8", "ws://[2001:db8::1]", "ws://[::ffff:8.8.8.8]", "ws://0.0.0.0", "ws://[::]"] {
+        let refused = Endpoint::parse_with(url, Plaintext::PrivateNames);
+        assert!(matches!(refused, Err(ConfigError::PlaintextToPublicHost { .. })), "{url}");
+    }
+    // Where it makes no difference, it is no difference.
+    for url in
+        ["ws://127.0.0.1", "ws://10.0.0.1", "ws://[::ffff:10.0.0.1]", "ws://mac.local", "wss://gateway"]
+    {
+        assert_eq!(Endpoint::parse_with(url, Plaintext::PrivateNames), Endpoint::parse(url), "{url}");
+    }
+    let wants = |url: &str| Endpoint::parse(url).expect(url).wants_private_address();
+    assert!(wants("ws://mac.local") && wants("ws://localhost"));
+    assert!(!wants("ws://127.0.0.1") && !wants("wss://mac.local"));
+    assert!(Endpoint::parse("ws://[::ffff:127.0.0.1]").unwrap().is_loopback());
+}
+
+/// What is put together into an endpoint is checked like a url, and means the same.
+#[test]
+fn endpoint_a_host_that_stands_alone_is_checked() {
+    let good = [
+        ("127.0.0.1", "ws://127.0.0.1:7"),
+        (" localhost. ", "ws://localhost:7"),
+        ("::1", "ws://[::1]:7"),
+        ("[::1]", "ws://[::1]:7"),
+        ("0:0::1", "ws://[::1]:7"),
+        ("::ffff:127.0.0.1", "ws://127.0.0.1:7"),
+        ("fe80::1%en0", "ws://[fe80::1%25en0]:7"),
+        ("[fe80::1%25en0]", "ws://[fe80::1%25en0]:7"),
+        ("Mac.Local", "ws://mac.local:7"),
+    ];
+    for (host, url) in good {
+        assert_eq!(Endpoint::at(host, 7, false), Endpoint::parse(url), "{host}");
+    }
+    let bad = [
+        "",
+        ".",
+        "127.0.0.1/x",
+        "127.0.0.1:8",
+        "localhost:8",
+        "[::1]:8",
+        "[::1",
+        "::1]",
+        "a@127.0.0.1",
+        "localhost?",
+        "localhost#x",
+        "local host",
+        "local\thost",
+        "ws://127.0.0.1",
+        "127.1",
+        "b\u{fc}cher",
+        "a%20b",
+        "fe80::1%",
+        "127.0.0.1\\x",
+        "::1%lo",
+        "127.0.0.1\0",
+        "a,b",
+        "*",
+        "1::2::3",
+    ];
+    for host in bad {
+        for secure in [false, true] {
+            assert!(matches!(Endpoint::at(host, 7, secure), Err(ConfigError::Url { .. })), "{host}");
+        }
+    }
+    assert!(matches!(Endpoint::at("localhost", 0, false), Err(ConfigError::Url { .. })));
+    assert!(matches!(Endpoint::at("8.8.8.8", 7, false), Err(ConfigError::PlaintextToPublicHost { .. })));
+    let error = Endpoint::at("user:s3cret@127.0.0.1", 7, true).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+}
+
 /// Not even an error message repeats a password that was put into a url.
 #[test]
 fn right_credential_user_info_is_refused_and_not_repeated() {
@@ -220,6 +435,14 @@ fn right_credential_a_query_is_not_shown() {
 }
 
 proptest! {
+    /// A host that stands alone means what it means in a url.
+    #[test]
+    fn endpoint_hosts_alone_and_in_urls_agree(host in "[a-zA-Z0-9.:@/?#% _-]{0,20}") {
+        if let Ok(endpoint) = Endpoint::at(&host, 7, true) {
+            prop_assert_eq!(Endpoint::parse(&endpoint.url()), Ok(endpoint));
+        }
+    }
+
     /// No text makes the parser panic, and what it accepts it accepts again in its own words.
     #[test]
     fn endpoint_parsing_is_total_and_stable(url in "((ws|wss|http|https|x)://)?[a-z0-9.@:/?#\\[\\]% -]{0,30}") {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use onesocket::Client;
 use onesocket::config_source::follow;
-use onesocket::core::{ClientInfo, Config, ConfigError, Credentials, Secret, Status};
+use onesocket::core::{ClientInfo, Config, ConfigError, Credentials, Endpoint, Secret, Status};
 use onesocket::endpoint_store::{
     EndpointMode, EndpointSettings, EndpointState, EndpointStore, Unavailable, credentials,
 };
@@ -44,6 +44,8 @@ fn each_mode_leads_where_it_should() {
         (EndpointMode::Forwarded { port: Some(40_001) }, "ws://127.0.0.1:40001"),
         (direct(" wss://gateway.example/base "), "wss://gateway.example/base"),
         (direct("ws://localhost"), "ws://localhost:18789"),
+        (bound("fe80::1%en0", false), "ws://[fe80::1%25en0]:7"),
+        (EndpointMode::Given(Endpoint::parse("wss://x").unwrap()), "wss://x:443/"),
     ];
     for (mode, url) in url_of {
         assert_eq!(state(mode.clone()), ready(url), "{mode:?}");
@@ -63,6 +65,13 @@ fn what_cannot_be_reached_says_why() {
     assert_eq!(why(direct("ws://gateway.example")), Unavailable::Config(public));
     assert!(matches!(why(direct("ftp://x")), Unavailable::Config(ConfigError::Url { .. })));
     assert!(matches!(why(local(0)), Unavailable::Config(ConfigError::Url { .. })));
+    // No text turns a host into another port or path.
+    for host in
+        ["127.0.0.1/x", "127.0.0.1?", "127.0.0.1:8", "a@127.0.0.1", "127.0.0.1#", "local host", "[::1"]
+    {
+        let bound = EndpointMode::Local { port: 7, secure: false, host: Some(host.to_owned()) };
+        assert!(matches!(why(bound), Unavailable::Config(ConfigError::Url { .. })), "{host}");
+    }
 }
 
 /// Protocol 19.3, peer behaviour 163.
