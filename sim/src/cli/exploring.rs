@@ -301,8 +301,7 @@ pub(super) fn store_plan(
     // What a panic says has lines of its own.
     let violation = violation.to_string().replace('\n', " ");
     let (name, tier) = (shown(path), tier.name());
-    let head =
-        format!("# {violation}\n# GatewayEvent on {tier}. To replay: cargo sim replay {name} --tier {tier}");
+    let head = format!("# {violation}\n# Seen on {tier}. To replay: cargo sim replay {name} --tier {tier}");
     write(path, &format!("{head}\n{}", plan.to_text().trim_end()))?;
     Ok(name)
 }

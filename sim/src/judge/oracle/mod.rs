@@ -6,6 +6,7 @@
 //! An oracle looks for few things among many, so that its match ends in `_`: a new kind of record cannot break what it
 //! does not concern. Everything else that matches on records names them all.
 
+mod backoff;
 mod config;
 mod consumers;
 mod credential;
@@ -73,6 +74,8 @@ invariants! {
         StopIsFinal = "stop_is_final" => Some(|plan| Box::new(shutdown::StopIsFinal::new(plan))),
         /// Dials respect the backoff, and a pause leaves no timer.
         NoStorm = "no_storm" => Some(|plan| Box::new(liveness::NoStorm::new(plan))),
+        /// Each wait is as long as the backoff says: it grows, has an end, and honours what a gateway asks for.
+        BackoffIsKept = "backoff_is_kept" => Some(|plan| Box::new(backoff::BackoffIsKept::new(plan))),
         /// A wanted connection becomes ready within a computed bound once faults have ended.
         NoWedge = "no_wedge" => Some(|plan| Box::new(liveness::NoWedge::new(plan))),
         /// The credential presented is the configured one or one that was issued; no secret reaches a log or an error.
