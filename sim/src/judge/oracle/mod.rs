@@ -13,6 +13,7 @@ mod credential;
 mod events;
 mod liveness;
 mod requests;
+mod service;
 mod shutdown;
 mod silence;
 mod sockets;
@@ -68,6 +69,8 @@ invariants! {
         GapBeforeEvent = "gap_before_event" => Some(|_| Box::new(events::GapBeforeEvent::default())),
         /// Every request ends exactly once, by its own answer or with the truth about its delivery.
         SettlesOnce = "settles_once" => Some(|_| Box::new(requests::SettlesOnce::default())),
+        /// A request leaves in time and in order while it can, and fails only for a cause that came up since it was made.
+        RequestsAreServed = "requests_are_served" => Some(|plan| Box::new(service::RequestsAreServed::new(plan))),
         /// A silent peer is noticed in time, pending work fails then, and the socket of a live one is never closed.
         DeadIsDetected = "dead_is_detected" => Some(|plan| Box::new(silence::DeadIsDetected::new(plan))),
         /// After shutdown returns there is nothing left, and it returns promptly.
