@@ -116,6 +116,8 @@ pub(super) struct NoWedge {
     lasting: BTreeMap<(Fault, u8), u32>,
     /// Gateways that nobody can connect to.
     down: BTreeSet<u8>,
+    /// Connections that a gateway welcomed and holds.
+    held: BTreeSet<(u8, u32)>,
 }
 
 impl NoWedge {
@@ -132,6 +134,7 @@ impl NoWedge {
             status: None,
             lasting: BTreeMap::new(),
             down: BTreeSet::new(),
+            held: BTreeSet::new(),
         }
     }
 
@@ -146,8 +149,9 @@ impl NoWedge {
     fn is_settled(&self) -> bool {
         let Some(status) = self.status else { return true };
         match status {
-            // A pause is a promise to wait for a person; `no_storm` and the plan's end judge it.
-            StatusKind::Ready | StatusKind::Paused => self.configured,
+            StatusKind::Ready => self.configured && !self.held.is_empty(),
+            // A pause is a promise to wait for a person; `no_storm` and `pauses_have_causes` judge it.
+            StatusKind::Paused => self.configured,
             StatusKind::NotConfigured => !self.configured,
             StatusKind::Stopped => true,
             StatusKind::Idle
@@ -193,11 +197,15 @@ impl Oracle for NoWedge {
             }
             // A partition may cost a connection long after it: a gateway that misses a pong says nothing for
             // most of a minute and then drops it.
-            Event::Gateway { event: GatewayEvent::Dropped { .. }, .. } => self.healed_at = record.at,
+            Event::Gateway { gateway, event: GatewayEvent::Dropped { connection } } => {
+                self.held.remove(&(*gateway, *connection));
+                self.healed_at = record.at;
+            }
             // What was ordered may take effect long after.
             Event::Gateway { event: GatewayEvent::Misbehaved { .. }, .. } => self.healed_at = record.at,
             Event::Gateway { gateway, event: GatewayEvent::Down } => {
                 self.down.insert(*gateway);
+                self.held.retain(|(of, _)| of != gateway);
             }
             Event::Gateway { gateway, event: GatewayEvent::Booted } => {
                 self.down.remove(gateway);
@@ -206,13 +214,18 @@ impl Oracle for NoWedge {
             Event::Gateway { gateway, event: GatewayEvent::Connect { connection, .. } } => {
                 self.unanswered.insert((*gateway, *connection), record.at);
             }
-            Event::Gateway {
-                gateway,
-                event: GatewayEvent::Hello { connection, .. } | GatewayEvent::Refused { connection, .. },
-            } => {
+            Event::Gateway { gateway, event: GatewayEvent::Hello { connection, .. } } => {
+                self.unanswered.remove(&(*gateway, *connection));
+                self.held.insert((*gateway, *connection));
+            }
+            Event::Gateway { gateway, event: GatewayEvent::Refused { connection, .. } } => {
                 self.unanswered.remove(&(*gateway, *connection));
             }
+            Event::Gateway { gateway, event: GatewayEvent::Closed { connection, .. } } => {
+                self.held.remove(&(*gateway, *connection));
+            }
             Event::Gateway { gateway, event: GatewayEvent::Gone { connection } } => {
+                self.held.remove(&(*gateway, *connection));
                 let since = self.unanswered.remove(&(*gateway, *connection));
                 if since.is_some_and(|since| record.at.since(since) >= self.patience) {
                     self.healed_at = record.at;
@@ -251,9 +264,22 @@ mod tests {
         {
             assert_eq!(broken(&history(status)), Some(2), "{status:?}");
         }
-        for status in [StatusKind::Ready, StatusKind::Paused, StatusKind::Stopped] {
+        for status in [StatusKind::Paused, StatusKind::Stopped] {
             assert_eq!(broken(&history(status)), None, "{status:?}");
         }
+    }
+
+    #[test]
+    fn a_ready_client_has_a_connection_that_its_gateway_holds() {
+        let hello = GatewayEvent::Hello { connection: 1, issued: None, handed_over: None };
+        let ready = [(0, Event::Wanted), (4, at_gateway(hello)), (5, Event::Status(StatusKind::Ready))];
+        let later = (bound() + 10, Event::Woken);
+        assert_eq!(broken(&[&ready[..], &[later.clone()]].concat()), None);
+        for end in [GatewayEvent::Closed { connection: 1, code: 1000 }, GatewayEvent::Gone { connection: 1 }]
+        {
+            assert_eq!(broken(&[&ready[..], &[(9, at_gateway(end)), later.clone()]].concat()), Some(4));
+        }
+        assert_eq!(broken(&[&ready[..1], &ready[2..], &[later]].concat()), Some(2));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod consumers;
 mod credential;
 mod events;
 mod liveness;
+mod pause;
 mod requests;
 mod service;
 mod shutdown;
@@ -77,6 +78,8 @@ invariants! {
         StopIsFinal = "stop_is_final" => Some(|plan| Box::new(shutdown::StopIsFinal::new(plan))),
         /// Dials respect the backoff, and a pause leaves no timer.
         NoStorm = "no_storm" => Some(|plan| Box::new(liveness::NoStorm::new(plan))),
+        /// A client pauses only for a refusal that waiting does not mend, and that is newer than what the app did about it.
+        PausesHaveCauses = "pauses_have_causes" => Some(|_| Box::new(pause::PausesHaveCauses::default())),
         /// Each wait is as long as the backoff says: it grows, has an end, and honours what a gateway asks for.
         BackoffIsKept = "backoff_is_kept" => Some(|plan| Box::new(backoff::BackoffIsKept::new(plan))),
         /// A wanted connection becomes ready within a computed bound once faults have ended.

@@ -40,6 +40,7 @@ impl Symptom {
             | Invariant::GapBeforeEvent
             | Invariant::SettlesOnce
             | Invariant::NoStorm
+            | Invariant::PausesHaveCauses
             | Invariant::RequestsAreServed
             | Invariant::BackoffIsKept
             | Invariant::NoWedge

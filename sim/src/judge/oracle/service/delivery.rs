@@ -24,13 +24,13 @@ pub(super) struct InOrder {
     /// The latest request of each consumer that arrived over each connection.
     arrived: BTreeMap<(u8, u32, u8), u32>,
     /// The connection that was accepted since the latest dial, and since when it is known to deliver.
-    connection: Option<Connection>,
+    path: Option<Path>,
     ready: Option<Instant>,
     /// Faults that go on, by path.
     lasting: BTreeMap<u8, u32>,
 }
 
-struct Connection {
+struct Path {
     gateway: u8,
     number: u32,
     /// Nothing held its messages back since then; none while a fault goes on, and after it until something that was
@@ -49,7 +49,7 @@ impl InOrder {
             waiting: BTreeMap::new(),
             open: BTreeSet::new(),
             arrived: BTreeMap::new(),
-            connection: None,
+            path: None,
             ready: None,
             lasting: BTreeMap::new(),
         }
@@ -74,7 +74,7 @@ impl InOrder {
             | Event::Unconfigured { changed: true }
             | Event::ShutdownCalled
             | Event::Released { .. }
-            | Event::Dialed { .. } => self.connection = None,
+            | Event::Dialed { .. } => self.path = None,
             Event::Fault { fault, gateway } => self.fault(*fault, *gateway),
             Event::Healed { fault, gateway } => self.healed(*fault, *gateway, record.at),
             Event::Gateway { gateway, event } => return self.gateway(*gateway, event, record.at),
@@ -88,9 +88,9 @@ impl InOrder {
             *self.lasting.entry(gateway).or_default() += 1;
         }
         // A fault that does not last may end what it meets: the connection has to prove itself.
-        if let Some(connection) = self.connection.as_mut().filter(|it| it.gateway == gateway) {
-            connection.free = None;
-            connection.healed = None;
+        if let Some(path) = self.path.as_mut().filter(|it| it.gateway == gateway) {
+            path.free = None;
+            path.healed = None;
         }
     }
 
@@ -98,8 +98,8 @@ impl InOrder {
         debug_assert!(fault.lasts(), "only what lasts heals");
         let count = self.lasting.entry(gateway).or_default();
         *count = count.saturating_sub(1);
-        if let Some(connection) = self.connection.as_mut().filter(|it| *count == 0 && it.gateway == gateway) {
-            connection.healed = Some(at);
+        if let Some(path) = self.path.as_mut().filter(|it| *count == 0 && it.gateway == gateway) {
+            path.healed = Some(at);
         }
     }
 
@@ -108,7 +108,7 @@ impl InOrder {
             GatewayEvent::Accepted { connection } => {
                 let is_free = self.lasting.get(&gateway).is_none_or(|count| *count == 0);
                 let free = is_free.then_some(at);
-                self.connection = Some(Connection { gateway, number: *connection, free, healed: None });
+                self.path = Some(Path { gateway, number: *connection, free, healed: None });
             }
             GatewayEvent::Request { connection, request } => {
                 return self.arrives(gateway, *connection, *request, at);
@@ -116,11 +116,11 @@ impl InOrder {
             GatewayEvent::Closed { connection, .. }
             | GatewayEvent::Dropped { connection }
             | GatewayEvent::Gone { connection }
-                if self.connection.as_ref().is_some_and(|it| it.number == *connection) =>
+                if self.path.as_ref().is_some_and(|it| it.number == *connection) =>
             {
-                self.connection = None;
+                self.path = None;
             }
-            GatewayEvent::Booted | GatewayEvent::Down => self.connection = None,
+            GatewayEvent::Booted | GatewayEvent::Down => self.path = None,
             GatewayEvent::Closed { .. }
             | GatewayEvent::Dropped { .. }
             | GatewayEvent::Gone { .. }
@@ -137,11 +137,10 @@ impl InOrder {
 
     fn arrives(&mut self, gateway: u8, connection: u32, request: u32, at: Instant) -> Result<(), String> {
         let Some((consumer, made)) = self.waiting.remove(&request) else { return Ok(()) };
-        if let Some(live) =
-            self.connection.as_mut().filter(|it| it.gateway == gateway && it.number == connection)
-            && live.healed.is_some_and(|healed| healed < made)
+        if let Some(path) = self.path.as_mut().filter(|it| it.gateway == gateway && it.number == connection)
+            && path.healed.is_some_and(|healed| healed < made)
         {
-            live.free.get_or_insert(at);
+            path.free.get_or_insert(at);
         }
         match self.arrived.insert((gateway, connection, consumer), request) {
             Some(before) if before > request => Err(format!(
@@ -152,7 +151,7 @@ impl InOrder {
     }
 
     fn overdue(&self, now: Instant, suspension: &Suspension) -> Result<(), String> {
-        let (Some(ready), Some(Connection { free: Some(free), .. })) = (self.ready, &self.connection) else {
+        let (Some(ready), Some(Path { free: Some(free), .. })) = (self.ready, &self.path) else {
             return Ok(());
         };
         if self.open.len() > self.max_in_flight {

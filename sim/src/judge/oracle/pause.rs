@@ -1,0 +1,117 @@
+//! `pauses_have_causes`: why a client stops to reconnect.
+
+use onesocket::core::Instant;
+
+use super::Oracle;
+use super::suspension::LATE;
+use crate::trace::{Event, GatewayEvent, Record, StatusKind};
+
+/// The close that says that a client did something that it must not repeat (RFC 6455, 7.4.1).
+const POLICY_VIOLATION: u16 = 1008;
+
+/// A client pauses only after a gateway refused it in a way that waiting does not mend, and not for a refusal from before the
+/// app mended it: the config changed, or the app said that the reason is gone.
+#[derive(Default)]
+pub(super) struct PausesHaveCauses {
+    status: Option<StatusKind>,
+    /// The latest refusal that calls for a pause, since the app last did something about it.
+    refused: Option<Instant>,
+    /// The gateway of the latest dial: what another one says is no reason.
+    dialed: Option<u8>,
+}
+
+impl PausesHaveCauses {
+    fn status(&mut self, status: StatusKind) -> Result<(), String> {
+        let before = self.status.replace(status);
+        let pauses = status == StatusKind::Paused && before != Some(StatusKind::Paused);
+        if pauses && self.refused.is_none() {
+            return Err("the client pauses, and no gateway gave it a reason".to_owned());
+        }
+        Ok(())
+    }
+
+    fn mended(&mut self, at: Instant) {
+        // A watcher may tell of a pause a moment after it ended.
+        self.refused =
+            self.refused.filter(|refused| *refused + LATE >= at && self.status != Some(StatusKind::Paused));
+    }
+}
+
+/// Whether a person has to act before the same would not be refused again. Codes that nobody knows may say so.
+fn calls_for_a_pause(code: &str) -> bool {
+    let is_passing = matches!(code, "" | "startup-sidecars" | "gateway-restarting" | "UNAVAILABLE");
+    // A proof is made anew for each attempt.
+    !is_passing && !code.starts_with("DEVICE_AUTH_")
+}
+
+impl Oracle for PausesHaveCauses {
+    fn observe(&mut self, record: &Record) -> Result<(), String> {
+        match &record.event {
+            Event::Dialed { gateway, .. } => self.dialed = Some(*gateway),
+            Event::Status(status) => return self.status(*status),
+            Event::Configured { changed: true, .. }
+            | Event::Unconfigured { changed: true }
+            | Event::Resumed => {
+                self.mended(record.at);
+            }
+            Event::Gateway { gateway, event } if self.dialed == Some(*gateway) => match event {
+                GatewayEvent::Refused { code, .. } if calls_for_a_pause(code) => {
+                    self.refused = Some(record.at);
+                }
+                GatewayEvent::Closed { code: POLICY_VIOLATION, .. } => self.refused = Some(record.at),
+                _ => {}
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::first_broken;
+    use super::*;
+
+    const DIALED: Event = Event::Dialed { socket: 1, gateway: 0 };
+    const PAUSED: Event = Event::Status(StatusKind::Paused);
+
+    fn refused(gateway: u8, code: &'static str) -> Event {
+        Event::Gateway { gateway, event: GatewayEvent::Refused { connection: 1, code: code.into() } }
+    }
+
+    fn closed(code: u16) -> Event {
+        Event::Gateway { gateway: 0, event: GatewayEvent::Closed { connection: 1, code } }
+    }
+
+    fn broken(history: &[(u64, Event)]) -> Option<usize> {
+        first_broken(&mut PausesHaveCauses::default(), history.iter().cloned())
+    }
+
+    #[test]
+    fn a_pause_follows_a_refusal_that_lasts() {
+        let after = |cause| broken(&[(0, DIALED), (5, cause), (9, PAUSED)]);
+        assert_eq!(after(refused(0, "AUTH_TOKEN_MISMATCH")), None);
+        assert_eq!(after(refused(0, "PAIRING_REQUIRED")), None);
+        assert_eq!(after(closed(1008)), None);
+        for cause in [
+            refused(1, "AUTH_TOKEN_MISMATCH"),
+            refused(0, "UNAVAILABLE"),
+            refused(0, "startup-sidecars"),
+            refused(0, "DEVICE_AUTH_SIGNATURE_EXPIRED"),
+            closed(1013),
+            Event::Woken,
+        ] {
+            assert_eq!(after(cause.clone()), Some(2), "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_mended_is_no_reason_any_more() {
+        for mends in [Event::Resumed, Event::Unconfigured { changed: true }] {
+            let refused = refused(0, "AUTH_TOKEN_MISMATCH");
+            let ready = Event::Status(StatusKind::Connecting);
+            let before = [(0, DIALED), (5, refused), (9, PAUSED), (500, mends), (501, ready), (510, DIALED)];
+            assert_eq!(broken(&[&before[..], &[(900, PAUSED)]].concat()), Some(6));
+        }
+    }
+}
