@@ -10,6 +10,7 @@ use onesocket::net::TcpNetwork;
 use onesocket_gateway::host::{Host, Observer};
 use onesocket_gateway::{GatewayConfig, GatewayModel, ModelEvent, Order, Peer};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::Notify;
@@ -225,4 +226,51 @@ async fn one_socket_the_sockets_of_a_process_are_counted() {
     assert!(stdout(&output).contains(&format!("(pid {}): 2 established", std::process::id())), "{output:?}");
     client.shutdown().await;
     leak.shutdown().await;
+}
+
+/// Heads of requests, each answered with a refusal.
+async fn refusing() -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let (heard, requests) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.expect("the request has an end"));
+            }
+            let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.expect("the client reads");
+            heard.send(String::from_utf8(request).expect("a request is text")).expect("the test reads");
+        }
+    });
+    (url, requests)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn right_credential_headers_come_from_arguments_a_file_and_the_environment() {
+    let (url, mut requests) = refusing().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    std::fs::write(path, "\u{feff}# for the proxy\r\n\r\nAuthorization: Basic sesame-1\r\nX-B: file\r\n")
+        .unwrap();
+    let arguments = ["status", "--url", &url, "--header", "X-A: argument", "--header-file", path];
+    let variable = ("OPENCLAW_GATEWAY_HEADERS", "x-a: environment\nX-B: environment\nX-C: environment\n");
+    let output = run(&arguments, &[variable]).await;
+    let line = complaint(&output, 1);
+    assert!(line.contains("HTTP 403 Forbidden") && line.contains("configure the headers"), "{line}");
+    let request = requests.recv().await.expect("it was sent");
+    let tail = "\r\nAuthorization: Basic sesame-1\r\nX-A: argument\r\nX-B: file\r\nX-C: environment\r\n\r\n";
+    assert!(request.ends_with(tail), "{request}");
+
+    std::fs::write(path, "Basic sesame-1").unwrap();
+    let line = complaint(&run(&arguments, &[]).await, 2).to_owned();
+    assert!(line.contains(path) && !line.contains("sesame"), "{line}");
+    let missing = ["status", "--url", &url, "--header-file", "/no/such/file"];
+    assert!(complaint(&run(&missing, &[]).await, 2).contains("/no/such/file"));
+    for header in ["no colon", "Host: x", "X-A:", ": x", "X A: x"] {
+        complaint(&run(&["status", "--url", &url, "--header", header], &[]).await, 2);
+    }
+    let clear = ["status", "--url", "ws://192.168.1.1:1", "--header", "X-A: 1"];
+    assert!(complaint(&run(&clear, &[]).await, 2).contains("wss://"));
 }

@@ -1,5 +1,6 @@
 //! What the command line understands.
 
+mod headers;
 mod output;
 mod requests;
 mod sockets;
@@ -27,7 +28,8 @@ const URL_VARIABLE: &str = "OPENCLAW_GATEWAY_URL";
 ///
 /// The token comes from OPENCLAW_GATEWAY_TOKEN or from --token-file, never from an argument: the
 /// arguments of a process can be seen by everybody on the machine. A password comes from
-/// OPENCLAW_GATEWAY_PASSWORD.
+/// OPENCLAW_GATEWAY_PASSWORD, and headers for a proxy in front of the gateway from --header-file or
+/// OPENCLAW_GATEWAY_HEADERS.
 #[derive(Debug, Parser)]
 #[command(name = "onesocket", version)]
 pub(crate) struct Arguments {
@@ -46,6 +48,12 @@ pub(crate) struct Common {
     /// A file that holds the token, which goes before OPENCLAW_GATEWAY_TOKEN.
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Send this header with the upgrade, like 'X-Team: blue'; may be repeated. Everybody on the machine can see it.
+    #[arg(long, global = true, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// A file that holds headers, one a line, which go before those of OPENCLAW_GATEWAY_HEADERS.
+    #[arg(long, global = true, value_name = "FILE")]
+    header_file: Option<PathBuf>,
     /// Take only the certificate with this SHA-256 fingerprint, instead of those the system trusts.
     #[arg(long, global = true, value_name = "SHA256")]
     tls_fingerprint: Option<String>,
@@ -118,6 +126,20 @@ pub(crate) enum CliError {
         /// The file.
         path: String,
     },
+    /// The file with headers cannot be read.
+    #[error("the file with headers {path} cannot be read: {why}")]
+    HeaderFile {
+        /// The file.
+        path: String,
+        /// Why.
+        why: io::Error,
+    },
+    /// Something is no header.
+    #[error("{from} does not hold headers, which are lines like 'X-Team: blue'")]
+    HeaderLine {
+        /// Where it is from.
+        from: String,
+    },
     /// The parameters are not JSON.
     #[error("the parameters are not JSON: {0}")]
     Params(serde_json::Error),
@@ -153,7 +175,12 @@ impl CliError {
     /// 2 if the caller must call differently, 1 if the world must be different.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::TokenFile { .. } | Self::NoToken { .. } | Self::Params(_) => 2,
+            Self::Config(_)
+            | Self::TokenFile { .. }
+            | Self::NoToken { .. }
+            | Self::HeaderFile { .. }
+            | Self::HeaderLine { .. }
+            | Self::Params(_) => 2,
             Self::NotConnected(_)
             | Self::Paused(_)
             | Self::TimedOut(_)
@@ -201,6 +228,7 @@ impl Common {
         if let Some(fingerprint) = &self.tls_fingerprint {
             config = config.pin(fingerprint.parse()?)?;
         }
+        config = config.headers(headers::headers(&self.header, self.header_file.as_deref())?)?;
         let mut credentials = credentials(environment, None, None);
         if let Some(token) = self.token_of_file()? {
             credentials.token = Some(token);

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::certificate::CertificatePin;
 use super::device::{DeviceIdentity, SignatureVersion};
 use super::error::ConfigError;
+use super::headers::Headers;
 
 pub use super::endpoint::{DEFAULT_PORT, DEFAULT_URL, Endpoint};
 pub use super::options::{BackoffOptions, Options};
@@ -27,6 +28,7 @@ pub struct Config {
     pub(crate) caps: Vec<String>,
     pub(crate) device: Option<Arc<DeviceIdentity>>,
     pub(crate) signature: SignatureVersion,
+    pub(crate) headers: Arc<Headers>,
 }
 
 impl Config {
@@ -115,6 +117,29 @@ impl Config {
         self
     }
 
+    /// Sends this header with the upgrade, for whatever stands in front of the gateway; see [`Headers::add`].
+    ///
+    /// # Errors
+    /// [`ConfigError::Header`] when it cannot be sent, [`ConfigError::HeadersInTheClear`] when it would cross a network
+    /// without TLS.
+    pub fn header(self, name: &str, value: &str) -> Result<Self, ConfigError> {
+        let mut headers = Headers::clone(&self.headers);
+        headers.add(name, value)?;
+        self.headers(headers)
+    }
+
+    /// Sends these headers with the upgrade, and no others.
+    ///
+    /// # Errors
+    /// [`ConfigError::HeadersInTheClear`] when they would cross a network without TLS.
+    pub fn headers(mut self, headers: Headers) -> Result<Self, ConfigError> {
+        if !(headers.is_empty() || self.endpoint.is_secure() || self.endpoint.is_loopback()) {
+            return Err(ConfigError::HeadersInTheClear);
+        }
+        self.headers = Arc::new(headers);
+        Ok(self)
+    }
+
     /// Takes no other certificate of the gateway than this one.
     ///
     /// # Errors
@@ -143,6 +168,7 @@ impl From<Endpoint> for Config {
             caps: Vec::new(),
             device: None,
             signature: SignatureVersion::default(),
+            headers: Arc::default(),
         }
     }
 }

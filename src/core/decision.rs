@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::{ConnectionError, DialError, GatewayError, PauseReason};
 use super::handshake::{startup_delay, text_member};
 use super::peer_text::PeerText;
+use super::upgrade::UpgradeRemedy;
 
 /// What comes next while a connection is wanted.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +26,8 @@ pub(super) enum Decision {
 pub(super) fn decide(error: &ConnectionError) -> Decision {
     match error {
         ConnectionError::Refused(refusal) => after_refusal(refusal),
-        ConnectionError::Dial(DialError::Unsupported(why)) => {
-            Decision::Pause(Arc::new(PauseReason::Endpoint(DialError::Unsupported(why.clone()))))
-        }
-        ConnectionError::Dial(_)
-        | ConnectionError::Timeout { .. }
+        ConnectionError::Dial(error) => after_dial(error),
+        ConnectionError::Timeout { .. }
         | ConnectionError::Handshake(_)
         | ConnectionError::Closed { .. }
         | ConnectionError::Lost(_)
@@ -38,6 +36,34 @@ pub(super) fn decide(error: &ConnectionError) -> Decision {
         | ConnectionError::TokenStore(_)
         | ConnectionError::Superseded
         | ConnectionError::ShutDown => Decision::Retry { floor: None },
+    }
+}
+
+/// A dial is tried again, unless the answer shows that no time mends it.
+fn after_dial(error: &DialError) -> Decision {
+    match error {
+        DialError::Upgrade(refusal) => match refusal.remedy() {
+            UpgradeRemedy::Wait => Decision::Retry { floor: refusal.retry_after },
+            UpgradeRemedy::Credentials
+            | UpgradeRemedy::Redirect
+            | UpgradeRemedy::Tls
+            | UpgradeRemedy::Endpoint => Decision::Pause(Arc::new(PauseReason::Upgrade(refusal.clone()))),
+        },
+        DialError::Unsupported(_) | DialError::OtherProtocol(_) => {
+            Decision::Pause(Arc::new(PauseReason::Endpoint(error.clone())))
+        }
+        DialError::Refused
+        | DialError::Unreachable
+        | DialError::TimedOut
+        | DialError::Reset
+        | DialError::Unanswered
+        | DialError::Handshake(_)
+        | DialError::UpgradeTooLong { .. }
+        | DialError::NotHttp { .. }
+        | DialError::PinMismatch { .. }
+        | DialError::Certificate(_)
+        | DialError::Tls(_)
+        | DialError::Io(_) => Decision::Retry { floor: None },
     }
 }
 
@@ -99,6 +125,7 @@ fn pairing_request(refusal: &GatewayError) -> Option<PeerText> {
 mod tests {
     use super::*;
     use crate::core::payload::Payload;
+    use crate::core::upgrade::{PeerProtocol, UpgradeRefusal};
 
     fn refused(details: &str, retry_after: Option<Duration>) -> Decision {
         let details = Payload::from_text(details);
@@ -127,6 +154,39 @@ mod tests {
         for code in ["DEVICE_AUTH_SIGNATURE_INVALID", "SOMETHING_NEW"] {
             assert!(!pauses(&format!(r#"{{"code":"{code}"}}"#)), "{code} must retry");
         }
+    }
+
+    fn upgraded(status: u16, retry_after: Option<Duration>) -> Decision {
+        let refusal = UpgradeRefusal { retry_after, ..UpgradeRefusal::new(status) };
+        decide(&ConnectionError::Dial(DialError::Upgrade(Box::new(refusal))))
+    }
+
+    #[test]
+    fn no_storm_a_refused_upgrade_pauses_where_no_time_mends_it() {
+        for status in [200, 204, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 407, 410, 426, 451] {
+            assert!(matches!(upgraded(status, None), Decision::Pause(_)), "{status} must pause");
+        }
+        for status in [408, 425, 429, 500, 501, 502, 503, 504, 520, 599, 999] {
+            assert_eq!(upgraded(status, None), Decision::Retry { floor: None }, "{status} must retry");
+        }
+    }
+
+    /// Who says when to come again does not mean never.
+    #[test]
+    fn no_storm_a_hint_of_http_is_a_floor_for_every_status() {
+        let floor = Some(Duration::from_secs(60));
+        for status in [302, 403, 404, 413, 429, 500, 503] {
+            assert_eq!(upgraded(status, floor), Decision::Retry { floor }, "{status}");
+        }
+    }
+
+    #[test]
+    fn no_storm_a_port_of_another_protocol_pauses() {
+        let other = DialError::OtherProtocol(PeerProtocol::Tls);
+        let expected = Decision::Pause(Arc::new(PauseReason::Endpoint(other.clone())));
+        assert_eq!(decide(&ConnectionError::Dial(other)), expected);
+        let unknown = DialError::NotHttp { start: "?".into() };
+        assert_eq!(decide(&ConnectionError::Dial(unknown)), Decision::Retry { floor: None });
     }
 
     #[test]

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::config::{Config, Endpoint, Secret};
 use super::error::{ConnectionError, DialError, PauseReason, RequestError, StoreError};
 use super::event::{Event, Gap};
+use super::headers::Headers;
 use super::id::{Epoch, RequestId, SubscriptionId};
 use super::payload::Payload;
 use super::snapshot::Snapshot;
@@ -170,6 +171,8 @@ pub enum Effect {
         epoch: Epoch,
         /// Where to.
         endpoint: Endpoint,
+        /// What the request for the upgrade carries beside its own headers.
+        headers: Arc<Headers>,
     },
     /// Send this message, after those before it.
     Transmit {

@@ -12,6 +12,7 @@ use super::certificate::CertificatePin;
 use super::id::Epoch;
 use super::payload::Payload;
 use super::peer_text::{OneLine, PeerText};
+use super::upgrade::{PeerProtocol, UpgradeFault, UpgradeRefusal};
 
 /// A config or an option that cannot be used. Nothing was dialed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -44,6 +45,17 @@ pub enum ConfigError {
     /// A certificate is pinned where none is presented (protocol 18.2).
     #[error("a pinned certificate needs wss://")]
     PinWithoutTls,
+    /// A header for the upgrade cannot be sent.
+    #[error("the header {:?} cannot be sent: {why}", OneLine::cut(name))]
+    Header {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Headers for the upgrade, which may be secrets, would cross a network in the clear.
+    #[error("headers on the upgrade may be secrets and are only sent over wss:// or within this machine")]
+    HeadersInTheClear,
     /// An option is out of range.
     #[error("option {name} {why}")]
     Option {
@@ -106,17 +118,32 @@ pub enum DialError {
     /// The connection broke before the upgrade was answered.
     #[error("the connection was reset during the upgrade")]
     Reset,
+    /// A peer of `ws://` ended the connection without a byte, as some servers do that expect TLS.
+    #[error("the connection ended without an answer to the upgrade; if this port speaks TLS, use wss://")]
+    Unanswered,
     /// The upgrade was answered with another status than 101 (protocol 1.4, 1.5).
-    #[error("the gateway answered the upgrade with HTTP {status}: {body}")]
-    Upgrade {
-        /// The HTTP status.
-        status: u16,
-        /// The start of the body.
-        body: PeerText,
-    },
-    /// The answer to the upgrade is not a websocket answer.
+    #[error("the upgrade was answered with {0}")]
+    Upgrade(Box<UpgradeRefusal>),
+    /// The answer to the upgrade breaks the rules for one.
     #[error("the websocket upgrade failed: {0}")]
-    Handshake(PeerText),
+    Handshake(#[from] UpgradeFault),
+    /// The head of the answer does not end.
+    #[error(
+        "the head of the answer to the upgrade is longer than {limit} bytes; if that is honest, raise max_upgrade_bytes"
+    )]
+    UpgradeTooLong {
+        /// The bytes it may have.
+        limit: usize,
+    },
+    /// The peer speaks another protocol; retrying does not help.
+    #[error("this port speaks {0}")]
+    OtherProtocol(PeerProtocol),
+    /// The answer to the upgrade is neither HTTP nor another protocol that is known here.
+    #[error("the answer to the upgrade is not HTTP: it begins with {start:?}")]
+    NotHttp {
+        /// Its first bytes.
+        start: PeerText,
+    },
     /// The gateway presented another certificate than the pinned one. Nothing was sent to it. It is
     /// retried like any failure of the transport (protocol 18.2): a captive portal goes away, and a
     /// pause would outlast it.
@@ -231,7 +258,7 @@ impl ConnectionError {
             | Self::Superseded
             | Self::ShutDown => Initiator::Local,
             Self::Refused(_) | Self::Handshake(_) | Self::Closed { .. } => Initiator::Gateway,
-            Self::Dial(DialError::Upgrade { .. }) => Initiator::Gateway,
+            Self::Dial(DialError::Upgrade(_)) => Initiator::Gateway,
             Self::Dial(_) | Self::Lost(_) => Initiator::Transport,
         }
     }
@@ -278,9 +305,12 @@ pub enum PauseReason {
     /// Client and gateway speak different protocol versions: update one of them.
     #[error("client and gateway speak different protocol versions ({0}): update the older one, then resume")]
     Protocol(GatewayError),
-    /// The endpoint cannot be dialed by this network: configure another.
-    #[error("{0}: configure another endpoint")]
+    /// The endpoint cannot be dialed by this network, or what listens there is no gateway: configure another.
+    #[error("{0}; configure another endpoint")]
     Endpoint(DialError),
+    /// The upgrade was refused, and asking again does not help: see [`UpgradeRefusal::remedy`] for what does.
+    #[error("the upgrade was answered with {0}")]
+    Upgrade(Box<UpgradeRefusal>),
 }
 
 /// What is known about a failed request's way to the gateway.

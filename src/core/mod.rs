@@ -26,6 +26,7 @@ pub mod error;
 mod event;
 pub mod frame;
 mod handshake;
+pub mod headers;
 mod host;
 mod id;
 mod in_flight;
@@ -42,6 +43,7 @@ mod session;
 pub mod snapshot;
 pub mod time;
 pub mod typed;
+pub mod upgrade;
 
 pub use certificate::CertificatePin;
 pub use config::{ClientInfo, Config, Credentials, Options, Secret};
@@ -57,6 +59,7 @@ pub use error::{
     RequestErrorKind, Stage, StoreError,
 };
 pub use event::{Event, Gap, StateVersion};
+pub use headers::Headers;
 pub use id::{Epoch, RequestId, SubscriptionId};
 pub use mailbox::LagPolicy;
 pub use payload::Payload;
@@ -64,3 +67,4 @@ pub use peer_text::{OneLine, PeerText};
 pub use snapshot::{Hello, Policy, RoleToken, Snapshot};
 pub use time::Instant;
 pub use typed::{DecodeError, TypedEvent};
+pub use upgrade::{PeerProtocol, UpgradeFault, UpgradeRefusal, UpgradeRemedy};

@@ -40,6 +40,9 @@ pub struct Options {
     /// Bytes of the answers to the gateway's pings that may wait to be written. A gateway that pings faster than
     /// it reads is left, with [`ConnectionError::PingFlood`](super::ConnectionError::PingFlood).
     pub max_pong_bytes: usize,
+    /// The longest head of an answer to the upgrade, in bytes; interim answers before it count, too. A longer one
+    /// fails the dial with [`DialError::UpgradeTooLong`](super::DialError::UpgradeTooLong).
+    pub max_upgrade_bytes: usize,
     /// Live subscriptions, at most.
     pub max_subscriptions: usize,
     /// Items that may wait in one subscription; then the oldest give way to a `Lagged` item.
@@ -67,6 +70,7 @@ impl Default for Options {
             max_early_bytes: 4 * 1024 * 1024,
             max_message_bytes: 26_214_400,
             max_pong_bytes: 1024 * 1024,
+            max_upgrade_bytes: 16 * 1024,
             max_subscriptions: 256,
             subscription_items: 1_024,
             subscription_bytes: 64 * 1024 * 1024,
@@ -102,6 +106,7 @@ impl Options {
             ("max_unwritten", self.max_unwritten),
             ("max_message_bytes", self.max_message_bytes),
             ("max_pong_bytes", self.max_pong_bytes),
+            ("max_upgrade_bytes", self.max_upgrade_bytes),
             ("max_subscriptions", self.max_subscriptions),
             ("subscription_bytes", self.subscription_bytes),
         ];
@@ -133,7 +138,7 @@ pub struct BackoffOptions {
     pub jitter: f64,
     /// How long a connection must have been ready before earlier failures are forgotten (B48).
     pub stable_after: Duration,
-    /// The longest `retryAfterMs` that is believed.
+    /// The longest `retryAfterMs`, or `Retry-After` of an HTTP answer to the upgrade, that is believed.
     pub retry_after_max: Duration,
 }
 

@@ -61,7 +61,8 @@ impl Connection {
         let epoch = Epoch(self.next_epoch);
         self.next_epoch += 1;
         self.last_dial = Some(self.now);
-        effects.push(Effect::Dial { epoch, endpoint: config.endpoint.clone() });
+        let headers = Arc::clone(&config.headers);
+        effects.push(Effect::Dial { epoch, endpoint: config.endpoint.clone(), headers });
         let key = self.token_key();
         self.phase = Phase::Live {
             session: Session::new(epoch, self.now, key.is_some()),

@@ -9,6 +9,7 @@ pub(crate) mod queue;
 mod socket;
 mod store_queue;
 pub(crate) mod subscriber_queue;
+mod upgrade;
 pub(crate) mod watch;
 
 use std::collections::BTreeMap;
@@ -301,12 +302,12 @@ impl<N: Network> Driver<N> {
 
     fn apply(&mut self, effect: Effect) {
         match effect {
-            Effect::Dial { epoch, endpoint } => {
+            Effect::Dial { epoch, endpoint, headers } => {
                 assert!(self.socket.is_none(), "a dial while a socket is alive");
                 self.published.counters.add(Total::Dials, 1);
                 self.span = connection_span(epoch);
                 let network = Arc::clone(&self.network);
-                self.socket = Some(Socket::dial(network, epoch, endpoint, self.socket_limits));
+                self.socket = Some(Socket::dial(network, epoch, endpoint, headers, self.socket_limits));
             }
             Effect::Transmit { epoch, text } => {
                 if let Some(socket) = self.socket.as_mut().filter(|socket| socket.epoch == epoch) {

@@ -6,16 +6,22 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::{Sink, Stream};
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::core::{Close, ConnectionError, DialError, Endpoint, Epoch, Input, Options, PeerText, WireText};
+use crate::core::{
+    Close, ConnectionError, DialError, Endpoint, Epoch, Headers, Input, Options, PeerText, WireText,
+};
 use crate::network::Network;
+
+use super::upgrade::{UpgradeRequest, upgrade};
 
 /// Messages read in one turn, so that a busy gateway cannot starve commands and timers.
 const READS_PER_TURN: usize = 64;
@@ -28,8 +34,8 @@ const WRITE_BUFFER_BYTES: usize = 128 * 1024;
 const JSON_ESCAPE_BYTES: usize = 6;
 /// Opcode, length and mask of a short frame from a client.
 const CONTROL_FRAME_HEADER_BYTES: usize = 6;
-/// The part of a refused upgrade's body that is kept (protocol 1.5).
-const REFUSAL_BODY_BYTES: usize = 2_048;
+/// How long before the end of the time for a dial a refusal is told as it is.
+const UPGRADE_MARGIN: Duration = Duration::from_millis(10);
 
 type Dial<S> = Pin<Box<dyn Future<Output = Result<WebSocketStream<S>, DialError>> + Send>>;
 
@@ -68,13 +74,16 @@ where
         network: Arc<N>,
         epoch: Epoch,
         endpoint: Endpoint,
+        headers: Arc<Headers>,
         limits: SocketLimits,
     ) -> Self {
-        let config = limits.websocket_config();
         let dial = async move {
+            let give_up_at = Instant::now().checked_add(limits.dial_timeout.saturating_sub(UPGRADE_MARGIN));
             let stream = network.connect(&endpoint).await.map_err(|error| dial_error(&error))?;
-            let upgrade = client_async_with_config(endpoint.url(), stream, Some(config)).await;
-            upgrade.map(|(websocket, _)| websocket).map_err(upgrade_error)
+            let max_head_bytes = limits.max_upgrade_bytes;
+            let request =
+                UpgradeRequest { endpoint: &endpoint, headers: &headers, max_head_bytes, give_up_at };
+            upgrade(stream, request, limits.websocket_config()).await
         };
         Self {
             epoch,
@@ -239,6 +248,8 @@ where
 pub(super) struct SocketLimits {
     max_message_bytes: usize,
     max_pong_bytes: usize,
+    max_upgrade_bytes: usize,
+    dial_timeout: Duration,
     /// The largest frame that a request can become.
     max_request_bytes: usize,
 }
@@ -248,6 +259,8 @@ impl SocketLimits {
         Self {
             max_message_bytes: options.max_message_bytes,
             max_pong_bytes: options.max_pong_bytes,
+            max_upgrade_bytes: options.max_upgrade_bytes,
+            dial_timeout: options.dial_timeout,
             max_request_bytes: options.max_queued_bytes.saturating_mul(JSON_ESCAPE_BYTES),
         }
     }
@@ -304,23 +317,7 @@ fn lost(error: &WsError) -> ConnectionError {
     }
 }
 
-fn upgrade_error(error: WsError) -> DialError {
-    match error {
-        WsError::Io(error) => dial_error(&error),
-        WsError::Http(response) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            let kept = &body[..body.len().min(REFUSAL_BODY_BYTES)];
-            DialError::Upgrade {
-                status: response.status().as_u16(),
-                body: String::from_utf8_lossy(kept).trim().into(),
-            }
-        }
-        WsError::Protocol(ProtocolError::HandshakeIncomplete) => DialError::Reset,
-        other => DialError::Handshake(other.to_string().into()),
-    }
-}
-
-fn dial_error(error: &io::Error) -> DialError {
+pub(super) fn dial_error(error: &io::Error) -> DialError {
     // A network that knows better than the operating system's kinds says so.
     if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<DialError>()) {
         return error.clone();

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha2::{Digest, Sha256};
 
-use crate::core::{ClientInfo, Config, Credentials, Secret, SignatureVersion};
+use crate::core::{ClientInfo, Config, Credentials, Headers, Secret, SignatureVersion};
 
 /// Stands for one effective config within one [`Hub`](super::Hub).
 ///
@@ -46,7 +46,7 @@ impl Salt {
         let mut fields = Fields(Sha256::new_with_prefix(self.0));
         // Taken apart without a rest: a new field of the config must be written here, too, or two
         // configs that differ in it would share a socket.
-        let Config { endpoint, credentials, client, role, scopes, caps, device, signature } = config;
+        let Config { endpoint, credentials, client, role, scopes, caps, device, signature, headers } = config;
         fields.text(&endpoint.url());
         fields.option(endpoint.pin().map(|pin| pin.to_string()).as_deref());
         fields.credentials(credentials);
@@ -60,6 +60,7 @@ impl Salt {
             SignatureVersion::V2 => "v2",
             SignatureVersion::V3 => "v3",
         });
+        fields.headers(headers);
         Fingerprint(fields.0.finalize().into())
     }
 }
@@ -87,6 +88,15 @@ impl Fields {
         let Credentials { token, password, device_token, bootstrap_token } = credentials;
         for secret in [token, password, device_token, bootstrap_token] {
             self.option(secret.as_ref().map(Secret::expose));
+        }
+    }
+
+    /// Names have no case.
+    fn headers(&mut self, headers: &Headers) {
+        self.0.update((headers.iter().count() as u64).to_le_bytes());
+        for (name, value) in headers.iter() {
+            self.text(&name.to_ascii_lowercase());
+            self.text(value.expose());
         }
     }
 
@@ -139,6 +149,10 @@ mod tests {
             config(base).scopes(["ab"]),
             config(base).scopes(["a"]).caps(["b"]),
             config(base).scopes(["b", "a"]),
+            config(base).header("X-A", "1").expect("it may be sent"),
+            config(base).header("x-a", "1").expect("it may be sent"),
+            config(base).header("X-A", "2").expect("it may be sent"),
+            config(base).header("X-B", "1").expect("it may be sent"),
         ];
         for (one, first) in configs.iter().enumerate() {
             for (other, second) in configs.iter().enumerate() {

@@ -156,7 +156,7 @@ fn subscribers_notified(effects: &[Effect], status: &Status) -> Vec<String> {
 /// An effect in a few words.
 pub(crate) fn tell(effect: &Effect) -> String {
     match effect {
-        Effect::Dial { epoch, endpoint } => {
+        Effect::Dial { epoch, endpoint, headers: _ } => {
             format!("dial {epoch} to {}", endpoint.host().trim_end_matches(".local"))
         }
         Effect::Transmit { epoch, text } => format!("transmit on {epoch}: {}", tell_request(&text.0)),

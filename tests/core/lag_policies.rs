@@ -110,7 +110,7 @@ fn isolated_consumers_resnapshot_without_a_snapshot_drops_the_oldest() {
     event e 3 of 1
     event e 4 of 1
     event e 5 of 1
-    status paused: this network cannot dial the endpoint: no TLS: configure another endpoint
+    status paused: this network cannot dial the endpoint: no TLS; configure another endpoint
     ");
 }
 

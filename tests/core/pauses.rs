@@ -107,7 +107,7 @@ fn no_storm_an_endpoint_that_cannot_be_dialed_pauses() {
     0.000s due
       dial 1 to a, attempt 1
     0.000s dial 1 unsupported
-      status: paused: this network cannot dial the endpoint: no TLS here: configure another endpoint
+      status: paused: this network cannot dial the endpoint: no TLS here; configure another endpoint
     end: next deadline none, 0 pending
     ");
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use onesocket::core::{ConnectionError, DialError, Epoch, Input, Instant, WireText};
+use onesocket::core::{ConnectionError, DialError, Epoch, Input, Instant, UpgradeRefusal, WireText};
 
 use crate::base::rng::Rng;
 use crate::pipe::{Dials, Direction};
@@ -59,7 +59,12 @@ impl ToClient {
         match self {
             Self::Opened => Arrival::Input(Input::Opened { epoch }),
             Self::Refused => failed(DialError::Refused),
-            Self::Unavailable(body) => failed(DialError::Upgrade { status: 503, body: body.into() }),
+            Self::Unavailable(body) => {
+                let mut refusal = UpgradeRefusal::new(503);
+                refusal.reason = "Service Unavailable".into();
+                refusal.body = body.into();
+                failed(DialError::Upgrade(Box::new(refusal)))
+            }
             Self::Text(text) => Arrival::Input(Input::Received { epoch, text }),
             Self::Noise => Arrival::Input(Input::Activity { epoch }),
             Self::Ping => Arrival::Ping(Input::Activity { epoch }),

@@ -237,7 +237,7 @@ impl<'p> Machine<'p> {
 
     fn apply(&mut self, effect: Effect) {
         match effect {
-            Effect::Dial { epoch, endpoint } => {
+            Effect::Dial { epoch, endpoint, headers: _ } => {
                 let gateway = gateway_of(&endpoint);
                 self.record(Event::Dialed { socket: socket_of(epoch), gateway });
                 self.network.dial(self.now, epoch, gateway);
