@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::config::{Config, Secret};
 use super::connection::{Connection, Phase};
-use super::decision::{Decision, decide};
+use super::decision::{Decision, advises_to_wait, decide};
 use super::effect::{Effect, StoredToken, TokenKey, WireText};
 use super::error::{ConnectionError, GatewayError, StoreError};
 use super::frame::encode_request;
@@ -162,11 +162,13 @@ impl Connection {
     }
 
     /// After a refusal: forgets a stored token that the gateway does not take, and says whether the
-    /// one retry with the stored token comes next.
-    fn refused_credential(&mut self, refusal: &GatewayError, effects: &mut Vec<Effect>) -> bool {
+    /// one retry with the stored token comes next. Once hello has come, what was presented was taken, and
+    /// there is nothing to retry; but it may be taken no longer.
+    pub(super) fn refused_credential(&mut self, refusal: &GatewayError, effects: &mut Vec<Effect>) -> bool {
         let key = self.token_key();
         let config = live_config(self.config.as_ref());
-        let (session, _) = self.phase.live_mut();
+        let (session, stage) = self.phase.live_mut();
+        let had_hello = matches!(stage, SessionStage::Ready { .. });
         let Stored::Known(Some(stored)) = &session.stored else { return false };
         let code = refusal.detail_code.as_deref();
         if session.presented_stored {
@@ -188,6 +190,7 @@ impl Connection {
                 == Some("retry_with_device_token");
         let given = &config.credentials;
         let may = given.token.is_some() && given.device_token.is_none() && config.endpoint.is_trusted();
+        let may = may && !had_hello && !advises_to_wait(refusal);
         if advised && may && self.device_token_retry == DeviceTokenRetry::Available {
             self.device_token_retry = DeviceTokenRetry::Due;
             return true;

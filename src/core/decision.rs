@@ -1,12 +1,31 @@
 //! What to do after a connection or an attempt ended: the only place that decides it.
+//!
+//! A refusal of `connect` is decided by the first line of this table that fits:
+//!
+//! | the gateway says | what follows |
+//! |---|---|
+//! | `UNAVAILABLE`, retryable, because it is starting | it is asked again soon (protocol 17.2) |
+//! | `wait_then_retry`, or `pauseReconnect: false` | a wait, of `retryAfterMs` at least, whatever the code |
+//! | `retry_with_device_token`, `canRetryWithDeviceToken` or `AUTH_TOKEN_MISMATCH` | one retry with the stored token, where there is one and it may be told (protocol 7.10) |
+//! | `pauseReconnect: true`; `update_…` or `review_…`, known or not; `retry_with_device_token` where that cannot help | a pause, whatever the code and `retryable` |
+//! | no advice or an unknown one, and a code of the list (protocol 9.1) | a pause, whatever `retryable` |
+//! | the same, and the top-level code `FORBIDDEN` or `NOT_PAIRED`, and not `retryable` | a pause |
+//! | anything else | a wait, of `retryAfterMs` at least |
+//!
+//! The code says which [`PauseReason`] it is; where it says nothing, the advice does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::close_reason::{pairing_request_in, refusal_of_close};
 use super::error::{ConnectionError, DialError, GatewayError, PauseReason};
 use super::handshake::{startup_delay, text_member};
 use super::peer_text::PeerText;
 use super::upgrade::UpgradeRemedy;
+
+/// The wait where a gateway counts wrong credentials and does not say how long: the time over which it counts them
+/// (protocol 8.1).
+const RATE_LIMIT_WINDOW: Duration = Duration::from_secs(60);
 
 /// What comes next while a connection is wanted.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,10 +45,13 @@ pub(super) enum Decision {
 pub(super) fn decide(error: &ConnectionError) -> Decision {
     match error {
         ConnectionError::Refused(refusal) => after_refusal(refusal),
+        ConnectionError::Closed { code, reason } => match refusal_of_close(*code, reason) {
+            Some(refusal) => after_close(refusal),
+            None => Decision::Retry { floor: None },
+        },
         ConnectionError::Dial(error) => after_dial(error),
         ConnectionError::Timeout { .. }
         | ConnectionError::Handshake(_)
-        | ConnectionError::Closed { .. }
         | ConnectionError::Lost(_)
         | ConnectionError::Silent { .. }
         | ConnectionError::PingFlood { .. }
@@ -67,54 +89,133 @@ fn after_dial(error: &DialError) -> Decision {
     }
 }
 
-/// The pause list of protocol 9.1. `DEVICE_AUTH_*` are not on it: a proof is made anew each time.
+/// The table of this module, but for its third line, which needs to know what was presented.
 fn after_refusal(refusal: &GatewayError) -> Decision {
     if let Some(delay) = startup_delay(refusal) {
         return Decision::RetryStartup { delay };
     }
-    let reason = match refusal.detail_code.as_deref() {
-        Some("PAIRING_REQUIRED") if pairing_may_retry(refusal) => None,
-        Some("PAIRING_REQUIRED") => {
-            Some(PauseReason::Pairing { request_id: pairing_request(refusal), error: refusal.clone() })
+    let listed = || pause_of_code(refusal);
+    let reason = match Advice::of(refusal) {
+        Advice::Wait => None,
+        Advice::MendCredentials | Advice::RetryWithDeviceToken => {
+            Some(listed().unwrap_or_else(|| PauseReason::Credentials(refusal.clone())))
         }
-        Some("PROTOCOL_MISMATCH" | "CLIENT_VERSION_MISMATCH" | "CONTROL_UI_BUILD_MISMATCH") => {
-            Some(PauseReason::Protocol(refusal.clone()))
-        }
-        Some(
-            "AUTH_TOKEN_MISSING"
-            | "AUTH_TOKEN_MISMATCH"
-            | "AUTH_TOKEN_NOT_CONFIGURED"
-            | "AUTH_BOOTSTRAP_TOKEN_INVALID"
-            | "AUTH_PASSWORD_MISSING"
-            | "AUTH_PASSWORD_MISMATCH"
-            | "AUTH_PASSWORD_NOT_CONFIGURED"
-            | "AUTH_RATE_LIMITED"
-            | "AUTH_DEVICE_TOKEN_MISMATCH"
-            | "AUTH_SCOPE_MISMATCH"
-            | "AUTH_IDENTITY_HEADER_REQUIRED"
-            | "AUTH_VERIFIED_USER_REQUIRED"
-            | "CONTROL_UI_DEVICE_IDENTITY_REQUIRED"
-            | "DEVICE_IDENTITY_REQUIRED",
-        ) => Some(PauseReason::Credentials(refusal.clone())),
-        Some(_) | None => None,
+        Advice::Person(step) => Some(
+            listed()
+                .or_else(|| pause_of_top_code(refusal))
+                .unwrap_or_else(|| PauseReason::Advised { step: step.into(), error: refusal.clone() }),
+        ),
+        Advice::Nothing => listed().or_else(|| pause_of_top_code(refusal)),
     };
     match reason {
         Some(reason) => Decision::Pause(Arc::new(reason)),
-        None => Decision::Retry { floor: refusal.retry_after },
+        None => Decision::Retry { floor: floor(refusal) },
     }
 }
 
-/// The gateway may ask a waiting device to keep trying (protocol 7.7).
-fn pairing_may_retry(refusal: &GatewayError) -> bool {
-    let Some(details) = &refusal.details else { return false };
-    let keeps_going = details.part("pauseReconnect").is_some_and(|flag| flag.get() == "false");
-    keeps_going || text_member(details, "recommendedNextStep").as_deref() == Some("wait_then_retry")
+/// A close gives no advice. What it says waits for a person, but for too many attempts, which time mends.
+fn after_close(refusal: GatewayError) -> Decision {
+    if refusal.detail_code.as_deref() == Some("AUTH_RATE_LIMITED") {
+        return Decision::Retry { floor: floor(&refusal) };
+    }
+    let reason = pause_of_code(&refusal).or_else(|| pause_of_top_code(&refusal));
+    Decision::Pause(Arc::new(reason.unwrap_or(PauseReason::Credentials(refusal))))
+}
+
+/// Whether the gateway advises to wait and nothing else: then no other attempt comes first.
+pub(super) fn advises_to_wait(refusal: &GatewayError) -> bool {
+    Advice::of(refusal) == Advice::Wait
+}
+
+/// What the gateway advises about the next attempt (protocol 5.4, 7.7).
+#[derive(Debug, PartialEq, Eq)]
+enum Advice {
+    Wait,
+    /// To update or review what authenticates.
+    MendCredentials,
+    /// To update or review something that this version does not know.
+    Person(String),
+    RetryWithDeviceToken,
+    /// Nothing, or nothing that this version knows.
+    Nothing,
+}
+
+impl Advice {
+    fn of(refusal: &GatewayError) -> Self {
+        let Some(details) = &refusal.details else { return Self::Nothing };
+        let step = text_member(details, "recommendedNextStep");
+        let step = step.as_deref().map(|step| step.trim().to_ascii_lowercase()).unwrap_or_default();
+        let pauses = details.part("pauseReconnect");
+        let pauses = pauses.as_ref().map(|flag| flag.get());
+        match &*step {
+            "wait_then_retry" => Self::Wait,
+            _ if pauses == Some("false") => Self::Wait,
+            "retry_with_device_token" => Self::RetryWithDeviceToken,
+            _ if step.starts_with("update_auth_") || step.starts_with("review_auth_") => {
+                Self::MendCredentials
+            }
+            _ if step.starts_with("update_") || step.starts_with("review_") => Self::Person(step),
+            _ if pauses == Some("true") => Self::Person("pauseReconnect".to_owned()),
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// The gateway's wish for the wait, or what is known where it has none.
+fn floor(refusal: &GatewayError) -> Option<Duration> {
+    let limited = refusal.detail_code.as_deref() == Some("AUTH_RATE_LIMITED");
+    refusal.retry_after.or(limited.then_some(RATE_LIMIT_WINDOW))
+}
+
+/// The pause list of protocol 9.1. `DEVICE_AUTH_*` are not on it: a proof is made anew each time.
+fn pause_of_code(refusal: &GatewayError) -> Option<PauseReason> {
+    match refusal.detail_code.as_deref()? {
+        "PAIRING_REQUIRED" => Some(pairing(refusal)),
+        "PAIRING_REJECTED" => Some(PauseReason::PairingRejected(refusal.clone())),
+        "PAIRING_EXPIRED" => Some(PauseReason::PairingExpired(refusal.clone())),
+        "OPERATOR_ACCESS_DENIED" => Some(PauseReason::AccessDenied(refusal.clone())),
+        "PROTOCOL_MISMATCH" | "CLIENT_VERSION_MISMATCH" | "CONTROL_UI_BUILD_MISMATCH" => {
+            Some(PauseReason::Protocol(refusal.clone()))
+        }
+        "AUTH_TOKEN_MISSING"
+        | "AUTH_TOKEN_MISMATCH"
+        | "AUTH_TOKEN_NOT_CONFIGURED"
+        | "AUTH_BOOTSTRAP_TOKEN_INVALID"
+        | "AUTH_PASSWORD_MISSING"
+        | "AUTH_PASSWORD_MISMATCH"
+        | "AUTH_PASSWORD_NOT_CONFIGURED"
+        | "AUTH_RATE_LIMITED"
+        | "AUTH_DEVICE_TOKEN_MISMATCH"
+        | "AUTH_SCOPE_MISMATCH"
+        | "AUTH_IDENTITY_HEADER_REQUIRED"
+        | "AUTH_VERIFIED_USER_REQUIRED"
+        | "CONTROL_UI_DEVICE_IDENTITY_REQUIRED"
+        | "DEVICE_IDENTITY_REQUIRED" => Some(PauseReason::Credentials(refusal.clone())),
+        _ => None,
+    }
+}
+
+/// The top-level codes that say by themselves that a person must act.
+fn pause_of_top_code(refusal: &GatewayError) -> Option<PauseReason> {
+    match &*refusal.code {
+        "FORBIDDEN" if !refusal.retryable => Some(PauseReason::AccessDenied(refusal.clone())),
+        "NOT_PAIRED" if !refusal.retryable => Some(pairing(refusal)),
+        _ => None,
+    }
+}
+
+fn pairing(refusal: &GatewayError) -> PauseReason {
+    PauseReason::Pairing { request_id: pairing_request(refusal), error: refusal.clone() }
 }
 
 /// The pairing request's id if it has the form of protocol 7.6; anything else is dropped, because
 /// people paste it into commands (peer behaviour 82).
 fn pairing_request(refusal: &GatewayError) -> Option<PeerText> {
-    let id = text_member(refusal.details.as_ref()?, "requestId")?;
+    let named = refusal.details.as_ref().and_then(|details| text_member(details, "requestId"));
+    let id = match refusal.close_code {
+        Some(_) => pairing_request_in(&refusal.message).map(Into::into),
+        None => named,
+    }?;
     let well_formed = id.len() <= 128
         && id.starts_with(|first: char| first.is_ascii_alphanumeric())
         && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-'));
@@ -137,6 +238,7 @@ mod tests {
             retryable: true,
             retry_after,
             payload: None,
+            close_code: None,
         }))
     }
 

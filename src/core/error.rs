@@ -184,6 +184,9 @@ pub struct GatewayError {
     pub retry_after: Option<Duration>,
     /// A payload that came along with the error (protocol 5.7).
     pub payload: Option<Payload>,
+    /// The close code, where the gateway closed the connection instead of answering. `message` is the reason of the
+    /// close then, and `code` and `detail_code` are those of the answer that gateways give for such a reason.
+    pub close_code: Option<u16>,
 }
 
 /// Why a token store could not do what it was asked to.
@@ -299,6 +302,25 @@ pub enum PauseReason {
     Pairing {
         /// The id of the pairing request, if the gateway named a well-formed one.
         request_id: Option<PeerText>,
+        /// The gateway's refusal.
+        error: GatewayError,
+    },
+    /// Whoever approves devices on the gateway has declined this one: resume to ask again.
+    #[error("the gateway's owner declined this device ({0}): resume to ask again")]
+    PairingRejected(GatewayError),
+    /// Nobody approved the device in time: resume to ask again, and approve it on the gateway.
+    #[error("nobody approved this device in time ({0}): resume to ask again, and approve it on the gateway")]
+    PairingExpired(GatewayError),
+    /// The gateway knows who asks and denies access: have it granted there, or configure other credentials.
+    #[error(
+        "the gateway denies access ({0}): have its owner grant it, or configure other credentials, then resume"
+    )]
+    AccessDenied(GatewayError),
+    /// The gateway advises a person to update or review something: see to it, then resume.
+    #[error("the gateway refused to connect ({error}) and advises {step}: see to it, then resume")]
+    Advised {
+        /// The gateway's advice, like `update_client`; `pauseReconnect` where it only said that a person must act.
+        step: PeerText,
         /// The gateway's refusal.
         error: GatewayError,
     },

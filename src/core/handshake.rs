@@ -150,6 +150,7 @@ pub(super) fn gateway_error(
             retryable: false,
             retry_after: None,
             payload,
+            close_code: None,
         };
     };
     let details = error.details.map(|raw| frame.slice(raw));
@@ -161,6 +162,7 @@ pub(super) fn gateway_error(
         retryable: error.retryable,
         retry_after: error.retry_after,
         payload,
+        close_code: None,
     }
 }
 

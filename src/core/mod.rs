@@ -14,6 +14,7 @@
 
 mod backoff;
 pub mod certificate;
+mod close_reason;
 pub mod config;
 mod connection;
 mod credentials;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::close_reason::refusal_of_close;
 use super::connection::{Connection, Phase};
 use super::decision::{Decision, decide};
 use super::effect::{Close, Effect, Status};
@@ -78,8 +79,16 @@ impl Connection {
             self.after_close(then, deadline, effects);
             return;
         }
-        let decision = decide(&error);
+        let decision = self.after_end(&error, effects);
         self.ended_with(error, decision, effects);
+    }
+
+    /// What comes next. A close may say that the credential was refused, as an answer does.
+    fn after_end(&mut self, error: &ConnectionError, effects: &mut Vec<Effect>) -> Decision {
+        let ConnectionError::Closed { code, reason } = error else { return decide(error) };
+        let refusal = refusal_of_close(*code, reason);
+        let retry = refusal.is_some_and(|refusal| self.refused_credential(&refusal, effects));
+        if retry { Decision::RetryDeviceToken } else { decide(error) }
     }
 
     /// Drops the live socket without waiting for the peer.

@@ -38,7 +38,8 @@ pub(super) struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    /// The order of protocol 6.3.
+    /// The order of protocol 6.3. A device token is presented as what it is and never as the shared token: there a
+    /// gateway would check it as a shared secret first, and count it as a wrong one.
     pub(super) fn of(config: &'a Config, stored: Option<&'a StoredToken>, retry: DeviceTokenRetry) -> Self {
         let given = &config.credentials;
         let alone = given.token.is_none()
@@ -47,7 +48,7 @@ impl<'a> Selection<'a> {
         let usable =
             stored.filter(|_| given.device_token.is_none() && (retry == DeviceTokenRetry::Due || alone));
         let device_token = given.device_token.as_ref().or(usable.map(|stored| &stored.token));
-        let token = given.token.as_ref().or(device_token);
+        let token = given.token.as_ref();
         let bootstrap = given.bootstrap_token.as_ref();
         let nothing_else = token.is_none() && device_token.is_none() && given.password.is_none();
         let granted = usable.map(|stored| stored.scopes.clone()).filter(|scopes| !scopes.is_empty());
@@ -62,6 +63,6 @@ impl<'a> Selection<'a> {
 
     /// The token that the device signs; a password never is (protocol 6.3f).
     pub(super) fn signed_token(&self) -> &str {
-        self.token.or(self.bootstrap_token).map_or("", Secret::expose)
+        self.token.or(self.device_token).or(self.bootstrap_token).map_or("", Secret::expose)
     }
 }

@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onesocket::core::{
-    CertificatePin, Command, Config, Connection, DeviceIdentity, Effect, Epoch, GatewayError, Input, Instant,
-    Options, PauseReason, Secret, Status, StoreError, StoredToken, TokenKey, WireText,
+    CertificatePin, Command, Config, Connection, ConnectionError, DeviceIdentity, Effect, Epoch,
+    GatewayError, Input, Instant, Options, PauseReason, Secret, Status, StoreError, StoredToken, TokenKey,
+    WireText,
 };
 use serde_json::{Value, json};
 
 use crate::script::HELLO;
 
 /// A core with a token store, and the driver's part played by hand.
-struct Bench {
-    core: Connection,
-    now: Instant,
-    epoch: u64,
+pub(crate) struct Bench {
+    pub(crate) core: Connection,
+    pub(crate) now: Instant,
+    pub(crate) epoch: u64,
     /// Whose gateway's token must be asked for.
     gateway: String,
     /// What the store holds.
@@ -25,20 +26,20 @@ struct Bench {
     effects: Vec<Effect>,
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config::new("ws://127.0.0.1").expect("a valid url").device(DeviceIdentity::from_seed([7; 32]))
 }
 
-fn secret(text: &str) -> Secret {
+pub(crate) fn secret(text: &str) -> Secret {
     Secret::trimmed(text).expect("not blank")
 }
 
-fn token(text: &str, scopes: &[&str]) -> StoredToken {
+pub(crate) fn token(text: &str, scopes: &[&str]) -> StoredToken {
     StoredToken { token: secret(text), scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect() }
 }
 
 impl Bench {
-    fn new(config: Config, stored: Option<StoredToken>) -> Self {
+    pub(crate) fn new(config: Config, stored: Option<StoredToken>) -> Self {
         let gateway = TokenKey::new(&config_device_id(), "operator", config.endpoint()).gateway;
         let core = Connection::new(Some(Arc::new(config)), Options::default(), 1).expect("valid options");
         let mut bench = Self {
@@ -55,7 +56,7 @@ impl Bench {
     }
 
     /// Takes a step and answers what it asks of the store.
-    fn step(&mut self, input: Input) {
+    pub(crate) fn step(&mut self, input: Input) {
         let mut effects = Vec::new();
         self.core.step(self.now, input, &mut effects);
         for effect in &effects {
@@ -74,7 +75,7 @@ impl Bench {
     }
 
     /// The next dial, up to the connect frame; gives back its `auth`.
-    fn attempt(&mut self) -> Value {
+    pub(crate) fn attempt(&mut self) -> Value {
         self.now = self.core.next_deadline().expect("a dial has a time").at.max(self.now);
         self.step(Input::Timeout);
         self.epoch += 1;
@@ -89,7 +90,7 @@ impl Bench {
         self.step(Input::Received { epoch: Epoch(self.epoch), text });
     }
 
-    fn answer(&mut self, ok: bool, body: &Value) {
+    pub(crate) fn answer(&mut self, ok: bool, body: &Value) {
         let frame = self.effects.iter().rev().find_map(|effect| match effect {
             Effect::Transmit { text, .. } => Some(serde_json::from_str::<Value>(&text.0).expect("JSON")),
             _ => None,
@@ -99,7 +100,7 @@ impl Bench {
         self.receive(&json!({"type":"res","id":id,"ok":ok,part:body}));
     }
 
-    fn hello(&mut self, device_token: Option<&str>, scopes: &[&str]) {
+    pub(crate) fn hello(&mut self, device_token: Option<&str>, scopes: &[&str]) {
         let mut auth = json!({"role":"operator","scopes":scopes});
         if let Some(token) = device_token {
             auth["deviceToken"] = token.into();
@@ -113,11 +114,17 @@ impl Bench {
         self.answer(true, &hello);
     }
 
-    fn refuse(&mut self, code: &str) {
+    pub(crate) fn refuse(&mut self, code: &str) {
         self.answer(false, &json!({"code":"INVALID_REQUEST","message":"no","details":{"code":code}}));
     }
 
-    fn saved(&self) -> Vec<StoredToken> {
+    /// The gateway closes the socket.
+    pub(crate) fn close(&mut self, code: u16, reason: &str) {
+        let error = ConnectionError::Closed { code, reason: reason.into() };
+        self.step(Input::Closed { epoch: Epoch(self.epoch), error });
+    }
+
+    pub(crate) fn saved(&self) -> Vec<StoredToken> {
         let saved = |effect: &Effect| match effect {
             Effect::SaveToken { token, .. } => Some(token.clone()),
             _ => None,
@@ -133,7 +140,7 @@ impl Bench {
         self.effects.iter().filter_map(adopted).collect()
     }
 
-    fn cleared(&self) -> Vec<Secret> {
+    pub(crate) fn cleared(&self) -> Vec<Secret> {
         let cleared = |effect: &Effect| match effect {
             Effect::ClearToken { token, .. } => Some(token.clone()),
             _ => None,
@@ -142,20 +149,21 @@ impl Bench {
     }
 }
 
+/// A device token stands in `auth.deviceToken` alone: as the shared token it would count as a wrong one.
 #[test]
 fn right_credential_the_order_of_selection() {
     let stored = || Some(token("stored", &["operator.read"]));
     let auth = |config: Config, stored| Bench::new(config, stored).attempt();
     let cases = [
         (config(), None, Value::Null),
-        (config(), stored(), json!({"token":"stored","deviceToken":"stored"})),
+        (config(), stored(), json!({"deviceToken":"stored"})),
         (config().token("t"), stored(), json!({"token":"t"})),
         (config().password("p"), stored(), json!({"password":"p"})),
         (config().token("t").password("p"), None, json!({"token":"t","password":"p"})),
-        (config().device_token("d"), stored(), json!({"token":"d","deviceToken":"d"})),
+        (config().device_token("d"), stored(), json!({"deviceToken":"d"})),
         (config().token("t").device_token("d"), None, json!({"token":"t","deviceToken":"d"})),
         (config().bootstrap_token("b"), None, json!({"bootstrapToken":"b"})),
-        (config().bootstrap_token("b"), stored(), json!({"token":"stored","deviceToken":"stored"})),
+        (config().bootstrap_token("b"), stored(), json!({"deviceToken":"stored"})),
         (config().bootstrap_token("b").password("p"), None, json!({"password":"p"})),
         (config().token("  "), None, Value::Null),
     ];
@@ -242,8 +250,7 @@ fn right_credential_a_hello_brings_the_retry_back() {
     bench.refuse("AUTH_TOKEN_MISMATCH");
     bench.attempt();
     bench.hello(None, &[]);
-    let error = onesocket::core::ConnectionError::Closed { code: 1012, reason: "".into() };
-    bench.step(Input::Closed { epoch: Epoch(bench.epoch), error });
+    bench.close(1012, "");
     assert_eq!(bench.attempt(), json!({"token":"old"}));
     bench.refuse("AUTH_TOKEN_MISMATCH");
     assert_eq!(bench.attempt(), json!({"token":"old","deviceToken":"stored"}));
@@ -406,8 +413,7 @@ fn stop_is_final_a_shutdown_waits_for_the_store_but_not_for_ever() {
         bench.attempt();
         bench.hello(Some("issued"), &[]);
         bench.step(Input::Command(Command::ShutDown));
-        let error = onesocket::core::ConnectionError::Closed { code: 1000, reason: "".into() };
-        bench.step(Input::Closed { epoch: Epoch(1), error });
+        bench.close(1000, "");
         assert!(!bench.effects.contains(&Effect::Stopped), "the token is not stored yet");
         bench
     };

@@ -6,6 +6,7 @@
 
 mod answers;
 mod bench;
+mod closes;
 mod config_changes;
 mod credentials;
 mod deadlines;
@@ -22,6 +23,7 @@ mod liveness;
 mod mailbox;
 mod pauses;
 mod reconnect;
+mod refusals;
 mod requests;
 mod script;
 mod shared_attempt;

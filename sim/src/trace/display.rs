@@ -100,14 +100,14 @@ impl fmt::Display for GatewayEvent {
         match self {
             Self::Accepted { connection } => write!(f, "accepts connection {connection}"),
             Self::Connect { connection, token, device_token, bootstrap_token } => {
-                write!(f, "connection {connection} presents {}", token.as_deref().unwrap_or("no token"))?;
-                if let Some(device_token) = device_token {
-                    write!(f, " and device token {device_token}")?;
-                }
-                match bootstrap_token {
-                    Some(bootstrap_token) => write!(f, " and bootstrap token {bootstrap_token}"),
-                    None => Ok(()),
-                }
+                let named =
+                    [("", token), ("device token ", device_token), ("bootstrap token ", bootstrap_token)];
+                let named: Vec<String> = named
+                    .into_iter()
+                    .filter_map(|(kind, token)| token.as_ref().map(|token| format!("{kind}{token}")))
+                    .collect();
+                let named = if named.is_empty() { "no token".to_owned() } else { named.join(" and ") };
+                write!(f, "connection {connection} presents {named}")
             }
             Self::Hello { connection, issued, handed_over } => {
                 write!(f, "says hello to connection {connection}")?;

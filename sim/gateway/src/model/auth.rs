@@ -181,6 +181,10 @@ impl GatewayModel {
                         AuthReason::ScopeMismatch,
                     )));
                 }
+                // Where no shared secret was presented, none was guessed: it is neither counted nor answered late.
+                TokenVerdict::Wrong if explicit && shared == Shared::Missing => {
+                    return Err(Box::new(unauthorized(connect, door, AuthReason::DeviceTokenMismatch)));
+                }
                 TokenVerdict::Wrong if explicit => {
                     let reason = AuthReason::DeviceTokenMismatch;
                     return Err(Box::new(self.unauthorized(turn, door, bucket, connect, reason)));

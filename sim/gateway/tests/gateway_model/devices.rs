@@ -269,6 +269,28 @@ fn a_wrong_token_with_a_device_suggests_its_device_token() {
     assert_eq!(code(&answer), "AUTH_BOOTSTRAP_TOKEN_INVALID");
 }
 
+// As 2026.9.6 does it: only a wrong shared secret is a guess, which is answered later and later.
+#[test]
+fn a_stale_device_token_counts_only_where_it_stands_for_the_shared_one() {
+    let mut rig = Rig::default();
+    let key = Key::new(1);
+    let mut took = |auth: Value| {
+        let before = rig.now;
+        let (_, answer) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), auth);
+        assert_eq!(answer["ok"], false);
+        (code(&answer).to_owned(), (rig.now - before).as_millis())
+    };
+    let mismatch = |ms| ("AUTH_DEVICE_TOKEN_MISMATCH".to_owned(), ms);
+    for _ in 0..3 {
+        assert_eq!(took(json!({"deviceToken": "stale"})), mismatch(0));
+    }
+    for ms in [250, 500, 1_000] {
+        assert_eq!(took(json!({"token": "stale", "deviceToken": "stale"})), mismatch(ms));
+    }
+    assert_eq!(took(json!({"deviceToken": "stale"})), mismatch(0));
+    assert_eq!(took(json!({"token": "stale"})), ("AUTH_TOKEN_MISMATCH".to_owned(), 2_000));
+}
+
 // Protocol 3.9, 6.3e.
 #[test]
 fn a_setup_code_pairs_a_device_in_both_roles_once() {

@@ -121,11 +121,8 @@ impl CoverageCollector {
             Event::Gateway { event: GatewayEvent::Hello { handed_over: Some(_), .. }, .. } => {
                 self.reach(Situation::HandedOver);
             }
-            Event::Gateway {
-                event: GatewayEvent::Connect { token: Some(token), device_token: Some(device), .. },
-                ..
-            } => {
-                let alone = token == device;
+            Event::Gateway { event: GatewayEvent::Connect { token, device_token: Some(_), .. }, .. } => {
+                let alone = token.is_none();
                 self.reach(if alone { Situation::DeviceTokenAlone } else { Situation::DeviceTokenRetried });
             }
             Event::Pushed { item: Item::Snapshot { .. }, .. }

@@ -44,7 +44,7 @@ impl OneReconnectPerChange {
             let is_it = match (config.kind, bootstrap_token) {
                 (TokenKind::Shared, _) => token.as_ref() == Some(&config.token),
                 (TokenKind::Bootstrap, Some(bootstrap_token)) => *bootstrap_token == config.token,
-                (TokenKind::Bootstrap, None) => token.is_some() && token == device_token,
+                (TokenKind::Bootstrap, None) => token.is_none() && device_token.is_some(),
             };
             config.gateway == gateway && is_it
         };

@@ -24,8 +24,8 @@ struct Presented {
 /// Looks at every connect.
 ///
 /// A shared token must be the one of the config in force, or of one that was when the socket was accepted. A device
-/// token must have been issued by the gateway it is presented to, and comes beside a shared token only as the one
-/// retry after that was refused (protocol 7.10). What a gateway refused as wrong is not presented to it again before
+/// token must have been issued by the gateway it is presented to; it is never presented as a shared token, and comes
+/// beside one only as the one retry after that was refused (protocol 7.10). What a gateway refused as wrong is not presented to it again before
 /// somebody acts. A bootstrap token is presented alone, and no more once a device token was issued that the client got; of
 /// what is handed over for another role nothing is presented.
 pub(super) struct RightCredential {
@@ -146,12 +146,11 @@ impl RightCredential {
                 return Err(format!("bootstrap token {bootstrap}, although it was given a device token"));
             }
         }
-        if let Some(token) = token {
-            // A client without a shared token presents its device token as both (protocol 6.3d).
-            let doubled = device.as_ref() == Some(token);
-            if !doubled && !self.is_configured(gateway, token, TokenKind::Shared, since) {
-                return Err(format!("{token}, which no config in force names"));
-            }
+        // A device token in the place of the shared one is none that a config names.
+        if let Some(token) = token
+            && !self.is_configured(gateway, token, TokenKind::Shared, since)
+        {
+            return Err(format!("{token}, which no config in force names"));
         }
         if let Some(device) = device {
             if !self.is_issued(gateway, device) {
@@ -160,8 +159,7 @@ impl RightCredential {
             if !self.forgetful && self.dead.contains(&(gateway, Arc::clone(device))) {
                 return Err(format!("device token {device}, which was refused before"));
             }
-            let beside = token.as_ref().is_some_and(|token| token != device);
-            if beside {
+            if token.is_some() {
                 if !self.take_retry(since) {
                     return Err(
                         "a device token beside a shared one that was not refused just before".to_owned()
@@ -395,6 +393,18 @@ mod tests {
     }
 
     #[test]
+    fn a_device_token_is_not_presented_as_a_shared_one() {
+        let alone = |token: Option<&str>| {
+            let token = token.map(Arc::from);
+            let device_token = Some(Arc::from("issued"));
+            let connect = GatewayEvent::Connect { connection: 2, token, device_token, bootstrap_token: None };
+            broken(&[accepted(1), hello(0, 1, "issued"), accepted(2), at_gateway(0, connect)])
+        };
+        assert_eq!(alone(None), None);
+        assert_eq!(alone(Some("issued")), Some(3));
+    }
+
+    #[test]
     fn a_retry_that_nobody_answers_leaves_the_shared_token_to_be_tried_again() {
         let hung_up = |silent| Event::Released { socket: 1, silent: Duration::from_millis(silent) };
         let retried = |answer: &[Event]| {
@@ -458,7 +468,14 @@ mod tests {
         assert_eq!(next(&[], bootstrap(2, None)), None);
         let ready = std::slice::from_ref(&ready);
         assert_eq!(next(ready, bootstrap(2, None)), Some(6));
-        assert_eq!(next(ready, connect(2, "mine", Some("mine"))), None);
-        assert_eq!(next(ready, connect(2, "other's", Some("other's"))), Some(6));
+        let device = |token: &str| {
+            let device_token = Some(Arc::from(token));
+            at_gateway(
+                0,
+                GatewayEvent::Connect { connection: 2, token: None, device_token, bootstrap_token: None },
+            )
+        };
+        assert_eq!(next(ready, device("mine")), None);
+        assert_eq!(next(ready, device("other's")), Some(6));
     }
 }
