@@ -49,9 +49,20 @@ struct State {
     epochs: BTreeMap<u8, u64>,
     next_request: u32,
     next_subscription: u32,
-    requests: BTreeMap<u8, VecDeque<(u32, AbortHandle)>>,
+    /// Requests that have not ended, oldest first.
+    requests: BTreeMap<u32, OpenRequest>,
     subscriptions: BTreeMap<u8, VecDeque<(u32, AbortHandle)>>,
     stopping: bool,
+    stopped: bool,
+}
+
+/// A request that has not ended.
+struct OpenRequest {
+    consumer: u8,
+    /// Whether it drops itself, and is dropped by nobody else.
+    is_abandoned: bool,
+    /// The task that waits for its answer, once its first poll is over.
+    task: Option<AbortHandle>,
 }
 
 impl<C> Clone for App<C> {
@@ -118,7 +129,17 @@ impl<C: Subject> App<C> {
         self.shared.client.resume();
     }
 
-    /// Makes a request in a task of its own; with `polls` the task drops it after so many.
+    /// Polls `work` once where it stands, and leaves the rest to a task of its own. An order to the client goes out
+    /// with the first poll: left to the new task, it would come after whatever the client is about to do at this
+    /// same moment.
+    fn begin(&self, work: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+        let mut work = Box::pin(work);
+        let is_pending = work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        is_pending.then(|| self.spawn(work))
+    }
+
+    /// Makes a request; with `polls` its future is dropped after so many. A request that is never polled has never
+    /// been made, as far as its consumer's behavior goes.
     pub(crate) fn request(&self, consumer: u8, spec: &RequestSpec, polls: Option<u32>) {
         let (request, epoch, then) = {
             let mut state = self.state();
@@ -127,41 +148,45 @@ impl<C: Subject> App<C> {
                 return;
             }
             state.next_request += 1;
+            let request = state.next_request;
+            let open = OpenRequest { consumer, is_abandoned: polls.is_some(), task: None };
+            state.requests.insert(request, open);
             let then = match state.behaviors.get(&consumer) {
                 // For one request only: what follows a request may be one.
-                Some(ConsumerBehavior::ActsOnEnd { then }) => Some(then.clone()),
+                Some(ConsumerBehavior::ActsOnEnd { then }) if polls != Some(0) => Some(then.clone()),
                 _ => None,
             };
             if then.is_some() {
                 state.behaviors.remove(&consumer);
             }
-            (state.next_request, epoch, then)
+            (request, epoch, then)
         };
         let call = Call::new(request, spec, epoch);
         self.record(call.made(consumer, spec));
         let call = self.shared.client.request(call);
         let app = self.clone();
-        let task = self.spawn(async move {
+        let task = self.begin(async move {
             let mut call = pin!(call);
             let outcome = match polls {
                 None => call.await,
                 Some(polls) => match poll_times(call.as_mut(), polls).await {
                     Some(outcome) => outcome,
                     None => {
+                        app.state().requests.remove(&request);
                         app.record(Event::RequestDropped { request });
                         return;
                     }
                 },
             };
+            app.state().requests.remove(&request);
             app.record(Event::RequestSettled { request, outcome });
             if let Some(then) = then {
                 // At the end of a request there is no subscription to leave at once.
                 let _ = app.apply(consumer, None, &then).await;
             }
         });
-        // A request that drops itself is dropped by nobody else.
-        if polls.is_none() {
-            self.state().requests.entry(consumer).or_default().push_back((request, task));
+        if let Some(open) = self.state().requests.get_mut(&request) {
+            open.task = task;
         }
     }
 
@@ -169,13 +194,15 @@ impl<C: Subject> App<C> {
     pub(crate) fn drop_request(&self, consumer: u8) {
         let oldest = {
             let mut state = self.state();
-            let open = state.requests.entry(consumer).or_default();
-            open.retain(|(_, task)| !task.is_finished());
-            open.pop_front()
+            let mut of_consumer = state.requests.iter().filter(|(_, open)| open.consumer == consumer);
+            let oldest = of_consumer.find(|(_, open)| !open.is_abandoned).map(|(request, _)| *request);
+            oldest.and_then(|request| Some((request, state.requests.remove(&request)?)))
         };
-        if let Some((request, task)) = oldest {
+        if let Some((request, open)) = oldest {
             self.record(Event::RequestDropped { request });
-            task.abort();
+            if let Some(task) = open.task {
+                task.abort();
+            }
         }
     }
 
@@ -244,32 +271,26 @@ impl<C: Subject> App<C> {
         self.shared.client.unconfigure().await;
     }
 
-    /// Shuts the client down, once. With `polls` the first caller drops its future after so many, and another
-    /// one looks, when the time for it is over, whether the shutdown went on without its caller.
-    pub(crate) async fn shut_down(&self, polls: Option<u32>) {
-        if std::mem::replace(&mut self.state().stopping, true) {
-            return;
+    /// Shuts the client down, which may be shut down already. With `polls` the caller drops its future after so many,
+    /// and another one looks, when the time for it is over, whether the shutdown went on without its caller.
+    pub(crate) fn shut_down(&self, polls: Option<u32>) {
+        if !std::mem::replace(&mut self.state().stopping, true) {
+            self.record(Event::ShutdownCalled);
         }
-        self.record(Event::ShutdownCalled);
-        let (recorder, client) = (self.shared.recorder.clone(), self.shared.client.clone());
-        let patience = polls.map(|_| Duration::from_millis(self.shared.plan.params.close_grace_ms));
-        if let Some(polls) = polls {
-            poll_times(pin!(client.shutdown()), polls).await;
-        }
-        let mut shutdown = Box::pin(async move {
-            if let Some(patience) = patience {
+        let (app, client) = (self.clone(), self.shared.client.clone());
+        let patience = Duration::from_millis(self.shared.plan.params.close_grace_ms);
+        self.begin(async move {
+            if let Some(polls) = polls {
+                poll_times(pin!(client.shutdown()), polls).await;
                 sleep(patience).await;
             }
             client.shutdown().await;
             // Requests that ended before may not have had their turn yet to say so.
             yield_now().await;
-            recorder.record(Event::ShutdownReturned);
+            if !std::mem::replace(&mut app.state().stopped, true) {
+                app.record(Event::ShutdownReturned);
+            }
         });
-        // The order goes out with the first poll. Left to the new task, it would come after whatever the client is
-        // about to do at this same moment, and the record above would be too early.
-        if shutdown.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            self.spawn(shutdown);
-        }
     }
 
     /// Does what a consumer does in the middle of something; a break means that it leaves its subscription.
@@ -298,7 +319,7 @@ impl<C: Subject> App<C> {
                 (ConsumerAction::Configure { gateway, token }, _) => {
                     self.configure(ConfigRef::shared(*gateway, token), None).await;
                 }
-                (ConsumerAction::Shutdown, _) => self.shut_down(None).await,
+                (ConsumerAction::Shutdown, _) => self.shut_down(None),
             }
             ControlFlow::Continue(())
         })

@@ -104,7 +104,7 @@ impl<C: Subject, L: Links> Executor<C, L> {
                 None => {}
             }
         }
-        self.app.shut_down(None).await;
+        self.app.shut_down(None);
         let grace = Duration::from_millis(plan.params.close_grace_ms + 1_000);
         sleep_until(Instant::now() + grace).await;
         let few = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -195,8 +195,8 @@ impl<C: Subject, L: Links> Executor<C, L> {
             AppAction::Unconfigure {} => self.app.unconfigure().await,
             AppAction::Wake {} => self.app.wake(),
             AppAction::Resume {} => self.app.resume(),
-            AppAction::Shutdown {} => self.app.shut_down(None).await,
-            AppAction::AbandonShutdown { polls } => self.app.shut_down(Some(*polls)).await,
+            AppAction::Shutdown {} => self.app.shut_down(None),
+            AppAction::AbandonShutdown { polls } => self.app.shut_down(Some(*polls)),
         }
     }
 

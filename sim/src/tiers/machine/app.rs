@@ -35,7 +35,7 @@ pub(super) struct App {
     next_subscription: u32,
     /// What was asked for in the requests that have not ended.
     calls: BTreeMap<u32, Call>,
-    /// Open requests of each consumer, oldest first.
+    /// Open requests of each consumer, oldest first, but for those that drop themselves.
     requests: BTreeMap<u8, VecDeque<u32>>,
     /// Subscriptions of each consumer, oldest first.
     subscriptions: BTreeMap<u8, VecDeque<u32>>,
@@ -125,12 +125,9 @@ impl App {
 
     /// Forgets an open request; false if it has ended.
     fn forget_request(&mut self, consumer: u8, request: u32) -> bool {
-        let open = self.requests.entry(consumer).or_default();
-        let before = open.len();
-        open.retain(|other| *other != request);
+        self.requests.entry(consumer).or_default().retain(|other| *other != request);
         self.at_end.remove(&request);
-        self.calls.remove(&request);
-        open.len() < before
+        self.calls.remove(&request).is_some()
     }
 
     /// Forgets a subscription; false if its consumer has dropped it already.
@@ -150,14 +147,20 @@ impl Machine<'_> {
     }
 
     /// Makes a request; none if it would be bound to a connection of which its consumer knows nothing.
-    pub(super) fn request(&mut self, consumer: u8, spec: &RequestSpec) -> Option<u32> {
+    pub(super) fn request(&mut self, consumer: u8, spec: &RequestSpec) {
+        self.make_request(consumer, spec, false);
+    }
+
+    fn make_request(&mut self, consumer: u8, spec: &RequestSpec, is_abandoned: bool) -> Option<u32> {
         let epoch = self.app.epochs.get(&consumer).copied();
         if spec.is_bound && epoch.is_none() {
             return None;
         }
         self.app.next_request += 1;
         let request = self.app.next_request;
-        self.app.requests.entry(consumer).or_default().push_back(request);
+        if !is_abandoned {
+            self.app.requests.entry(consumer).or_default().push_back(request);
+        }
         if matches!(self.app.behaviors.get(&consumer), Some(ConsumerBehavior::ActsOnEnd { .. }))
             && let Some(ConsumerBehavior::ActsOnEnd { then }) = self.app.behaviors.remove(&consumer)
         {
@@ -188,7 +191,7 @@ impl Machine<'_> {
             self.record(Event::RequestDropped { request });
             return;
         }
-        let Some(request) = self.request(consumer, spec) else { return };
+        let Some(request) = self.make_request(consumer, spec, true) else { return };
         if polls == 1 {
             self.cancel(consumer, request);
         } else {
