@@ -1,5 +1,7 @@
 //! How consumers behave, as data of a plan: slow, stuck, panicking, and acting where they stand.
 
+use std::time::Duration;
+
 use onesocket::core::LagPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +143,17 @@ impl ConsumerBehavior {
         }
     }
 
+    /// How fast its subscriptions are read.
+    pub(crate) fn pace(&self) -> Pace {
+        match self {
+            Self::Slow { every_ms } => Pace::Every(Duration::from_millis(*every_ms)),
+            Self::Stuck => Pace::Never,
+            Self::Prompt | Self::Panics { .. } | Self::ActsOnItem { .. } | Self::ActsOnEnd { .. } => {
+                Pace::AtOnce
+            }
+        }
+    }
+
     /// The gateway it concerns, if it concerns one.
     #[must_use]
     pub const fn gateway(&self) -> Option<u8> {
@@ -165,4 +178,15 @@ pub(crate) enum Reaction<'m> {
     Panic,
     /// The consumer acts, and then reads on.
     Act(&'m ConsumerAction),
+}
+
+/// How fast a subscription is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Each item as soon as there is one.
+    AtOnce,
+    /// One item, or the wait for one, after so long a rest.
+    Every(Duration),
+    /// No item at all.
+    Never,
 }

@@ -7,12 +7,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::base::tasks::Tasks;
 use crate::judge::shared_recorder::SharedRecorder;
-use crate::plan::consumer::RequestSpec;
-use crate::plan::environment::ConfigRef;
-use crate::plan::{Action, Actor, AppAction, GATEWAYS, LinkFault, Plan, ProcessFault, When};
+use crate::plan::{Action, Actor, GATEWAYS, LinkFault, Plan, ProcessFault, When};
 use crate::subject::suspension::Suspension;
 use crate::subject::{Setup, Subject};
-use crate::tiers::app::{App, first_target};
+use crate::tiers::app::on_subject::{SubjectApp, first_target};
 use crate::tiers::link_state::LinkState;
 use crate::tiers::schedule::{Schedule, ScheduledEvent};
 use crate::trace::Event;
@@ -33,7 +31,7 @@ pub(crate) trait Links: Clone + Send + 'static {
 
 /// Whoever has the app act, and steers the gateways and the links.
 pub(crate) struct Executor<C, L> {
-    app: App<C>,
+    app: SubjectApp<C>,
     recorder: SharedRecorder,
     links: L,
     tasks: Tasks,
@@ -67,7 +65,7 @@ pub(crate) async fn play<C: Subject, L: Links, N: Network>(
     let suspension = Suspension::default();
     let client = C::start(Setup::new(plan, first_target(plan), &recorder, &suspension), network);
     begin(&client);
-    let app = App::new(plan, recorder.clone(), tasks.clone(), suspension.clone(), client);
+    let app = SubjectApp::new(plan, recorder.clone(), tasks.clone(), suspension.clone(), client);
     let mut executor = Executor {
         app,
         recorder,
@@ -98,13 +96,13 @@ impl<C: Subject, L: Links> Executor<C, L> {
                 return;
             }
             match self.schedule.take_due(self.started.elapsed()) {
-                Some(ScheduledEvent::Act(index)) => self.act(index, &plan.steps[index].action).await,
+                Some(ScheduledEvent::Act(index)) => self.act(index, &plan.steps[index].action),
                 Some(ScheduledEvent::Heal(index)) => self.heal(&plan.steps[index].action),
                 None if Instant::now() >= end => break,
                 None => {}
             }
         }
-        self.app.shut_down(None);
+        self.app.shut_down();
         let grace = Duration::from_millis(plan.params.close_grace_ms + 1_000);
         sleep_until(Instant::now() + grace).await;
         let few = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -132,7 +130,7 @@ impl<C: Subject, L: Links> Executor<C, L> {
         }
     }
 
-    async fn act(&mut self, index: usize, action: &Action) {
+    fn act(&mut self, index: usize, action: &Action) {
         if action.actor() == Actor::App
             && let Some(awake) = self.suspension.until()
         {
@@ -147,56 +145,17 @@ impl<C: Subject, L: Links> Executor<C, L> {
             self.schedule
                 .add(self.started.elapsed() + Duration::from_millis(lasts_ms), ScheduledEvent::Heal(index));
         }
-        self.apply(action).await;
+        self.apply(action);
     }
 
-    async fn apply(&mut self, action: &Action) {
+    fn apply(&mut self, action: &Action) {
         match action {
-            Action::App(action) => self.apply_app(action).await,
+            Action::App(action) => self.app.act(action),
             Action::Gateway { gateway, order } => self.hosts[usize::from(*gateway)].order(order.order()),
             Action::Link { gateway, fault } => self.inject(*gateway, fault),
             Action::Process(ProcessFault::Suspend { for_ms }) => {
                 self.suspension.sleep_until(Instant::now() + Duration::from_millis(*for_ms));
             }
-        }
-    }
-
-    async fn apply_app(&mut self, action: &AppAction) {
-        match action {
-            AppAction::Connect {} => self.app.connect(),
-            AppAction::Request { .. }
-            | AppAction::BoundRequest { .. }
-            | AppAction::UnboundedRequest { .. }
-            | AppAction::RunAgent { .. } => {
-                if let Some((consumer, spec)) = action.request_spec() {
-                    self.app.request(consumer, &spec, None);
-                }
-            }
-            AppAction::AbandonRequest { consumer, method, timeout_ms, polls } => {
-                self.app.request(*consumer, &RequestSpec::new(method, *timeout_ms), Some(*polls));
-            }
-            AppAction::DropRequest { consumer } => self.app.drop_request(*consumer),
-            AppAction::Subscribe { .. } | AppAction::SubscribeWith { .. } => {
-                if let Some((consumer, spec)) = action.subscribe_spec() {
-                    self.app.subscribe(consumer, spec);
-                }
-            }
-            AppAction::Unsubscribe { consumer } => self.app.unsubscribe(*consumer),
-            AppAction::Behave { consumer, behavior } => self.app.behave(*consumer, behavior),
-            AppAction::Configure { gateway, token } => {
-                self.app.configure(ConfigRef::shared(*gateway, token), None).await;
-            }
-            AppAction::ConfigureBootstrap { gateway, token } => {
-                self.app.configure(ConfigRef::bootstrap(*gateway, token), None).await;
-            }
-            AppAction::AbandonConfigure { gateway, token, polls } => {
-                self.app.configure(ConfigRef::shared(*gateway, token), Some(*polls)).await;
-            }
-            AppAction::Unconfigure {} => self.app.unconfigure().await,
-            AppAction::Wake {} => self.app.wake(),
-            AppAction::Resume {} => self.app.resume(),
-            AppAction::Shutdown {} => self.app.shut_down(None),
-            AppAction::AbandonShutdown { polls } => self.app.shut_down(Some(*polls)),
         }
     }
 

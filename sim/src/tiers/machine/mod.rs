@@ -3,28 +3,27 @@
 //! No runtime, no bytes, no threads: time jumps from one event to the next. What happens at the same
 //! time happens in an order drawn from the seed, so that no order is taken for granted.
 
-mod app;
 mod gateways;
 mod link;
 mod queue;
 mod steps;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use onesocket::core::{Close, Command, Connection, Effect, Epoch, Input, Instant};
+use onesocket::core::{Close, Command, Connection, Effect, Epoch, Input, Instant, Snapshot};
 
 use crate::base::rng::Rng;
 use crate::judge::recorder::{Finished, Recorder};
 use crate::pipe::Direction;
-use crate::plan::environment::ConfigRef;
-use crate::plan::environment::{client_seed, gateway, gateway_of};
+use crate::plan::environment::{ConfigRef, client_config, client_seed, gateway, gateway_of};
 use crate::plan::{GATEWAYS, Plan, Tier, When};
 use crate::subject::token_store::Tokens;
+use crate::tiers::app::on_core::{self, CoreApp, CoreHost};
 use crate::trace::Event;
 use onesocket_gateway::{self as gateway, ConnectionId, GatewayModel};
 
-use app::App;
 use link::{Network, ToClient, ToGateway};
 use queue::{Due, Queue};
 
@@ -58,7 +57,7 @@ struct Machine<'p> {
     queue: Queue,
     ties: Rng,
     recorder: Recorder,
-    app: App,
+    app: CoreApp,
     /// Until then the client's process does not run.
     suspended_until: Instant,
     effects: Vec<Effect>,
@@ -68,11 +67,8 @@ struct Machine<'p> {
 
 impl<'p> Machine<'p> {
     fn new(plan: &'p Plan, tap: &'p mut dyn FnMut(u8, &gateway::Effect)) -> Self {
-        let mut app = App::new(plan);
-        let first = ConfigRef::first();
-        let config = app.config(plan, &first);
-        app.config = Some(first);
-        let core = Connection::new(Some(config), plan.params.options(), client_seed(plan));
+        let config = Arc::new(client_config(plan, &ConfigRef::first()));
+        let core = Connection::new(Some(Arc::clone(&config)), plan.params.options(), client_seed(plan));
         let mut queue = Queue::default();
         for (index, step) in plan.steps.iter().enumerate() {
             if let When::At { at_ms } = step.when {
@@ -90,7 +86,7 @@ impl<'p> Machine<'p> {
             queue,
             ties: Rng::new(plan.seed, "ties"),
             recorder: Recorder::new(plan),
-            app,
+            app: CoreApp::new(config),
             suspended_until: Instant::ZERO,
             effects: Vec::new(),
             gateway_effects: Vec::new(),
@@ -101,7 +97,7 @@ impl<'p> Machine<'p> {
     fn run(&mut self) {
         let end = Instant::from_millis(self.plan.params.end_ms);
         self.run_until(end);
-        self.shut_down();
+        on_core::shut_down(self);
         let grace = Duration::from_millis(self.plan.params.close_grace_ms + 1_000);
         self.run_until(self.now.max(end) + grace);
         let remaining = Event::Remaining {
@@ -182,7 +178,7 @@ impl<'p> Machine<'p> {
             Due::Read(subscription) if self.now < self.suspended_until => {
                 self.queue.push(self.suspended_until, self.ties.any(), Due::Read(subscription));
             }
-            Due::Read(subscription) => self.read_one(subscription),
+            Due::Read(subscription) => on_core::read_waiting(self, subscription),
             Due::Heal(index) => self.heal(index),
             Due::AnswerClose(epoch) => self.answer_close(epoch),
         }
@@ -209,10 +205,6 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn command(&mut self, command: Command) {
-        self.step_core(Input::Command(command));
-    }
-
     fn step_core(&mut self, input: Input) {
         let mut effects = std::mem::take(&mut self.effects);
         self.core.step(self.now, input, &mut effects);
@@ -231,7 +223,7 @@ impl<'p> Machine<'p> {
             self.step_core(Input::Written { epoch, frames });
         }
         if self.app.has_more_to_do() {
-            self.app_goes_on();
+            on_core::follow_up(self);
         }
     }
 
@@ -251,7 +243,7 @@ impl<'p> Machine<'p> {
                 self.send_to_gateway(epoch, ToGateway::Eof);
                 self.release(epoch);
             }
-            Effect::Complete { id, outcome } => self.settle(id, &outcome),
+            Effect::Complete { id, outcome } => on_core::settle(self, id, &outcome),
             Effect::Accepted { .. } => {}
             Effect::LoadToken { epoch, key } => {
                 let result = self.tokens.load(&key);
@@ -274,14 +266,9 @@ impl<'p> Machine<'p> {
                 let _ = self.tokens.clear(&key, &token);
                 self.answer_from_store(Input::TokenStored);
             }
-            Effect::Deliver { to, push } => self.deliver(to, push),
+            Effect::Deliver { to, push } => on_core::deliver(self, to, push),
             Effect::Status(status) => self.record(Event::Status((&status).into())),
-            Effect::Stopped => {
-                if !self.app.stopped {
-                    self.app.stopped = true;
-                    self.record(Event::ShutdownReturned);
-                }
-            }
+            Effect::Stopped => on_core::stopped(self),
         }
     }
 
@@ -336,6 +323,32 @@ impl<'p> Machine<'p> {
                 self.step_core(input);
             }
         }
+    }
+}
+
+impl CoreHost for Machine<'_> {
+    fn app(&mut self) -> &mut CoreApp {
+        &mut self.app
+    }
+
+    fn plan(&self) -> &Plan {
+        self.plan
+    }
+
+    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.core.snapshot().cloned()
+    }
+
+    fn record(&mut self, event: Event) {
+        Machine::record(self, event);
+    }
+
+    fn command(&mut self, command: Command) {
+        self.step_core(Input::Command(command));
+    }
+
+    fn read_later(&mut self, subscription: u32, after: Duration) {
+        self.queue.push(self.now + after, self.ties.any(), Due::Read(subscription));
     }
 }
 

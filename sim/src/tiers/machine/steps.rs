@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use onesocket::core::Command;
-
 use super::Machine;
 use super::link::{ToClient, ToGateway};
 use super::queue::Due;
 use crate::pipe::Direction;
-use crate::plan::consumer::RequestSpec;
-use crate::plan::environment::ConfigRef;
-use crate::plan::{Action, Actor, AppAction, LinkFault, ProcessFault};
+use crate::plan::{Action, Actor, LinkFault, ProcessFault};
+use crate::tiers::app::on_core;
 use crate::trace::Event;
 use onesocket_gateway as gateway;
 
@@ -33,7 +30,7 @@ impl Machine<'_> {
 
     fn carry_out_step(&mut self, action: &Action) {
         match action {
-            Action::App(action) => self.act_as_app(action),
+            Action::App(action) => on_core::act(self, action),
             Action::Gateway { gateway, order } => {
                 self.step_gateway(usize::from(*gateway), gateway::Input::Order(order.order()));
             }
@@ -42,51 +39,6 @@ impl Machine<'_> {
                 let until = self.now + Duration::from_millis(*for_ms);
                 self.suspended_until = self.suspended_until.max(until);
             }
-        }
-    }
-
-    fn act_as_app(&mut self, action: &AppAction) {
-        match action {
-            AppAction::Connect {} => {
-                self.record(Event::Wanted);
-                self.command(Command::Connect);
-            }
-            AppAction::Request { .. }
-            | AppAction::BoundRequest { .. }
-            | AppAction::UnboundedRequest { .. }
-            | AppAction::RunAgent { .. } => {
-                if let Some((consumer, spec)) = action.request_spec() {
-                    self.request(consumer, &spec);
-                }
-            }
-            AppAction::AbandonRequest { consumer, method, timeout_ms, polls } => {
-                self.abandon_request(*consumer, &RequestSpec::new(method, *timeout_ms), *polls);
-            }
-            AppAction::DropRequest { consumer } => self.drop_request(*consumer),
-            AppAction::Behave { consumer, behavior } => self.behave(*consumer, behavior),
-            AppAction::Subscribe { .. } | AppAction::SubscribeWith { .. } => {
-                if let Some((consumer, spec)) = action.subscribe_spec() {
-                    self.subscribe(consumer, spec);
-                }
-            }
-            AppAction::Unsubscribe { consumer } => self.unsubscribe(*consumer),
-            // A future that was polled has given its order, which is all there is of it here.
-            AppAction::Configure { gateway, token } | AppAction::AbandonConfigure { gateway, token, .. } => {
-                self.configure(ConfigRef::shared(*gateway, token));
-            }
-            AppAction::ConfigureBootstrap { gateway, token } => {
-                self.configure(ConfigRef::bootstrap(*gateway, token));
-            }
-            AppAction::Unconfigure {} => self.unconfigure(),
-            AppAction::Wake {} => {
-                self.record(Event::Woken);
-                self.command(Command::Wake);
-            }
-            AppAction::Resume {} => {
-                self.record(Event::Resumed);
-                self.command(Command::Resume);
-            }
-            AppAction::Shutdown {} | AppAction::AbandonShutdown { .. } => self.shut_down(),
         }
     }
 
