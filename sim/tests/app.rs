@@ -160,6 +160,20 @@ fn every_call_of_shutdown_reaches_the_client_and_one_is_recorded() {
     }
 }
 
+#[test]
+fn a_subscription_that_is_refused_is_left_at_once() {
+    let most = u32::try_from(plan().params.options().max_subscriptions).expect("a small number");
+    let subscribe = |plan: Plan, _| plan.at(0, AppAction::Subscribe { consumer: 0 });
+    let plan = (0..most + 2).fold(plan(), subscribe);
+    let plan = plan.at(5_000, AppAction::Unsubscribe { consumer: 0 });
+    let left = app_of(&plan.at(6_000, AppAction::Subscribe { consumer: 0 }));
+    let left = left.into_iter().filter_map(|event| match event {
+        Event::Unsubscribed { subscription } => Some(subscription),
+        _ => None,
+    });
+    assert_eq!(left.collect::<Vec<_>>(), [most + 1, most + 2, 1]);
+}
+
 /// The oldest subscription of a consumer may be one that has ended, and leaving it leaves the other one alone.
 #[test]
 fn a_subscription_that_has_ended_is_still_the_oldest() {
@@ -175,4 +189,33 @@ fn a_subscription_that_has_ended_is_still_the_oldest() {
         _ => None,
     });
     assert_eq!(left.collect::<Vec<_>>(), [1, 2]);
+}
+
+/// What a consumer does in the middle of an item or an answer, on every tier the same.
+#[test]
+fn consumers_act_the_same_in_the_middle_of_what_they_are_given() {
+    let on_item = |item, then| ConsumerBehavior::ActsOnItem { item, then };
+    let behaviors = [
+        on_item(1, ConsumerAction::Subscribe),
+        on_item(1, ConsumerAction::Unsubscribe),
+        on_item(2, ConsumerAction::Request { timeout_ms: 5_000 }),
+        on_item(1, ConsumerAction::Configure { gateway: 1, token: Plan::FIRST_TOKEN.to_owned() }),
+        on_item(1, ConsumerAction::Shutdown),
+        ConsumerBehavior::Panics { item: 1 },
+        ConsumerBehavior::Slow { every_ms: 700 },
+        ConsumerBehavior::Stuck,
+    ];
+    for behavior in behaviors {
+        let plan = plan()
+            .at(0, AppAction::Behave { consumer: 0, behavior: behavior.clone() })
+            .at(0, AppAction::Subscribe { consumer: 0 })
+            .at(4_000, request(0))
+            .at(8_000, AppAction::Unsubscribe { consumer: 0 })
+            .at(9_000, AppAction::Unsubscribe { consumer: 0 });
+        let events = app_of(&plan);
+        let is_left = |event: &Event| {
+            matches!(event, Event::Unsubscribed { subscription: 1 } | Event::Panicked { subscription: 1 })
+        };
+        assert_eq!(events.iter().filter(|event| is_left(event)).count(), 1, "{behavior:?}: {events:#?}");
+    }
 }

@@ -1,8 +1,8 @@
 //! The three ways to run a plan.
 //!
 //! [`machine`] joins core and model by an event queue. [`stream`] and [`turmoil`] share `executor`, which carries out the
-//! plan with the `app`, and differ in the network they bring. `link_state` says what is wrong with a link at a time, the
-//! same on every tier.
+//! plan, and differ in the network they bring. On every tier the same `app` decides what consumers do, and `link_state`
+//! says what is wrong with a link at a time.
 
 mod app;
 mod executor;

@@ -30,7 +30,7 @@ pub(crate) struct CoreApp {
     calls: BTreeMap<u32, Call>,
     /// Requests that are dropped when the core has taken so many more inputs.
     abandoned: Vec<(u32, u32)>,
-    /// The subscriptions that are not read at once.
+    /// The subscriptions that a client would hold.
     readers: BTreeMap<u32, Reader>,
     /// What follows from the step of the core that goes on, in order.
     following: VecDeque<Following>,
@@ -38,10 +38,10 @@ pub(crate) struct CoreApp {
     effects: Vec<AppEffect>,
 }
 
-/// A subscription whose items wait.
 struct Reader {
     pace: Pace,
-    mailbox: Mailbox,
+    /// Where items wait, unless they are read at once.
+    mailbox: Option<Mailbox>,
     /// Whether it has rested, and waits for an item.
     is_hungry: bool,
 }
@@ -113,15 +113,13 @@ pub(crate) fn settle(host: &mut impl CoreHost, id: RequestId, result: &Result<Re
 /// An item for a subscription.
 pub(crate) fn deliver(host: &mut impl CoreHost, to: SubscriptionId, push: Push) {
     let subscription = u32::try_from(to.0).expect("subscriptions are numbered by the app");
-    if !host.app().readers.contains_key(&subscription) {
-        return read(host, subscription, &push);
-    }
     let snapshot = host.snapshot();
     let app = host.app();
     let Some(reader) = app.readers.get_mut(&subscription) else { return };
-    let may_give_up = push != Push::Closed && !reader.mailbox.is_closed();
-    reader.mailbox.push(push, snapshot.as_ref());
-    if may_give_up && reader.mailbox.is_closed() {
+    let Some(mailbox) = &mut reader.mailbox else { return read(host, subscription, &push) };
+    let may_give_up = push != Push::Closed && !mailbox.is_closed();
+    mailbox.push(push, snapshot.as_ref());
+    if may_give_up && mailbox.is_closed() {
         app.following.push_back(Following::GaveUp { subscription });
     }
     if reader.is_hungry {
@@ -132,13 +130,11 @@ pub(crate) fn deliver(host: &mut impl CoreHost, to: SubscriptionId, push: Push) 
 /// A subscriber that has rested takes an item; if there is none, it takes the next as soon as that comes.
 pub(crate) fn read_waiting(host: &mut impl CoreHost, subscription: u32) {
     let Some(reader) = host.app().readers.get_mut(&subscription) else { return };
-    let Pace::Every(rest) = reader.pace else { return };
-    let push = reader.mailbox.pop();
+    let (Pace::Every(rest), Some(mailbox)) = (reader.pace, &mut reader.mailbox) else { return };
+    let push = mailbox.pop();
     reader.is_hungry = push.is_none();
     let Some(push) = push else { return };
-    if push == Push::Closed {
-        host.app().readers.remove(&subscription);
-    } else {
+    if push != Push::Closed {
         host.read_later(subscription, rest);
     }
     read(host, subscription, &push);
@@ -167,6 +163,9 @@ pub(crate) fn follow_up(host: &mut impl CoreHost) {
 }
 
 fn read(host: &mut impl CoreHost, subscription: u32, push: &Push) {
+    if *push == Push::Closed {
+        host.app().readers.remove(&subscription);
+    }
     carry_out(host, |app, effects| app.read(subscription, Item::from(push), effects));
 }
 
@@ -251,15 +250,24 @@ fn keyed_params(call: &Call) -> String {
     }
 }
 
+/// A client refuses what would be one subscription too many; the core knows no such limit.
 fn subscribe(host: &mut impl CoreHost, subscription: u32, spec: SubscribeSpec, pace: Pace) {
-    if let Pace::Every(rest) = pace {
-        host.read_later(subscription, rest);
+    let options = host.plan().params.options();
+    if host.app().readers.len() >= options.max_subscriptions {
+        return carry_out(host, |app, effects| app.refused(subscription, effects));
     }
-    if pace != Pace::AtOnce {
-        let options = host.plan().params.options();
+    let waiting = || {
         let items = spec.items.unwrap_or(options.subscription_items);
-        let mailbox = Mailbox::new(items, options.subscription_bytes).with_policy(spec.lag.into());
-        host.app().readers.insert(subscription, Reader { pace, mailbox, is_hungry: false });
-    }
+        Mailbox::new(items, options.subscription_bytes).with_policy(spec.lag.into())
+    };
+    let mailbox = match pace {
+        Pace::AtOnce => None,
+        Pace::Every(rest) => {
+            host.read_later(subscription, rest);
+            Some(waiting())
+        }
+        Pace::Never => Some(waiting()),
+    };
+    host.app().readers.insert(subscription, Reader { pace, mailbox, is_hungry: false });
     host.command(Command::Subscribe { id: SubscriptionId(u64::from(subscription)) });
 }
