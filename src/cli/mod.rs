@@ -1,5 +1,6 @@
 //! What the command line understands.
 
+mod first_contact;
 mod headers;
 mod output;
 mod requests;
@@ -11,11 +12,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use onesocket::Client;
 use onesocket::core::config::DEFAULT_URL;
 use onesocket::core::{
-    ClientInfo, Config, ConfigError, ConnectionError, PauseReason, RequestError, Secret, Status,
+    ClientInfo, Config, ConfigError, ConnectionError, PauseReason, Pin, PinPolicy, Pins, RequestError,
+    Secret, Status,
 };
 use onesocket::endpoint_store::credentials;
 use onesocket::net::{TcpNetwork, TlsNetwork};
@@ -54,15 +56,31 @@ pub(crate) struct Common {
     /// A file that holds headers, one a line, which go before those of OPENCLAW_GATEWAY_HEADERS.
     #[arg(long, global = true, value_name = "FILE")]
     header_file: Option<PathBuf>,
-    /// Take only the certificate with this SHA-256 fingerprint, instead of those the system trusts.
-    #[arg(long, global = true, value_name = "SHA256")]
-    tls_fingerprint: Option<String>,
+    /// Take only a gateway with this pin: sha256// and base64 for a public key, or sha256: and hexadecimal digits for a
+    /// certificate. One of several is enough.
+    #[arg(long, global = true, value_name = "PIN", visible_alias = "tls-fingerprint", value_delimiter = ';')]
+    pin: Vec<String>,
+    /// What pins mean beside the system's trust: no more than they do is asked for, both are, or either.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "POLICY")]
+    pin_policy: Policy,
     /// Seconds to connect and get an answer.
     #[arg(long, global = true, default_value = "10", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
     /// Print JSON, one value to a line.
     #[arg(long, global = true)]
     json: bool,
+}
+
+/// What pins mean beside the system's trust.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Policy {
+    /// The pins decide, whatever the system says.
+    #[default]
+    Alone,
+    /// The system must trust the gateway as well.
+    AndSystem,
+    /// A gateway that the system trusts needs no pin.
+    OrSystem,
 }
 
 #[derive(Debug, Subcommand)]
@@ -144,7 +162,7 @@ pub(crate) enum CliError {
     #[error("the parameters are not JSON: {0}")]
     Params(serde_json::Error),
     /// There is no connection.
-    #[error("{0}")]
+    #[error("{cause}{advice}", cause = .0, advice = first_contact::advice(.0))]
     NotConnected(Arc<ConnectionError>),
     /// The gateway wants somebody to act.
     #[error("{0}")]
@@ -225,8 +243,8 @@ impl Common {
         let url = self.url.clone().or_else(|| environment(URL_VARIABLE).filter(|url| !url.trim().is_empty()));
         let info = ClientInfo { id: "cli".to_owned(), mode: "cli".to_owned(), ..ClientInfo::default() };
         let mut config = Config::new(url.as_deref().unwrap_or(DEFAULT_URL))?.client(info);
-        if let Some(fingerprint) = &self.tls_fingerprint {
-            config = config.pin(fingerprint.parse()?)?;
+        if let Some(pins) = self.pins()? {
+            config = config.pin(pins)?;
         }
         config = config.headers(headers::headers(&self.header, self.header_file.as_deref())?)?;
         let mut credentials = credentials(environment, None, None);
@@ -240,6 +258,19 @@ impl Common {
             config = config.password(password.expose());
         }
         Ok(config)
+    }
+
+    fn pins(&self) -> Result<Option<Pins>, ConfigError> {
+        if self.pin.is_empty() {
+            return Ok(None);
+        }
+        let pins = self.pin.iter().map(|pin| pin.parse()).collect::<Result<Vec<Pin>, _>>()?;
+        let policy = match self.pin_policy {
+            Policy::Alone => PinPolicy::Alone,
+            Policy::AndSystem => PinPolicy::AndSystem,
+            Policy::OrSystem => PinPolicy::OrSystem,
+        };
+        Ok(Some(Pins::new(pins)?.with_policy(policy)))
     }
 
     fn token_of_file(&self) -> Result<Option<Secret>, CliError> {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::certificate::CertificatePin;
 use super::device::{DeviceIdentity, SignatureVersion};
 use super::error::ConfigError;
 use super::headers::Headers;
+use super::pins::Pins;
 
 pub use super::endpoint::{DEFAULT_PORT, DEFAULT_URL, Endpoint};
 pub use super::options::{BackoffOptions, Options};
@@ -140,12 +140,24 @@ impl Config {
         Ok(self)
     }
 
-    /// Takes no other certificate of the gateway than this one.
+    /// Takes no other gateway than one with this pin, or with one of these [`Pins`], by their policy.
+    ///
+    /// ```
+    /// use onesocket::core::{Config, Pin, PinPolicy, Pins};
+    ///
+    /// # fn main() -> Result<(), onesocket::core::ConfigError> {
+    /// let now: Pin = "sha256//d6qzRu9zOECb90Uez27xWltNsj0e1Md7GkYYkVoZWmM=".parse()?;
+    /// let next: Pin = "sha256//E9CZ9INDbd+2eRQozYqqbQ2yXLVKB9+xcprMF+44U1g=".parse()?;
+    /// let one = Config::new("wss://gateway.example")?.pin(now)?;
+    /// let renewal = Config::new("wss://gateway.example")?.pin(Pins::new([now, next])?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ConfigError::PinWithoutTls`] when the url is `ws://`.
-    pub fn pin(mut self, pin: CertificatePin) -> Result<Self, ConfigError> {
-        self.endpoint = self.endpoint.pinned(pin)?;
+    pub fn pin(mut self, pins: impl Into<Pins>) -> Result<Self, ConfigError> {
+        self.endpoint = self.endpoint.pinned(pins)?;
         Ok(self)
     }
 

@@ -82,8 +82,10 @@ fn after_dial(error: &DialError) -> Decision {
         | DialError::Handshake(_)
         | DialError::UpgradeTooLong { .. }
         | DialError::NotHttp { .. }
-        | DialError::PinMismatch { .. }
-        | DialError::Certificate(_)
+        // A captive portal goes away; a certificate is renewed, an authority installed, a clock set.
+        | DialError::Certificate { .. }
+        | DialError::TrustStore(_)
+        | DialError::NotTls
         | DialError::Tls(_)
         | DialError::Io(_) => Decision::Retry { floor: None },
     }

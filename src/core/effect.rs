@@ -12,6 +12,7 @@ use super::event::{Event, Gap};
 use super::headers::Headers;
 use super::id::{Epoch, RequestId, SubscriptionId};
 use super::payload::Payload;
+use super::pins::PinPolicy;
 use super::snapshot::Snapshot;
 use super::time::Instant;
 
@@ -272,8 +273,8 @@ pub struct TokenKey {
     /// The role it was granted.
     pub role: String,
     /// The gateway, as its whole endpoint: one port may lead to several gateways. It is the url with the path,
-    /// then `?` and a hash of the query, and `#` and the pinned certificate, where the endpoint has these. It holds
-    /// no `|`.
+    /// then `?` and a hash of the query, and `#` and the pins with commas between, where the endpoint has these. It
+    /// holds no `|`.
     pub gateway: String,
 }
 
@@ -282,6 +283,16 @@ impl TokenKey {
     #[must_use]
     pub fn new(device_id: &str, role: &str, endpoint: &Endpoint) -> Self {
         Self { device_id: device_id.to_owned(), role: role.to_owned(), gateway: whole(endpoint) }
+    }
+
+    /// The keys under which a store keeps this token: one for each pin, because whoever is found by one of them is this
+    /// gateway (see [`Pins`](super::Pins)), and one without where the trust of the system is enough. Mostly, it is
+    /// this one.
+    #[must_use]
+    pub fn by_pin(&self) -> Vec<Self> {
+        let Some((endpoint, pins)) = self.gateway.split_once('#') else { return vec![self.clone()] };
+        let gateway = |pin| if pin == UNPINNED { endpoint.to_owned() } else { format!("{endpoint}#{pin}") };
+        pins.split(',').map(|pin| Self { gateway: gateway(pin), ..self.clone() }).collect()
     }
 
     /// The key under which earlier versions kept this token: `host:port` instead of the whole endpoint.
@@ -298,6 +309,9 @@ impl TokenKey {
     }
 }
 
+/// Stands among the pins of a key for a gateway that the system trusts.
+const UNPINNED: &str = "system";
+
 /// All that tells one endpoint from another, without the text of the query, which may be a secret.
 fn whole(endpoint: &Endpoint) -> String {
     let url = endpoint.url();
@@ -310,8 +324,15 @@ fn whole(endpoint: &Endpoint) -> String {
         whole.push_str("?sha256:");
         Sha256::digest(query).iter().for_each(|byte| whole.push_str(&format!("{byte:02x}")));
     }
-    if let Some(pin) = endpoint.pin() {
-        whole.push_str(&format!("#{pin}"));
+    if let Some(pins) = endpoint.pins() {
+        // Where the system must trust the gateway as well, it is the same gateway.
+        let unpinned = match pins.policy() {
+            PinPolicy::Alone | PinPolicy::AndSystem => None,
+            PinPolicy::OrSystem => Some(UNPINNED.to_owned()),
+        };
+        let known_by: Vec<String> =
+            unpinned.into_iter().chain(pins.iter().map(|pin| pin.to_string())).collect();
+        whole.push_str(&format!("#{}", known_by.join(",")));
     }
     whole
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use super::certificate::CertificatePin;
 use super::error::ConfigError;
 use super::host::{Host, NOT_ASCII, is_private};
+use super::pins::{PinPolicy, Pins};
 
 /// The gateway's default address.
 pub const DEFAULT_URL: &str = "ws://127.0.0.1:18789";
@@ -23,7 +23,7 @@ pub struct Endpoint {
     host: Host,
     port: u16,
     path: String,
-    pin: Option<CertificatePin>,
+    pins: Option<Pins>,
     /// Whether what is sent there is readable on the way. `wss` is not, not even for the network below its TLS.
     clear: bool,
 }
@@ -76,7 +76,7 @@ impl Endpoint {
         if port == 0 {
             return Err(malformed("its port is not a number from 1 to 65535".to_owned()));
         }
-        let endpoint = Self { secure, host, port, path: "/".to_owned(), pin: None, clear: !secure };
+        let endpoint = Self { secure, host, port, path: "/".to_owned(), pins: None, clear: !secure };
         endpoint.guarded(Plaintext::Guarded)
     }
 
@@ -106,7 +106,7 @@ impl Endpoint {
             },
         };
         let path = request_target(uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str));
-        Ok(Self { secure, host: Host::of_url(host)?, port, path, pin: None, clear: !secure })
+        Ok(Self { secure, host: Host::of_url(host)?, port, path, pins: None, clear: !secure })
     }
 
     fn guarded(self, plaintext: Plaintext) -> Result<Self, ConfigError> {
@@ -135,35 +135,39 @@ impl Endpoint {
         self.clear && self.address().is_none()
     }
 
-    /// Whether nobody but the gateway can be at the other end: this machine, or the holder of the pinned
-    /// certificate. Only there may a stored token be tried beside one that was refused (protocol 7.10).
+    /// Whether nobody but the gateway can be at the other end: this machine, or the holder of a pinned certificate or
+    /// key. Only there may a stored token be tried beside one that was refused (protocol 7.10).
     #[must_use]
     pub fn is_trusted(&self) -> bool {
-        self.is_loopback() || self.pin.is_some()
+        let is_pinned = self.pins.as_ref().is_some_and(|pins| match pins.policy() {
+            PinPolicy::Alone | PinPolicy::AndSystem => true,
+            PinPolicy::OrSystem => false,
+        });
+        self.is_loopback() || is_pinned
     }
 
-    /// The same endpoint, where only this certificate will do.
+    /// The same endpoint, where only a gateway with this pin, or with one of these [`Pins`], will do.
     ///
     /// # Errors
     /// [`ConfigError::PinWithoutTls`] for a `ws://` endpoint, which presents no certificate (protocol 18.2).
-    pub fn pinned(mut self, pin: CertificatePin) -> Result<Self, ConfigError> {
+    pub fn pinned(mut self, pins: impl Into<Pins>) -> Result<Self, ConfigError> {
         if !self.secure {
             return Err(ConfigError::PinWithoutTls);
         }
-        self.pin = Some(pin);
+        self.pins = Some(pins.into());
         Ok(self)
     }
 
-    /// The only certificate that will do, if there is just one.
+    /// What the gateway is known by, if it is pinned.
     #[must_use]
-    pub fn pin(&self) -> Option<CertificatePin> {
-        self.pin
+    pub fn pins(&self) -> Option<&Pins> {
+        self.pins.as_ref()
     }
 
     /// The TCP endpoint below a TLS one, for networks that put TLS on top of others.
     #[cfg(feature = "tls")]
     pub(crate) fn below_tls(&self) -> Self {
-        Self { secure: false, pin: None, ..self.clone() }
+        Self { secure: false, pins: None, ..self.clone() }
     }
 
     /// The host name or address, without the brackets and the zone of an IPv6 address.

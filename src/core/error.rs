@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::certificate::CertificatePin;
 use super::id::Epoch;
 use super::payload::Payload;
 use super::peer_text::{OneLine, PeerText};
+use super::tls::{CertificateProblem, PresentedCertificate, TlsFailure};
 use super::upgrade::{PeerProtocol, UpgradeFault, UpgradeRefusal};
 
 /// A config or an option that cannot be used. Nothing was dialed.
@@ -39,9 +39,14 @@ pub enum ConfigError {
     /// The text holds no Ed25519 private key in PKCS#8 form.
     #[error("the device identity is no Ed25519 private key in PKCS#8 PEM form")]
     Identity,
-    /// The text is no fingerprint of a certificate.
-    #[error("a certificate's fingerprint is 64 hexadecimal digits, or 32 pairs with colons between")]
+    /// The text is no pin.
+    #[error(
+        "a pin is a certificate's SHA-256 in 64 hexadecimal digits, with or without colons, or sha256// and a public key's SHA-256 in base64"
+    )]
     Pin,
+    /// A set of pins is empty: leave it out instead.
+    #[error("a set of pins holds at least one")]
+    NoPins,
     /// A certificate is pinned where none is presented (protocol 18.2).
     #[error("a pinned certificate needs wss://")]
     PinWithoutTls,
@@ -144,20 +149,27 @@ pub enum DialError {
         /// Its first bytes.
         start: PeerText,
     },
-    /// The gateway presented another certificate than the pinned one. Nothing was sent to it. It is
-    /// retried like any failure of the transport (protocol 18.2): a captive portal goes away, and a
-    /// pause would outlast it.
-    #[error("the gateway presented the certificate {presented}, which is not the pinned one")]
-    PinMismatch {
-        /// What it presented.
-        presented: CertificatePin,
+    /// The gateway's certificate was not taken, and nothing was sent to it. An app can show the certificate to its
+    /// user and configure its pin. Without that it is retried like any failure of the transport (protocol 18.2): a
+    /// captive portal goes away, a certificate is renewed, an authority is installed, a clock is set; and a pause
+    /// would outlast it.
+    #[error("the gateway's certificate {reason} ({presented} was presented)")]
+    Certificate {
+        /// What was presented.
+        presented: Arc<PresentedCertificate>,
+        /// Why it was not taken.
+        reason: CertificateProblem,
     },
-    /// The gateway's certificate is not trusted.
-    #[error("the gateway's certificate is not trusted: {0}")]
-    Certificate(PeerText),
+    /// The certificates of the authorities that this system trusts could not be read, so no gateway can be trusted.
+    /// They are read again for the next dial.
+    #[error("the certificates that this system trusts could not be read: {0}")]
+    TrustStore(PeerText),
+    /// Something else than TLS answers at the port of a `wss://` url.
+    #[error("this port does not speak TLS: if the gateway is meant to be reached without it, use ws://")]
+    NotTls,
     /// TLS failed otherwise.
     #[error("TLS failed: {0}")]
-    Tls(PeerText),
+    Tls(TlsFailure),
     /// This network cannot reach such endpoints; retrying does not help.
     #[error("this network cannot dial the endpoint: {0}")]
     Unsupported(PeerText),
@@ -262,6 +274,7 @@ impl ConnectionError {
             | Self::ShutDown => Initiator::Local,
             Self::Refused(_) | Self::Handshake(_) | Self::Closed { .. } => Initiator::Gateway,
             Self::Dial(DialError::Upgrade(_)) => Initiator::Gateway,
+            Self::Dial(DialError::TrustStore(_)) => Initiator::Local,
             Self::Dial(_) | Self::Lost(_) => Initiator::Transport,
         }
     }

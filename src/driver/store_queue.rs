@@ -58,18 +58,56 @@ impl StoreQueue {
 
 async fn run(store: Arc<dyn TokenStore>, op: StoreOp) -> Input {
     match op {
-        StoreOp::Load { epoch, key } => Input::TokenLoaded { epoch, result: store.load(&key).await },
-        StoreOp::Save { key, token } => written("stored", store.save(&key, &token).await),
+        StoreOp::Load { epoch, key } => {
+            Input::TokenLoaded { epoch, result: load(&*store, &key.by_pin()).await }
+        }
+        StoreOp::Save { key, token } => written("stored", save(&*store, &key, &token).await),
         StoreOp::Adopt { key, token } => written("stored", adopt(&*store, &key, &token).await),
-        StoreOp::Clear { key, token } => written("cleared", store.clear(&key, &token).await),
+        StoreOp::Clear { key, token } => written("cleared", clear(&*store, &key, &token).await),
     }
+}
+
+/// The token of a gateway that is known by several pins is under any of them. It is copied to the others, so that it
+/// is found when there are no more than those: the token that the gateway issues again may be this one, which is
+/// not stored again.
+async fn load(store: &dyn TokenStore, keys: &[TokenKey]) -> Result<Option<StoredToken>, StoreError> {
+    let mut without = Vec::new();
+    let mut found = None;
+    for key in keys {
+        match store.load(key).await? {
+            None => without.push(key),
+            Some(token) => found = found.or(Some(token)),
+        }
+    }
+    if let Some(token) = &found {
+        for key in without {
+            if let Err(error) = store.save(key, token).await {
+                tracing::warn!(%error, "a device token could not be stored under another pin of its gateway");
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn save(store: &dyn TokenStore, key: &TokenKey, token: &StoredToken) -> Result<(), StoreError> {
+    for key in key.by_pin() {
+        store.save(&key, token).await?;
+    }
+    Ok(())
+}
+
+async fn clear(store: &dyn TokenStore, key: &TokenKey, token: &Secret) -> Result<(), StoreError> {
+    for key in key.by_pin() {
+        store.clear(&key, token).await?;
+    }
+    Ok(())
 }
 
 /// See [`Effect::AdoptToken`](crate::core::Effect::AdoptToken).
 async fn adopt(store: &dyn TokenStore, key: &TokenKey, token: &StoredToken) -> Result<(), StoreError> {
-    match store.load(key).await? {
+    match load(store, &key.by_pin()).await? {
         Some(stored) if stored.token == token.token => Ok(()),
-        Some(_) | None => store.save(key, token).await,
+        Some(_) | None => save(store, key, token).await,
     }
 }
 
@@ -118,6 +156,45 @@ mod tests {
         assert_eq!(store.load(&key()).await, Ok(Some(token("a", "wide"))));
         adopt(&store, &key(), &token("b", "narrow")).await.expect("it is another one");
         assert_eq!(store.load(&key()).await, Ok(Some(token("b", "narrow"))));
+    }
+
+    fn pinned(pins: &str) -> TokenKey {
+        TokenKey { gateway: format!("wss://g:1/#{pins}"), ..key() }
+    }
+
+    async fn loaded(store: &MemoryTokenStore, pins: &str) -> Option<StoredToken> {
+        load(store, &pinned(pins).by_pin()).await.expect("it can be read")
+    }
+
+    /// From the old pin over both to the new one: the gateway issues no other token meanwhile.
+    #[tokio::test]
+    async fn right_credential_a_token_survives_the_renewal_of_a_pin() {
+        let store = MemoryTokenStore::default();
+        save(&store, &pinned("old"), &token("a", "s")).await.expect("it can be written");
+        assert_eq!(loaded(&store, "new").await, None, "it may be another gateway");
+        assert_eq!(loaded(&store, "new,old").await, Some(token("a", "s")));
+        assert_eq!(loaded(&store, "new").await, Some(token("a", "s")));
+        assert_eq!(loaded(&store, "other").await, None);
+    }
+
+    /// What is stored under two pins may differ. What the gateway refuses gives way to the other.
+    #[tokio::test]
+    async fn right_credential_a_refused_token_is_forgotten_under_every_pin() {
+        let store = MemoryTokenStore::default();
+        save(&store, &pinned("one"), &token("stale", "s")).await.expect("it can be written");
+        save(&store, &pinned("two"), &token("good", "s")).await.expect("it can be written");
+        let both = pinned("one,two");
+        for stored in ["stale", "good"] {
+            assert_eq!(loaded(&store, "one,two").await, Some(token(stored, "s")));
+            clear(&store, &both, &token(stored, "s").token).await.expect("it can be written");
+        }
+        for pins in ["one", "two", "one,two"] {
+            assert_eq!(loaded(&store, pins).await, None, "{pins}");
+        }
+        save(&store, &both, &token("new", "s")).await.expect("it can be written");
+        for pins in ["one", "two", "one,two"] {
+            assert_eq!(loaded(&store, pins).await, Some(token("new", "s")), "{pins}");
+        }
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha2::{Digest, Sha256};
 
-use crate::core::{ClientInfo, Config, Credentials, Headers, Secret, SignatureVersion};
+use crate::core::{ClientInfo, Config, Credentials, Headers, PinPolicy, Pins, Secret, SignatureVersion};
 
 /// Stands for one effective config within one [`Hub`](super::Hub).
 ///
@@ -48,7 +48,7 @@ impl Salt {
         // configs that differ in it would share a socket.
         let Config { endpoint, credentials, client, role, scopes, caps, device, signature, headers } = config;
         fields.text(&endpoint.url());
-        fields.option(endpoint.pin().map(|pin| pin.to_string()).as_deref());
+        fields.pins(endpoint.pins());
         fields.credentials(credentials);
         fields.client(client);
         fields.text(role);
@@ -84,6 +84,16 @@ impl Fields {
         texts.iter().for_each(|text| self.text(text));
     }
 
+    fn pins(&mut self, pins: Option<&Pins>) {
+        self.option(pins.map(|pins| match pins.policy() {
+            PinPolicy::Alone => "alone",
+            PinPolicy::AndSystem => "and system",
+            PinPolicy::OrSystem => "or system",
+        }));
+        let texts: Vec<String> = pins.into_iter().flat_map(Pins::iter).map(|pin| pin.to_string()).collect();
+        self.list(&texts);
+    }
+
     fn credentials(&mut self, credentials: &Credentials) {
         let Credentials { token, password, device_token, bootstrap_token } = credentials;
         for secret in [token, password, device_token, bootstrap_token] {
@@ -112,7 +122,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::CertificatePin;
+    use crate::core::{CertificatePin, Pin, PublicKeyPin};
 
     fn config(url: &str) -> Config {
         Config::new(url).expect("the url is valid")
@@ -127,6 +137,9 @@ mod tests {
             ..ClientInfo::default()
         };
         let base = "ws://localhost:1";
+        let pinned = |pins: Pins| config("wss://localhost:1").pin(pins).expect("it has TLS");
+        let (a, b) = (Pin::from(CertificatePin::of_der(b"a")), Pin::from(CertificatePin::of_der(b"b")));
+        let both = |first, second| Pins::new([first, second]).expect("there are two");
         let configs = [
             config(base),
             config("ws://localhost:2"),
@@ -136,8 +149,14 @@ mod tests {
             config("ws://LOCALHOST.:1/"),
             config("ws://[fe80::1%25eth0]:1"),
             config("ws://[fe80::1%25eth1]:1"),
-            config("wss://localhost:1").pin(CertificatePin::of_der(b"a")).expect("it has TLS"),
-            config("wss://localhost:1").pin(CertificatePin::of_der(b"b")).expect("it has TLS"),
+            pinned(a.into()),
+            pinned(b.into()),
+            pinned(PublicKeyPin::of_spki_der(b"a").into()),
+            pinned(both(a, b)),
+            pinned(both(b, a)),
+            pinned(both(a, a)),
+            pinned(Pins::from(a).with_policy(PinPolicy::AndSystem)),
+            pinned(Pins::from(a).with_policy(PinPolicy::OrSystem)),
             config(base).token("a"),
             config(base).token("b"),
             config(base).password("a"),

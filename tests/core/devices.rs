@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use onesocket::core::{
     CertificatePin, Command, Config, Connection, ConnectionError, DeviceIdentity, Effect, Epoch,
-    GatewayError, Input, Instant, Options, PauseReason, Secret, Status, StoreError, StoredToken, TokenKey,
-    WireText,
+    GatewayError, Input, Instant, Options, PauseReason, Pin, PinPolicy, Pins, PublicKeyPin, Secret, Status,
+    StoreError, StoredToken, TokenKey, WireText,
 };
 use serde_json::{Value, json};
 
@@ -279,6 +279,24 @@ fn right_credential_one_retry_with_the_stored_token_where_the_certificate_is_pin
     assert_eq!(bench.attempt(), json!({"token":"old","deviceToken":"stored"}));
 }
 
+/// Where an authority's word is enough, somebody else may be at the other end.
+#[test]
+fn right_credential_no_retry_with_a_stored_token_where_a_pin_is_not_needed() {
+    let pins = Pins::from(CertificatePin::of_der(b"certificate"));
+    for (policy, retries) in
+        [(PinPolicy::Alone, true), (PinPolicy::AndSystem, true), (PinPolicy::OrSystem, false)]
+    {
+        let config = Config::new("wss://gateway.example").expect("a valid url").token("old");
+        let config = config.pin(pins.clone().with_policy(policy)).expect("it is encrypted");
+        let config = config.device(DeviceIdentity::from_seed([7; 32]));
+        let mut bench = Bench::new(config, Some(token("stored", &[])));
+        bench.attempt();
+        bench.refuse("AUTH_TOKEN_MISMATCH");
+        let paused = matches!(bench.core.status(), Status::Paused(_));
+        assert_eq!(paused, !retries, "{policy:?}: {:?}", bench.core.status());
+    }
+}
+
 /// What a bootstrap hands over is kept under the role it is for, with the scopes that a hand-off has; the
 /// token of this very connection is kept as ever.
 #[test]
@@ -449,6 +467,11 @@ fn right_credential_a_token_belongs_to_the_whole_endpoint() {
         };
         TokenKey::new("d", "operator", config.endpoint())
     };
+    let pinned = |pins: Pins| {
+        let config =
+            Config::new("wss://localhost:1").and_then(|config| config.pin(pins)).expect("it has TLS");
+        TokenKey::new("d", "operator", config.endpoint())
+    };
     let different = [
         key("ws://localhost:1", None),
         key("ws://localhost:2", None),
@@ -456,6 +479,11 @@ fn right_credential_a_token_belongs_to_the_whole_endpoint() {
         key("wss://localhost:1", None),
         key("wss://localhost:1", Some(b"a")),
         key("wss://localhost:1", Some(b"b")),
+        pinned(PublicKeyPin::of_spki_der(b"a").into()),
+        pinned(
+            Pins::new([CertificatePin::of_der(b"a"), CertificatePin::of_der(b"b")]).expect("there are two"),
+        ),
+        pinned(Pins::from(CertificatePin::of_der(b"a")).with_policy(PinPolicy::OrSystem)),
         key("ws://localhost:1/rosita", None),
         key("ws://localhost:1/wilfred", None),
         key("ws://localhost:1/rosita/", None),
@@ -479,6 +507,31 @@ fn right_credential_a_token_belongs_to_the_whole_endpoint() {
     ] {
         assert_eq!(key(one, None), key(other, None), "{one} and {other}");
     }
+}
+
+/// A gateway keeps its token while its pins change one after the other, and no other gateway gets it.
+#[test]
+fn right_credential_a_token_is_kept_for_each_pin_of_its_gateway() {
+    let (old, new) =
+        (Pin::from(CertificatePin::of_der(b"old")), Pin::from(PublicKeyPin::of_spki_der(b"new")));
+    let keys = |pins: Option<Pins>| {
+        let config = Config::new("wss://gateway.example/path?query").expect("a valid url");
+        let config = match pins {
+            Some(pins) => config.pin(pins).expect("it has TLS"),
+            None => config,
+        };
+        TokenKey::new("d", "operator", config.endpoint()).by_pin()
+    };
+    let both = Pins::new([old, new]).expect("there are two");
+    let (of_old, of_new, of_none) = (keys(Some(old.into())), keys(Some(new.into())), keys(None));
+    assert_eq!((of_old.len(), of_new.len(), of_none.len()), (1, 1, 1));
+    assert!(of_old != of_new && of_new != of_none && of_old != of_none);
+    let of_both = [&of_old[..], &of_new].concat();
+    assert_eq!(keys(Some(both.clone())), of_both);
+    assert_eq!(keys(Some(both.clone().with_policy(PinPolicy::AndSystem))), of_both);
+    assert_eq!(keys(Some(both.with_policy(PinPolicy::OrSystem))), [&of_none[..], &of_both].concat());
+    // What a store is asked for is whole already.
+    assert_eq!(of_both.iter().flat_map(TokenKey::by_pin).collect::<Vec<_>>(), of_both);
 }
 
 /// What is stored for a gateway is neither shown to its neighbour at another path, nor cleared for it.

@@ -92,6 +92,21 @@ impl AsyncWrite for PipeStream {
         self.link.write(self.pipe, self.side, cx.waker(), data)
     }
 
+    /// Like TCP, it takes slices that are handed over together together: TLS writes its last word and what came before
+    /// it once, and then gives up.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let data: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        self.poll_write(cx, &data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     /// Everything accepted is on its way already.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))

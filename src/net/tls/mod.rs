@@ -1,0 +1,128 @@
+//! TLS for `wss://`, on top of any network.
+
+mod failure;
+mod stream;
+mod trust;
+mod verifier;
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+use crate::core::{DialError, Endpoint, PinPolicy};
+use crate::network::Network;
+
+pub use stream::MaybeTls;
+pub use verifier::public_key_pin;
+
+use failure::{handshake_error, tls_failure};
+use trust::Trust;
+use verifier::GatewayVerifier;
+
+/// Another network with TLS on top for `wss://` endpoints. Others pass through untouched.
+///
+/// A gateway is trusted if the operating system trusts its certificate; for an endpoint with
+/// [pins](Endpoint::pinned), their [policy](crate::core::PinPolicy) says what counts (protocol 18.2). It is decided
+/// before the first byte of HTTP is sent, so no credential reaches a gateway that is not trusted.
+///
+/// What the system trusts is read anew for every dial that needs it: a store that cannot be read now is read again
+/// at the next dial, and one that changed is seen then. On Linux and other Unix systems it is what `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` name, or the usual places; elsewhere the system itself is asked. No session is resumed, since a
+/// resumed one presents no certificate. TLS 1.2 and 1.3 are spoken, with ring's cryptography, whatever else the process
+/// has installed.
+#[derive(Clone, Debug)]
+pub struct TlsNetwork<N> {
+    network: N,
+    provider: Arc<CryptoProvider>,
+    trust: Trust,
+    client_certificate: Option<Arc<dyn ResolvesClientCert>>,
+}
+
+impl<N> TlsNetwork<N> {
+    /// TLS with the trust of the operating system.
+    #[must_use]
+    pub fn new(network: N) -> Self {
+        let provider = Arc::new(ring::default_provider());
+        Self { network, provider, trust: Trust::System, client_certificate: None }
+    }
+
+    /// TLS with these authorities in place of those that the operating system trusts, like a private one.
+    ///
+    /// # Errors
+    /// [`DialError::TrustStore`] when there are none.
+    pub fn with_roots(network: N, roots: RootCertStore) -> Result<Self, DialError> {
+        let network = Self::new(network);
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&network.provider));
+        let verifier = verifier.build().map_err(|error| DialError::TrustStore(error.to_string().into()))?;
+        Ok(Self { trust: Trust::Given(verifier), ..network })
+    }
+
+    /// TLS with a trust of its own: `verifier` decides in place of the operating system whether a certificate is
+    /// trusted. Pins count beside it as they do beside the system's.
+    #[must_use]
+    pub fn with_verifier(network: N, verifier: Arc<dyn ServerCertVerifier>) -> Self {
+        Self { trust: Trust::Given(verifier), ..Self::new(network) }
+    }
+
+    /// Shows gateways that ask for one a certificate of the client.
+    #[must_use]
+    pub fn client_certificate(self, certificate: Arc<dyn ResolvesClientCert>) -> Self {
+        Self { client_certificate: Some(certificate), ..self }
+    }
+
+    /// What decides on the certificate of the gateway at `endpoint`.
+    async fn verifier(&self, endpoint: &Endpoint) -> Result<GatewayVerifier, DialError> {
+        let pins = endpoint.pins().cloned();
+        let trust = match pins.as_ref().map(|pins| pins.policy()) {
+            Some(PinPolicy::Alone) => None,
+            // A pin that matches does without.
+            Some(PinPolicy::OrSystem) => Some(self.trust.read(&self.provider).await),
+            Some(PinPolicy::AndSystem) | None => Some(Ok(self.trust.read(&self.provider).await?)),
+        };
+        Ok(GatewayVerifier::new(pins, trust, Arc::clone(&self.provider)))
+    }
+
+    fn config(&self, verifier: Arc<GatewayVerifier>) -> Result<ClientConfig, DialError> {
+        let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| DialError::Tls(tls_failure(&error)))?;
+        let mut config = config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::disabled();
+        if let Some(certificate) = &self.client_certificate {
+            config.client_auth_cert_resolver = Arc::clone(certificate);
+        }
+        Ok(config)
+    }
+}
+
+impl<N: Network> Network for TlsNetwork<N> {
+    type Stream = MaybeTls<N::Stream>;
+
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Stream> {
+        if !endpoint.is_secure() {
+            return self.network.connect(endpoint).await.map(MaybeTls::Plain);
+        }
+        let name = server_name(endpoint).map_err(io::Error::other)?;
+        let verifier = Arc::new(self.verifier(endpoint).await.map_err(io::Error::other)?);
+        let config = self.config(Arc::clone(&verifier)).map_err(io::Error::other)?;
+        let stream = self.network.connect(&endpoint.below_tls()).await?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let stream = stream.map_err(|error| handshake_error(error, &verifier))?;
+        Ok(MaybeTls::Tls(Box::new(stream)))
+    }
+}
+
+/// The name or address that the certificate must be for.
+fn server_name(endpoint: &Endpoint) -> Result<ServerName<'static>, DialError> {
+    let host = endpoint.host();
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| DialError::Unsupported(format!("no certificate can be for the name {host:?}").into()))
+}

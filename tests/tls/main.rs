@@ -1,0 +1,7 @@
+//! `wss://` over the simulated network: whom a client trusts, and what it says before it does.
+
+mod certificates;
+mod handshakes;
+mod identity;
+mod pins;
+mod site;
