@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::core::Endpoint;
+use crate::core::{DialError, Endpoint, Shortage};
 
 /// Opens byte streams.
 ///
@@ -22,4 +23,42 @@ pub trait Network: Send + Sync + 'static {
     /// connection then pauses instead of retrying. An error that carries a
     /// [`DialError`](crate::core::DialError), made with [`io::Error::other`], is reported as that.
     fn connect(&self, endpoint: &Endpoint) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Opens a stream to `endpoint`, by somebody who waits for `limit` and no longer. This is what the driver calls.
+    ///
+    /// A network that knows what it waits for, like a name server or each of several addresses, says so in its error
+    /// when the time is up, and one on top of another passes on what is left. By itself the limit is not heeded: then the
+    /// future is dropped, and all that is known is that the dial took too long.
+    fn connect_within(
+        &self,
+        endpoint: &Endpoint,
+        limit: Duration,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send {
+        let _ = limit;
+        self.connect(endpoint)
+    }
+}
+
+/// What the failure of a network means.
+pub(crate) fn dial_error(error: &io::Error) -> DialError {
+    // A network that knows better than the operating system's kinds says so.
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<DialError>()) {
+        return error.clone();
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => DialError::Refused,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
+            DialError::Unreachable
+        }
+        io::ErrorKind::TimedOut => DialError::TimedOut,
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => DialError::Reset,
+        io::ErrorKind::PermissionDenied => DialError::Denied,
+        io::ErrorKind::OutOfMemory => DialError::System(Shortage::Memory),
+        io::ErrorKind::AddrNotAvailable => DialError::System(Shortage::LocalAddress),
+        io::ErrorKind::Unsupported => DialError::Unsupported(error.to_string().into()),
+        _ => DialError::Io(error.to_string().into()),
+    }
 }

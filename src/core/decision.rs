@@ -74,9 +74,15 @@ fn after_dial(error: &DialError) -> Decision {
         DialError::Unsupported(_) | DialError::OtherProtocol(_) => {
             Decision::Pause(Arc::new(PauseReason::Endpoint(error.clone())))
         }
+        // A name is entered, a name server comes back, an interface goes up, descriptors are given back.
         DialError::Refused
         | DialError::Unreachable
         | DialError::TimedOut
+        | DialError::Addresses(_)
+        | DialError::Name { .. }
+        | DialError::Zone { .. }
+        | DialError::System(_)
+        | DialError::Denied
         | DialError::Reset
         | DialError::Unanswered
         | DialError::Handshake(_)

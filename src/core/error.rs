@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::id::Epoch;
 use super::payload::Payload;
 use super::peer_text::{OneLine, PeerText};
+use super::reach::{AddressFailures, NameProblem, Shortage};
 use super::tls::{CertificateProblem, PresentedCertificate, TlsFailure};
 use super::upgrade::{PeerProtocol, UpgradeFault, UpgradeRefusal};
 
@@ -117,9 +118,32 @@ pub enum DialError {
     /// The network knows no way there.
     #[error("the host cannot be reached")]
     Unreachable,
-    /// The operating system gave up.
+    /// No answer came: the operating system gave up, or the time was up.
     #[error("the connection attempt timed out")]
     TimedOut,
+    /// The host has several addresses, and none could be reached.
+    #[error("{0}")]
+    Addresses(AddressFailures),
+    /// The host's name led to no address.
+    #[error("the name {name:?} could not be resolved: {problem}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why.
+        problem: NameProblem,
+    },
+    /// The network interface that the address belongs to is not there (yet).
+    #[error("this machine has no network interface {zone:?}")]
+    Zone {
+        /// The interface, as the url has it.
+        zone: String,
+    },
+    /// This system has run out of something.
+    #[error("{0}")]
+    System(Shortage),
+    /// This system forbids it: a firewall, a sandbox or a policy of this machine.
+    #[error("this system does not permit the connection")]
+    Denied,
     /// The connection broke before the upgrade was answered.
     #[error("the connection was reset during the upgrade")]
     Reset,
@@ -274,7 +298,9 @@ impl ConnectionError {
             | Self::ShutDown => Initiator::Local,
             Self::Refused(_) | Self::Handshake(_) | Self::Closed { .. } => Initiator::Gateway,
             Self::Dial(DialError::Upgrade(_)) => Initiator::Gateway,
-            Self::Dial(DialError::TrustStore(_)) => Initiator::Local,
+            Self::Dial(
+                DialError::TrustStore(_) | DialError::System(_) | DialError::Denied | DialError::Zone { .. },
+            ) => Initiator::Local,
             Self::Dial(_) | Self::Lost(_) => Initiator::Transport,
         }
     }

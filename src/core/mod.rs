@@ -37,6 +37,7 @@ mod options;
 pub mod payload;
 pub mod peer_text;
 mod pins;
+mod reach;
 mod reconnect;
 mod requests;
 mod selection;
@@ -63,11 +64,14 @@ pub use error::{
 };
 pub use event::{Event, Gap, StateVersion};
 pub use headers::Headers;
+#[cfg(feature = "net")]
+pub(crate) use host::is_private;
 pub use id::{Epoch, RequestId, SubscriptionId};
 pub use mailbox::LagPolicy;
 pub use payload::Payload;
 pub use peer_text::{OneLine, PeerText};
 pub use pins::{PinPolicy, Pins};
+pub use reach::{AddressFailure, AddressFailures, NameProblem, Shortage};
 pub use snapshot::{Hello, Policy, RoleToken, Snapshot};
 pub use time::Instant;
 pub use tls::{CertificateProblem, PresentedCertificate, TlsFailure, UnixTime};

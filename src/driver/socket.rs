@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 use crate::core::{
     Close, ConnectionError, DialError, Endpoint, Epoch, Headers, Input, Options, PeerText, WireText,
 };
-use crate::network::Network;
+use crate::network::{Network, dial_error};
 
 use super::upgrade::{UpgradeRequest, upgrade};
 
@@ -36,6 +36,9 @@ const JSON_ESCAPE_BYTES: usize = 6;
 const CONTROL_FRAME_HEADER_BYTES: usize = 6;
 /// How long before the end of the time for a dial a refusal is told as it is.
 const UPGRADE_MARGIN: Duration = Duration::from_millis(10);
+
+/// How long before the end of the time for a dial the network is told to give up.
+const CONNECT_MARGIN: Duration = Duration::from_millis(20);
 
 type Dial<S> = Pin<Box<dyn Future<Output = Result<WebSocketStream<S>, DialError>> + Send>>;
 
@@ -79,7 +82,8 @@ where
     ) -> Self {
         let dial = async move {
             let give_up_at = Instant::now().checked_add(limits.dial_timeout.saturating_sub(UPGRADE_MARGIN));
-            let stream = network.connect(&endpoint).await.map_err(|error| dial_error(&error))?;
+            let stream = network.connect_within(&endpoint, limits.connect_timeout()).await;
+            let stream = stream.map_err(|error| dial_error(&error))?;
             let max_head_bytes = limits.max_upgrade_bytes;
             let request =
                 UpgradeRequest { endpoint: &endpoint, headers: &headers, max_head_bytes, give_up_at };
@@ -265,6 +269,11 @@ impl SocketLimits {
         }
     }
 
+    /// What the network has. It ends a little before the dial does, so that it can still say what it waited for.
+    fn connect_timeout(self) -> Duration {
+        self.dial_timeout.saturating_sub(CONNECT_MARGIN)
+    }
+
     /// The write buffer takes a message only when the one before it has left, so what it must hold is its own
     /// minimum, one message, and the answers to pings.
     fn websocket_config(self) -> WebSocketConfig {
@@ -314,24 +323,6 @@ fn lost(error: &WsError) -> ConnectionError {
             ConnectionError::Lost("the stream ended without a close frame".into())
         }
         other => ConnectionError::Lost(other.to_string().into()),
-    }
-}
-
-pub(super) fn dial_error(error: &io::Error) -> DialError {
-    // A network that knows better than the operating system's kinds says so.
-    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<DialError>()) {
-        return error.clone();
-    }
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => DialError::Refused,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => DialError::Unreachable,
-        io::ErrorKind::TimedOut => DialError::TimedOut,
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::UnexpectedEof => DialError::Reset,
-        io::ErrorKind::Unsupported => DialError::Unsupported(error.to_string().into()),
-        _ => DialError::Io(error.to_string().into()),
     }
 }
 

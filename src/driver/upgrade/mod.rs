@@ -19,8 +19,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::core::{DialError, Endpoint, Headers, PeerProtocol, PeerText, UpgradeRefusal};
+use crate::network::dial_error;
 
-use super::socket::dial_error;
 use body::Body;
 use head::Head;
 use presented::Presented;

@@ -1,0 +1,3 @@
+//! How a gateway is reached: its name, its addresses, and what stands in between.
+
+mod names;
