@@ -85,8 +85,8 @@ pub enum CertificateProblem {
     /// Its authority has taken it back: the gateway's owner must replace it.
     #[error("was revoked by its authority; replace it")]
     Revoked,
-    /// A signature is wrong: of its authority, or of the gateway, which then does not have the certificate's key.
-    #[error("goes with a wrong signature; somebody else may have presented it")]
+    /// Whoever presented it does not have its key.
+    #[error("is somebody else's: whoever presented it does not have its key")]
     BadSignature,
     /// It cannot be used otherwise.
     #[error("cannot be used: {0}")]

@@ -43,6 +43,8 @@ async fn right_credential_nothing_is_sent_to_an_untrusted_certificate() {
     for (identity, expected) in [
         (elsewhere.issue(&params(NAME)), Some(CertificateProblem::UnknownIssuer)),
         (Identity::new(NAME), Some(CertificateProblem::UnknownIssuer)),
+        // An authority that was made anew under its old name.
+        (Authority::root("root").issue(&params(NAME)), Some(CertificateProblem::UnknownIssuer)),
         (dated(2019, 2020), Some(CertificateProblem::Expired { not_after: Some(UnixTime(1_577_836_800)) })),
         (
             dated(2100, 2101),

@@ -81,22 +81,24 @@ const CERT_DIR: &str = "SSL_CERT_DIR";
 #[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
 fn unread(errors: &[rustls_native_certs::Error]) -> Option<String> {
     let first = errors.first()?;
-    Some(match errors.len() - 1 {
-        0 => first.to_string(),
-        more => format!("{first}, and {more} more like it"),
-    })
+    let more = match errors.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more like it"),
+    };
+    Some(format!("{first}{more}, in {}", places()))
 }
 
 #[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
 fn none_found() -> String {
-    let named =
-        [CERT_FILE, CERT_DIR].map(|name| std::env::var_os(name).map(|value| format!("{name} ({value:?})")));
-    let named: Vec<String> = named.into_iter().flatten().collect();
-    if named.is_empty() {
-        format!("there are none in the usual places: install them, or name them in {CERT_FILE}")
-    } else {
-        format!("there are none in {}", named.join(" and "))
-    }
+    format!("there are none in {}: install them, or name them in {CERT_FILE}", places())
+}
+
+/// Where certificates are looked for.
+#[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
+fn places() -> String {
+    let named = |name| Some(format!("{name} ({:?})", std::env::var_os(name)?));
+    let named: Vec<String> = [CERT_FILE, CERT_DIR].into_iter().filter_map(named).collect();
+    if named.is_empty() { "the usual places".to_owned() } else { named.join(" and ") }
 }
 
 /// The system itself, which is asked about each certificate.

@@ -96,7 +96,8 @@ impl GatewayVerifier {
                     chain.ocsp_response,
                     chain.now,
                 )
-                .map(|_| ()),
+                .map(drop)
+                .map_err(of_chain),
             // There is nobody whose word counts.
             Some(Err(_)) | None => Err(CertificateError::UnknownIssuer.into()),
         }
@@ -169,6 +170,17 @@ fn presented(leaf: &CertificateDer<'_>) -> PresentedCertificate {
     let is_self_issued =
         EndEntityCert::try_from(leaf).is_ok_and(|certificate| certificate.issuer() == certificate.subject());
     PresentedCertificate::new(leaf, public_key_pin(leaf), is_self_issued)
+}
+
+/// A wrong signature within the chain is no authority's: one of the same name is trusted, but has another key. A wrong
+/// signature of the handshake comes later.
+fn of_chain(error: rustls::Error) -> rustls::Error {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
+            CertificateError::UnknownIssuer.into()
+        }
+        other => other,
+    }
 }
 
 /// The gateway is told that its certificate was not taken.
