@@ -400,6 +400,33 @@ fn frames(texts: impl Iterator<Item = String>) -> Vec<u8> {
     bytes
 }
 
+/// Neither one that says nothing, nor one that says a little all the time.
+#[tokio::test(start_paused = true)]
+async fn a_peer_without_a_whole_request_is_dropped_in_time() {
+    let mut config = GatewayConfig::default();
+    config.timing.head_timeout = secs(5);
+    let site = Site::with_config(near(), config);
+    for bytes in ["", "GET / HTTP/1.1\r\nX-Slow: "] {
+        let (mut peer, gateway) = tokio::io::duplex(1_000);
+        peer.write_all(bytes.as_bytes()).await.unwrap();
+        let says_more = async {
+            while !bytes.is_empty() && peer.write_all(b"x").await.is_ok() {
+                sleep(secs(1)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let begun = Instant::now();
+        tokio::select! {
+            () = site.host.serve(gateway, Peer::LOCAL) => {}
+            () = says_more => {}
+        }
+        assert_eq!(begun.elapsed(), secs(5), "{bytes:?}");
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n");
+    }
+}
+
 /// There is always more to read from it, and nothing of what it is sent is ever taken.
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_only_sends_is_dropped_before_all_is_read() {

@@ -2,7 +2,6 @@
 
 use std::io::{self, BufRead, IsTerminal};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,12 +13,13 @@ use onesocket_sim::standin::{EventLog, StandIn, StandInConfig, Steering, play};
 use tokio::sync::mpsc;
 
 use super::output::print;
+use super::printer::{Lines, Printer};
 use super::replaying::load;
 use super::{CliError, Gateway, Verdict};
 
 /// How long the gateway may take to close its connections at the end.
 const GOODBYE: Duration = Duration::from_secs(3);
-/// Lines that wait to be printed; more are counted instead, because the gateway must not wait for a terminal.
+/// Lines that wait to be printed; more are counted instead.
 const LINES_MAX: usize = 10_000;
 
 /// Serves the gateway model on real TCP until it is interrupted.
@@ -39,6 +39,7 @@ fn config(arguments: &Gateway, plan: Option<&Plan>) -> GatewayConfig {
     let token = arguments.token.as_deref().unwrap_or(default).to_owned();
     let mut config =
         GatewayConfig { auth: Auth::Token(token), epoch_ms: unix_ms(), ..GatewayConfig::default() };
+    config.timing.head_timeout = Duration::from_secs(arguments.head_timeout);
     if let Some(plan) = plan {
         config.timing.tick_interval = Duration::from_millis(plan.params.tick_ms);
         let jitter = Duration::from_millis(plan.params.answer_ms);
@@ -61,7 +62,8 @@ fn address(text: &str) -> Result<SocketAddr, CliError> {
 }
 
 async fn serve(setup: StandInConfig, plan: Option<&Plan>) -> Result<Verdict, CliError> {
-    let printer = Printer::start();
+    // A gateway whose output nobody reads is still a gateway.
+    let printer = Printer::start(LINES_MAX, |line| drop(print(line)));
     let lines = printer.lines.clone();
     let event_log = EventLog::new(move |line| lines.say(line));
     let standin = StandIn::bind(setup, event_log.clone(), event_log.clone()).await?;
@@ -91,7 +93,10 @@ async fn serve(setup: StandInConfig, plan: Option<&Plan>) -> Result<Verdict, Cli
         () = steered => {}
         () = standin.run() => {}
     }
-    printer.finish();
+    let unseen = printer.finish();
+    if unseen > 0 {
+        eprintln!("{unseen} lines were not printed: nobody read them in time");
+    }
     Ok(Verdict::Clean)
 }
 
@@ -156,58 +161,6 @@ async fn prompt(steering: &Steering, lines: &Lines) {
             Ok(Command::Help) => help().lines().for_each(|line| lines.say(line)),
             Ok(command) => lines.say(&command.apply(steering)),
             Err(error) => lines.say(&error.to_string()),
-        }
-    }
-}
-
-/// Prints lines on a thread of its own.
-struct Printer {
-    lines: Lines,
-}
-
-/// Where lines to print go.
-#[derive(Clone)]
-struct Lines {
-    queue: SyncSender<Printed>,
-}
-
-enum Printed {
-    Line(String),
-    /// Everything before has been printed when this is answered.
-    End(Sender<()>),
-}
-
-impl Lines {
-    fn say(&self, line: &str) {
-        match self.queue.try_send(Printed::Line(line.to_owned())) {
-            // Whoever reads too slowly misses lines; the gateway does not wait.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-        }
-    }
-}
-
-impl Printer {
-    fn start() -> Self {
-        let (queue, lines) = sync_channel(LINES_MAX);
-        thread::spawn(move || print_all(&lines));
-        Printer { lines: Lines { queue } }
-    }
-
-    /// Waits a moment for what is still to be printed.
-    fn finish(self) {
-        let (done, all_printed) = channel();
-        if self.lines.queue.try_send(Printed::End(done)).is_ok() {
-            let _ = all_printed.recv_timeout(Duration::from_secs(1));
-        }
-    }
-}
-
-fn print_all(lines: &Receiver<Printed>) {
-    for printed in lines {
-        match printed {
-            // A gateway whose output nobody reads is still a gateway.
-            Printed::Line(line) => drop(print(&line)),
-            Printed::End(done) => drop(done.send(())),
         }
     }
 }

@@ -6,6 +6,7 @@ mod gateway;
 mod interrupt;
 mod mutants;
 mod output;
+mod printer;
 mod replaying;
 mod shrinking;
 
@@ -190,6 +191,10 @@ struct Gateway {
     /// close, drop-event, emit and blip. Its tick and answer times are used as well.
     #[arg(long, value_name = "FILE")]
     plan: Option<String>,
+    /// Seconds that a client has for its HTTP request. A gateway gives 60 to 90 and has no limit of connections; this one
+    /// serves 512 at a time, and clients that send nothing must not keep others out for long.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    head_timeout: u64,
     /// Where the HTTP control listens.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     control: String,

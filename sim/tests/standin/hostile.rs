@@ -185,3 +185,31 @@ async fn many_connections_are_too_many_and_then_not() {
         .await;
     stand.client().await;
 }
+
+/// Places are free again when the time for a request is over.
+#[tokio::test]
+async fn clients_that_send_nothing_do_not_keep_others_out_for_long() {
+    let mut config = GatewayConfig::default();
+    config.timing.head_timeout = Duration::from_secs(1);
+    let stand = Stand::with(config).await;
+    let mut held = Vec::new();
+    for _ in 0..600 {
+        held.extend(stand.dial().await);
+    }
+    let served = timeout(LONG, async {
+        while !is_upgraded(&stand).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    served.await.expect("a client that asks is served, while all others still hold their connections");
+    assert!(held.len() > 512);
+}
+
+/// Whether a request is answered with an upgrade, and not with the end of the connection.
+async fn is_upgraded(stand: &Stand) -> bool {
+    let Ok(mut stream) = stand.dial().await else { return false };
+    let mut answer = [0; 12];
+    stream.write_all(UPGRADE.as_bytes()).await.is_ok()
+        && stream.read_exact(&mut answer).await.is_ok()
+        && answer == *b"HTTP/1.1 101"
+}

@@ -37,8 +37,8 @@ use send_queue::{Connections, SendQueue};
 use upgrade::Upgraded;
 use websocket_connection::WebSocketConnection;
 
-/// How long a peer may take for its HTTP request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a peer may take to read the answer to its HTTP request.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sees everything a [`Host`] does, in order. `now` is the host's time.
 ///
@@ -83,6 +83,8 @@ struct Shared {
     deadline_moved: Notify,
     /// The gateway began or ceased to listen.
     listening_changed: Notify,
+    /// How long a peer may take for the head of its request.
+    head_timeout: Duration,
     /// What may be read from a peer before hello.
     preauth_allowance: u64,
     payload_bytes_max: usize,
@@ -106,6 +108,7 @@ impl Host {
     ) -> Self {
         let limits = &model.config().limits;
         let payload_bytes_max = limits.payload_bytes;
+        let head_timeout = model.config().timing.head_timeout;
         // As many messages as wait while a connect is decided, and two more, each twice as long as is allowed.
         let preauth_bytes_max = limits.preauth_bytes.saturating_mul(2 * (limits.preauth_queue + 2));
         let preauth_allowance = u64::try_from(preauth_bytes_max).unwrap_or(u64::MAX);
@@ -115,6 +118,7 @@ impl Host {
             clock: Box::new(clock),
             deadline_moved: Notify::new(),
             listening_changed: Notify::new(),
+            head_timeout,
             preauth_allowance,
             payload_bytes_max,
         };
@@ -209,7 +213,7 @@ impl Host {
                 host.shared.payload_bytes_max.saturating_mul(2),
             );
             let Ok(Ok(Some(Upgraded { socket, origin }))) =
-                tokio::time::timeout(REQUEST_TIMEOUT, request).await
+                tokio::time::timeout(host.shared.head_timeout + ANSWER_TIMEOUT, request).await
             else {
                 // It has been answered, or there is nobody to answer to.
                 return;

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::machine::TryParse;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, create_response, write_response};
@@ -38,7 +39,11 @@ pub(super) async fn answer<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some((head, rest)) = read_head(&mut stream).await? else { return Ok(None) };
+    let Ok(read) = timeout(host.shared.head_timeout, read_head(&mut stream)).await else {
+        stream.write_all(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n").await?;
+        return Ok(None);
+    };
+    let Some((head, rest)) = read? else { return Ok(None) };
     let Ok(Some((_, request))) = Request::try_parse(&head) else {
         return match probed_otherwise(&head) {
             Some((method, probe)) => answer_probe(host, stream, probe, method, local).await,

@@ -220,6 +220,10 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Timing {
+    /// How long a peer may take for the head of its HTTP request. A gateway (2026.9.6) answers 408 after 60 s, or at the
+    /// latest after 90, because Node.js looks every 30 s.
+    #[serde(with = "duration_ms")]
+    pub head_timeout: Duration,
     /// From open until the socket must have said hello (protocol 3.1).
     #[serde(with = "duration_ms")]
     pub handshake_timeout: Duration,
@@ -278,6 +282,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Timing {
+            head_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_millis(15_000),
             tick_interval: Duration::from_millis(30_000),
             advertised_tick_interval_ms: None,
