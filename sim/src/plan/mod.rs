@@ -47,7 +47,7 @@ pub use action::{Action, Actor, AppAction, GatewayAction, LinkFault, ProcessFaul
 pub(crate) use draw::FaultDraw;
 pub use fault::Fault;
 pub use milestone::{Milestone, MilestoneError, MilestoneKind};
-pub use params::Params;
+pub use params::{Limits, Params};
 pub use tier::Tier;
 
 /// The version of the plan format. A plan of another version is refused, never guessed at.

@@ -50,6 +50,50 @@ pub struct Params {
     pub calm_ms: Option<u64>,
     /// When the run ends.
     pub end_ms: u64,
+    /// The client's limits.
+    #[serde(skip_serializing_if = "Limits::are_usual")]
+    pub limits: Limits,
+}
+
+/// What the client keeps at most, of each kind; see [`Options`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Requests that wait for an answer.
+    pub in_flight: usize,
+    /// Requests that wait to be sent.
+    pub queued: usize,
+    /// Bytes of their methods and parameters.
+    pub queued_bytes: usize,
+    /// Frames that wait to be written.
+    pub unwritten: usize,
+    /// Events that came before hello.
+    pub early_events: usize,
+    /// Bytes of their frames.
+    pub early_bytes: usize,
+    /// Bytes of what waits for a subscriber.
+    pub subscription_bytes: usize,
+}
+
+impl Limits {
+    fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let usual = Options::default();
+        Self {
+            in_flight: usual.max_in_flight,
+            queued: usual.max_queued,
+            queued_bytes: usual.max_queued_bytes,
+            unwritten: usual.max_unwritten,
+            early_events: usual.max_early_events,
+            early_bytes: usual.max_early_bytes,
+            subscription_bytes: usual.subscription_bytes,
+        }
+    }
 }
 
 impl Default for Params {
@@ -73,6 +117,7 @@ impl Default for Params {
             retry_after_max_ms: 8_000,
             calm_ms: None,
             end_ms: 60_000,
+            limits: Limits::default(),
         }
     }
 }
@@ -88,6 +133,14 @@ impl Params {
         options.hello_timeout = stage;
         options.close_grace = Duration::from_millis(self.close_grace_ms);
         options.subscription_items = usize::try_from(self.subscription_items).unwrap_or(usize::MAX);
+        let limits = &self.limits;
+        options.max_in_flight = limits.in_flight;
+        options.max_queued = limits.queued;
+        options.max_queued_bytes = limits.queued_bytes;
+        options.max_unwritten = limits.unwritten;
+        options.max_early_events = limits.early_events;
+        options.max_early_bytes = limits.early_bytes;
+        options.subscription_bytes = limits.subscription_bytes;
         options.backoff.initial = Duration::from_millis(self.backoff_ms);
         options.backoff.cap = Duration::from_millis(self.backoff_cap_ms);
         options.backoff.retry_after_max = Duration::from_millis(self.retry_after_max_ms);
@@ -129,7 +182,7 @@ impl Params {
         if self.options().validate().is_err() {
             return error(
                 "backoff_ms",
-                "the times of the client must be above zero, and the cap above the first wait",
+                "the times and limits of the client must be above zero, and the cap above the first wait",
             );
         }
         Ok(())

@@ -9,8 +9,8 @@
 use crate::base::rng::Rng;
 use crate::plan::consumer::{ConsumerAction, ConsumerBehavior, Lag};
 use crate::plan::{
-    Action, Actor, AppAction, Fault, FaultDraw, GATEWAYS, GatewayAction, Milestone, MilestoneKind, Params,
-    Plan, Step, Tier,
+    Action, Actor, AppAction, Fault, FaultDraw, GATEWAYS, GatewayAction, Limits, Milestone, MilestoneKind,
+    Params, Plan, Step, Tier,
 };
 use onesocket_gateway::Misbehave;
 
@@ -26,6 +26,7 @@ const EVENTS: [&str; 3] = ["chat", "agent", "presence"];
 pub fn plan(seed: u64) -> Plan {
     let mut params = params(&mut Rng::new(seed, "params"));
     params.verify_proofs = !params.device || Rng::new(seed, "proofs").chance(25);
+    params.limits = limits(&mut Rng::new(seed, "limits"));
     let mut generator = Generator {
         active_ms: params.end_ms,
         params,
@@ -80,6 +81,26 @@ fn params(draw: &mut Rng) -> Params {
         calm_ms: None,
         // The time in which things go wrong; the quiet tail is added later.
         end_ms: draw.between(12_000, 32_000),
+        // Drawn by themselves.
+        limits: Limits::default(),
+    }
+}
+
+/// Most runs meet no limit of the client, a quarter of them meet some again and again.
+fn limits(draw: &mut Rng) -> Limits {
+    if !draw.chance(25) {
+        return Limits::default();
+    }
+    let mut least_to_most =
+        |least, most| usize::try_from(draw.log_between(least, most)).expect("a limit is small");
+    Limits {
+        in_flight: least_to_most(1, 16),
+        queued: least_to_most(1, 64),
+        queued_bytes: least_to_most(64, 8_192),
+        unwritten: least_to_most(1, 8),
+        early_events: least_to_most(1, 8),
+        early_bytes: least_to_most(512, 65_536),
+        subscription_bytes: least_to_most(4_096, 1 << 20),
     }
 }
 

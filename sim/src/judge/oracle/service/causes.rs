@@ -6,17 +6,20 @@ use std::time::Duration;
 use onesocket::core::{Delivery, Instant};
 
 use crate::judge::oracle::suspension::LATE;
-use crate::plan::Plan;
+use crate::plan::{Limits, Plan};
 use crate::trace::{Event, FailureKind, Outcome, Record, StatusKind};
 
 /// Hosts of a simulated network differ by a tick of its clock.
 const EARLY: Duration = Duration::from_millis(10);
 
+/// The most that the method and the parameters of a request of the harness take.
+const REQUEST_BYTES: usize = 96;
+
 /// The cause that a failure names is in the trace, at the time at which it is named or since the request was made.
 ///
 /// Watchers of the status may be late, so that a cause which only a status shows may come a moment after the failure.
 pub(super) struct Causes {
-    max_queued: usize,
+    limits: Limits,
     open: BTreeMap<u32, Open>,
     /// When each cause was there last; what still goes on is there now.
     paused: Period,
@@ -64,7 +67,7 @@ struct Doubt {
 impl Causes {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
-            max_queued: plan.params.options().max_queued,
+            limits: plan.params.limits.clone(),
             open: BTreeMap::new(),
             paused: Period::default(),
             unconfigured: Period::default(),
@@ -137,7 +140,7 @@ impl Causes {
                 wrong("times out before its time is over")
             }
             FailureKind::ShutDown if !self.shutting_down => wrong("fails with a shutdown that nobody asked for"),
-            FailureKind::Limit if waiting < self.max_queued => {
+            FailureKind::Limit if !self.is_full(waiting) => {
                 wrong(&format!("meets a limit beside {waiting} others"))
             }
             // What was not handed to the connection that is gone waits for the next.
@@ -162,6 +165,11 @@ impl Causes {
             | FailureKind::Rejected
             | FailureKind::OtherConnection => Ok(()),
         }
+    }
+
+    /// Whether a queue may be full beside so many others. One that was sent may count as well: no record tells.
+    fn is_full(&self, waiting: usize) -> bool {
+        waiting > self.limits.queued || waiting * REQUEST_BYTES > self.limits.queued_bytes
     }
 
     /// Whether what the failure names is, or was, the case.

@@ -19,8 +19,9 @@ pub(super) struct InOrder {
     max_in_flight: usize,
     /// Whose each request is, and when it was made, until it arrives or ends.
     waiting: BTreeMap<u32, (u8, Instant)>,
-    /// Requests that may take a place in the window.
+    /// Requests that may take a place in the window, and since when all of them have one.
     open: BTreeSet<u32>,
+    room: Instant,
     /// The latest request of each consumer that arrived over each connection.
     arrived: BTreeMap<(u8, u32, u8), u32>,
     /// The connection that was accepted since the latest dial, and since when it is known to deliver.
@@ -48,6 +49,7 @@ impl InOrder {
             max_in_flight: plan.params.options().max_in_flight,
             waiting: BTreeMap::new(),
             open: BTreeSet::new(),
+            room: Instant::ZERO,
             arrived: BTreeMap::new(),
             path: None,
             ready: None,
@@ -66,8 +68,7 @@ impl InOrder {
                 }
             }
             Event::RequestSettled { request, .. } | Event::RequestDropped { request } => {
-                self.open.remove(request);
-                self.waiting.remove(request);
+                self.ended(*request, record.at);
             }
             Event::Status(status) => self.ready = (*status == StatusKind::Ready).then_some(record.at),
             Event::Configured { changed: true, .. }
@@ -81,6 +82,15 @@ impl InOrder {
             _ => {}
         }
         Ok(())
+    }
+
+    fn ended(&mut self, request: u32, at: Instant) {
+        let was_full = self.open.len() > self.max_in_flight;
+        self.open.remove(&request);
+        self.waiting.remove(&request);
+        if was_full && self.open.len() <= self.max_in_flight {
+            self.room = at;
+        }
     }
 
     fn fault(&mut self, fault: Fault, gateway: u8) {
@@ -159,7 +169,7 @@ impl InOrder {
         }
         // The oldest has the lowest number.
         let Some((request, (_, made))) = self.waiting.first_key_value() else { return Ok(()) };
-        let since = (*made).max(ready).max(*free);
+        let since = (*made).max(ready).max(*free).max(self.room);
         if suspension.is_overdue(since + self.travel, now) {
             return Err(format!("request {request} could leave since {since} and has not arrived"));
         }
