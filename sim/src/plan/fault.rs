@@ -152,6 +152,9 @@ faults! {
     /// The hello comes late.
     LateHello = "late-hello" { Actor::Gateway, ONCE, EVERYWHERE, weight 1,
         |draw| handshake(draw, |_, by| HandshakeFault::LateHello { by }) }
+    /// Events come before hello.
+    EarlyEvents = "early-events" { Actor::Gateway, ONCE, EVERYWHERE, weight 1,
+        |draw| handshake(draw, |rng, _| HandshakeFault::EarlyEvents { count: small(rng.log_between(1, 12)) }) }
     /// A close soon after hello.
     KickAfterHello = "kick-after-hello" { Actor::Gateway, ONCE, EVERYWHERE, weight 1,
         |draw| handshake(draw, kick_after_hello) }
@@ -272,6 +275,7 @@ impl Fault {
             HandshakeFault::ChallengeWithoutNonce => Self::BadChallenge,
             HandshakeFault::NoHello => Self::NoHello,
             HandshakeFault::LateHello { .. } => Self::LateHello,
+            HandshakeFault::EarlyEvents { .. } => Self::EarlyEvents,
             HandshakeFault::KickAfterHello { .. } => Self::KickAfterHello,
             HandshakeFault::TerminateAfterHello { .. } => Self::DropAfterHello,
             HandshakeFault::TerminateBeforeHello => Self::DropBeforeHello,

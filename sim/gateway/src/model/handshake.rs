@@ -38,6 +38,7 @@ impl GatewayModel {
             Some(
                 HandshakeFault::NoHello
                 | HandshakeFault::LateHello { .. }
+                | HandshakeFault::EarlyEvents { .. }
                 | HandshakeFault::KickAfterHello { .. }
                 | HandshakeFault::TerminateAfterHello { .. }
                 | HandshakeFault::TerminateBeforeHello
@@ -143,6 +144,7 @@ impl GatewayModel {
                 | HandshakeFault::ChallengeWithoutNonce
                 | HandshakeFault::NoHello
                 | HandshakeFault::LateHello { .. }
+                | HandshakeFault::EarlyEvents { .. }
                 | HandshakeFault::KickAfterHello { .. }
                 | HandshakeFault::TerminateAfterHello { .. }
                 | HandshakeFault::TerminateBeforeHello
@@ -254,6 +256,7 @@ impl GatewayModel {
                 | HandshakeFault::LateChallenge { .. }
                 | HandshakeFault::ChallengeWithoutNonce
                 | HandshakeFault::LateHello { .. }
+                | HandshakeFault::EarlyEvents { .. }
                 | HandshakeFault::KickAfterHello { .. }
                 | HandshakeFault::TerminateAfterHello { .. }
                 | HandshakeFault::Reject(_)
@@ -281,6 +284,10 @@ impl GatewayModel {
         if let Some(key) = presence_key {
             self.presence.connected(turn.now, key, &grant.connect, &grant.scopes);
             self.broadcast_presence(turn);
+        }
+        if let Some(HandshakeFault::EarlyEvents { count }) = fault {
+            let payload = format!(r#"{{"reason":"create","ts":{}}}"#, self.unix_ms(turn.now));
+            (0..count).for_each(|_| self.emit(turn, "sessions.changed".to_owned(), &payload));
         }
         self.send_hello(turn, connection, grant, fault.as_ref());
         self.after_hello(turn, connection, fault);

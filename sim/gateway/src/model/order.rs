@@ -209,6 +209,11 @@ pub enum HandshakeFault {
         #[serde(with = "super::config::duration_ms")]
         by: Duration,
     },
+    /// Events are pushed between the registration of the connection and hello, as a busy gateway does (protocol 10.5).
+    EarlyEvents {
+        /// How many.
+        count: u32,
+    },
     /// The connection is closed some time after hello.
     KickAfterHello {
         /// How long after.

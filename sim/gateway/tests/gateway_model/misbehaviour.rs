@@ -69,6 +69,24 @@ fn a_hello_can_be_withheld_or_late() {
 }
 
 #[test]
+fn a_hello_can_come_behind_events() {
+    let mut rig = Rig::default();
+    spoil(&mut rig, HandshakeFault::EarlyEvents { count: 2 });
+    let mut events_before_hello = || {
+        let connection = rig.open();
+        rig.send_connect(connection, TOKEN);
+        rig.advance(Duration::from_secs(1));
+        let frames = rig.sent(connection);
+        let before_hello = frames.into_iter().take_while(|frame| frame["type"] == "event");
+        before_hello.map(|frame| (frame["event"].clone(), frame["seq"].clone())).collect::<Vec<_>>()
+    };
+    let challenge = (json!("connect.challenge"), Value::Null);
+    let early = |seq: u64| (json!("sessions.changed"), json!(seq));
+    assert_eq!(events_before_hello(), [challenge.clone(), early(1), early(2)]);
+    assert_eq!(events_before_hello(), [challenge]);
+}
+
+#[test]
 fn a_hello_can_be_followed_by_a_kick_or_a_drop() {
     let mut rig = Rig::default();
     let after = Duration::from_millis(5);

@@ -35,6 +35,8 @@ struct Open {
     made: Instant,
     deadline: Option<Instant>,
     is_bound: bool,
+    /// How many were open together with it, at most: what it met at its limit may end before it does.
+    beside: usize,
 }
 
 /// When something was the case last.
@@ -83,17 +85,18 @@ impl Causes {
         match &record.event {
             Event::RequestMade { request, timeout_ms, bound_to, .. } => {
                 let deadline = timeout_ms.map(|ms| record.at + Duration::from_millis(ms));
-                let open = Open { made: record.at, deadline, is_bound: bound_to.is_some() };
+                let open = Open { made: record.at, deadline, is_bound: bound_to.is_some(), beside: 0 };
                 self.open.insert(*request, open);
+                let beside = self.open.len();
+                self.open.values_mut().for_each(|open| open.beside = open.beside.max(beside));
             }
             Event::RequestDropped { request } => {
                 self.open.remove(request);
             }
             Event::RequestSettled { request, outcome } => {
-                let waiting = self.open.len();
                 if let (Some(open), Outcome::Failed { delivery, kind }) = (self.open.remove(request), outcome)
                 {
-                    return self.failed(*request, &open, *delivery, *kind, (waiting, record.at));
+                    return self.failed(*request, &open, *delivery, *kind, record.at);
                 }
             }
             Event::Status(status) => self.status(*status, record.at),
@@ -132,7 +135,7 @@ impl Causes {
         open: &Open,
         delivery: Delivery,
         kind: FailureKind,
-        (waiting, at): (usize, Instant),
+        at: Instant,
     ) -> Result<(), String> {
         let wrong = |what: &str| Err(format!("request {request} {what}"));
         match kind {
@@ -140,8 +143,8 @@ impl Causes {
                 wrong("times out before its time is over")
             }
             FailureKind::ShutDown if !self.shutting_down => wrong("fails with a shutdown that nobody asked for"),
-            FailureKind::Limit if !self.is_full(waiting) => {
-                wrong(&format!("meets a limit beside {waiting} others"))
+            FailureKind::Limit if !self.is_full(open.beside) => {
+                wrong(&format!("meets a limit beside {} others", open.beside - 1))
             }
             // What was not handed to the connection that is gone waits for the next.
             FailureKind::Disconnected
@@ -168,8 +171,8 @@ impl Causes {
     }
 
     /// Whether a queue may be full beside so many others. One that was sent may count as well: no record tells.
-    fn is_full(&self, waiting: usize) -> bool {
-        waiting > self.limits.queued || waiting * REQUEST_BYTES > self.limits.queued_bytes
+    fn is_full(&self, open: usize) -> bool {
+        open > self.limits.queued || open * REQUEST_BYTES > self.limits.queued_bytes
     }
 
     /// Whether what the failure names is, or was, the case.
