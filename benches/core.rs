@@ -112,6 +112,7 @@ fn request(id: u64) -> Input {
         waited: Duration::ZERO,
         reply,
         only_on: None,
+        expected_profile_id: None,
     })
 }
 

@@ -84,7 +84,7 @@ pub use driver::{Driver, ShutdownReport};
 #[cfg(feature = "driver")]
 pub use hub::Hub;
 #[cfg(feature = "driver")]
-pub use statistics::Statistics;
+pub use statistics::{IgnoredMessages, Statistics};
 
 /// The README's example is compiled as a test.
 #[cfg(all(doctest, feature = "net"))]

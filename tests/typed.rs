@@ -46,6 +46,7 @@ fn of(name: &str, payload: &str) -> Event {
         payload: Payload::from_text(payload),
         seq: None,
         state_version: None,
+        recipient_profile_id: None,
     }
 }
 

@@ -174,6 +174,7 @@ fn request(id: u64, reply: Reply) -> Input {
         waited: Duration::ZERO,
         reply,
         only_on: None,
+        expected_profile_id: None,
     })
 }
 

@@ -230,7 +230,11 @@ impl Client {
         self.shared.commands.signal(Signal::ShutDown);
     }
 
-    /// The network is back: cuts a backoff short, without a second attempt beside the first.
+    /// The network is back, or the machine was asleep.
+    ///
+    /// A backoff is cut short, without a second attempt beside the first. A connection that is ready is asked whether
+    /// it still lives, with a ping; if nothing arrives within `wake_timeout` of the options, it is given up as
+    /// [`Silent`](crate::core::ConnectionError::Silent) and dialed anew. Several calls ask once.
     pub fn wake(&self) {
         self.shared.commands.signal(Signal::Wake);
     }

@@ -18,6 +18,9 @@ use crate::driver::command::{ClientCommand, Waiter};
 use super::Shared;
 use super::idempotency::IdempotencyKey;
 
+/// The longest id of an account, as the gateway's schema has it.
+const PROFILE_ID_CHARS_MAX: usize = 128;
+
 /// A request that has not been sent yet. Await it.
 #[must_use = "a request is sent when it is awaited"]
 pub struct RequestBuilder {
@@ -29,6 +32,7 @@ pub struct RequestBuilder {
     on_accepted: Option<oneshot::Sender<Payload>>,
     idempotency_key: Option<IdempotencyKey>,
     only_on: Option<Epoch>,
+    expected_profile_id: Option<Arc<str>>,
 }
 
 impl RequestBuilder {
@@ -48,11 +52,15 @@ impl RequestBuilder {
             on_accepted: None,
             idempotency_key: None,
             only_on: None,
+            expected_profile_id: None,
         }
     }
 
     /// The time for queueing, writing and the reply together, from the first poll on. `None` waits for ever; the
     /// watchdog still ends the wait when the connection dies.
+    ///
+    /// A request whose time is over is not sent: one with no time at all never is, and fails at once as
+    /// [`TimedOut`](RequestErrorKind::TimedOut) and [`NotSent`](Delivery::NotSent).
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeout = timeout.into();
         self
@@ -87,6 +95,17 @@ impl RequestBuilder {
         self
     }
 
+    /// Says which account of the gateway's user this is for, as its profile id (1 to 128 characters). A gateway at
+    /// which the connection now belongs to another one refuses; [`GatewayError::may_have_executed`] and the
+    /// delivery say whether it found out before or after. Only for gateways that offer the capability
+    /// `profile-binding-v1` in hello: others refuse the request as malformed.
+    ///
+    /// [`GatewayError::may_have_executed`]: crate::core::GatewayError::may_have_executed
+    pub fn expected_profile(mut self, profile_id: &str) -> Self {
+        self.expected_profile_id = Some(Arc::from(profile_id));
+        self
+    }
+
     fn refused(&self, kind: RequestErrorKind) -> RequestError {
         RequestError { method: Arc::clone(&self.method), kind, delivery: Delivery::NotSent }
     }
@@ -98,6 +117,12 @@ impl RequestBuilder {
             None => Ok(params),
         });
         let params = params.map_err(|why| self.refused(RequestErrorKind::Params(why.into())))?;
+        if let Some(profile_id) = &self.expected_profile_id
+            && !(1..=PROFILE_ID_CHARS_MAX).contains(&profile_id.chars().count())
+        {
+            let why = format!("a profile id has 1 to {PROFILE_ID_CHARS_MAX} characters");
+            return Err(self.refused(RequestErrorKind::Params(why.into())));
+        }
         let limit = self.shared.request_limit;
         let permit = Arc::clone(&self.shared.request_permits).try_acquire_owned();
         let permit = permit.map_err(|_| self.refused(RequestErrorKind::Overloaded { limit }))?;
@@ -121,6 +146,7 @@ impl RequestBuilder {
             asked: Instant::now(),
             reply: self.reply,
             only_on: self.only_on,
+            expected_profile_id: self.expected_profile_id.clone(),
             waiter,
         };
         self.shared.commands.send(command);

@@ -177,7 +177,9 @@ impl Connection {
             Input::Opened { .. } => self.opened(effects),
             Input::DialFailed { error, .. } => self.ended(ConnectionError::Dial(error), effects),
             Input::Received { text, .. } => self.received(&text.0, effects),
+            Input::Unreadable { .. } => self.unreadable(effects),
             Input::Activity { .. } => self.alive(),
+            Input::Bytes { latest, message_began, .. } => self.bytes_arrived(latest, message_began),
             Input::Written { frames, .. } => self.written(frames, effects),
             Input::Closed { error, .. } => self.ended(error, effects),
             Input::TokenLoaded { result, .. } => self.token_loaded(result, effects),
@@ -231,9 +233,10 @@ impl Connection {
     fn command(&mut self, command: Command, effects: &mut Vec<Effect>) {
         match command {
             Command::Connect => self.want(effects),
-            Command::Request { id, method, params, timeout, waited, reply, only_on } => {
+            Command::Request { id, method, params, timeout, waited, reply, only_on, expected_profile_id } => {
                 let params = params.map(WireText);
-                self.request(id, waited, Pending { method, params, timeout, reply, only_on }, effects);
+                let pending = Pending { method, params, timeout, reply, only_on, expected_profile_id };
+                self.request(id, waited, pending, effects);
             }
             Command::Cancel { id } => {
                 self.requests.take(id);
@@ -266,6 +269,10 @@ impl Connection {
         assert!(replaced.is_none(), "subscription id {} is used twice", id.0);
         if let Some(snapshot) = &self.snapshot {
             effects.push(Effect::Deliver { to: id, push: Push::Snapshot(Arc::clone(snapshot)) });
+            // A snapshot looks like the present. What is not so any more is said at once, not with the next change.
+            if self.status != (Status::Ready { epoch: snapshot.epoch() }) {
+                effects.push(Effect::Deliver { to: id, push: Push::Status(self.status.clone()) });
+            }
         }
         self.want(effects);
     }
@@ -348,22 +355,23 @@ impl Connection {
         let Phase::Live { session, stage: stage @ SessionStage::Dialing { .. } } = &mut self.phase else {
             return;
         };
-        session.last_inbound = self.now;
+        session.heard(self.now);
         *stage = SessionStage::AwaitingChallenge { deadline: self.now + self.options.challenge_timeout };
         let epoch = session.epoch;
         self.set_status(Status::Handshaking { epoch }, effects);
     }
 
+    // Nobody watches over a socket that closes.
     fn alive(&mut self) {
-        match &mut self.phase {
-            Phase::Live { session, .. } => session.last_inbound = self.now,
-            // Nobody watches over a socket that closes.
-            Phase::Closing { .. }
-            | Phase::Idle
-            | Phase::Waiting { .. }
-            | Phase::Paused(_)
-            | Phase::Flushing { .. }
-            | Phase::Stopped => {}
+        if let Phase::Live { session, .. } = &mut self.phase {
+            session.heard(self.now);
+        }
+    }
+
+    fn bytes_arrived(&mut self, latest: Instant, message_began: Option<Instant>) {
+        if let Phase::Live { session, .. } = &mut self.phase {
+            session.heard(latest.min(self.now));
+            session.message_began = message_began;
         }
     }
 
@@ -409,7 +417,9 @@ impl Input {
             Self::Opened { epoch }
             | Self::DialFailed { epoch, .. }
             | Self::Received { epoch, .. }
+            | Self::Unreadable { epoch }
             | Self::Activity { epoch }
+            | Self::Bytes { epoch, .. }
             | Self::Written { epoch, .. }
             | Self::TokenLoaded { epoch, .. }
             | Self::Closed { epoch, .. } => Some(*epoch),

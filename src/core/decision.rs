@@ -54,6 +54,7 @@ pub(super) fn decide(error: &ConnectionError) -> Decision {
         | ConnectionError::Handshake(_)
         | ConnectionError::Lost(_)
         | ConnectionError::Silent { .. }
+        | ConnectionError::SlowMessage { .. }
         | ConnectionError::PingFlood { .. }
         | ConnectionError::TokenStore(_)
         | ConnectionError::Superseded

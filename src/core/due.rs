@@ -4,11 +4,11 @@
 
 use std::fmt;
 
+use super::config::Options;
 use super::connection::{AfterClose, Connection, Phase};
 use super::effect::{Close, Effect};
-use super::error::{ConnectionError, Delivery, RequestError, RequestErrorKind, Stage};
+use super::error::{ConnectionError, Stage};
 use super::id::RequestId;
-use super::in_flight::Progress;
 use super::session::{Session, SessionStage};
 use super::time::Instant;
 
@@ -31,6 +31,8 @@ pub enum DeadlineReason {
     Stage(Stage),
     /// The gateway has sent nothing for too long.
     Silence,
+    /// A message that the gateway has begun takes too long.
+    Message,
     /// The peer has not confirmed a close in time.
     Close,
     /// The token store has not finished its writes in time, for which a shutdown waits.
@@ -46,7 +48,7 @@ impl Connection {
     pub fn next_deadline(&self) -> Option<Deadline> {
         let phase = match &self.phase {
             Phase::Waiting { until, .. } => Some(Deadline { at: *until, reason: DeadlineReason::Dial }),
-            Phase::Live { session, stage } => Some(stage_deadline(session, stage)),
+            Phase::Live { session, stage } => Some(stage_deadline(session, stage, &self.options)),
             Phase::Closing { deadline, .. } => {
                 Some(Deadline { at: *deadline, reason: DeadlineReason::Close })
             }
@@ -63,10 +65,7 @@ impl Connection {
     pub(super) fn run_due(&mut self, effects: &mut Vec<Effect>) {
         self.run_due_phase(effects);
         while let Some(id) = self.requests.expired(self.now) {
-            let (pending, progress) = self.requests.take(id).expect("a deadline belongs to a request");
-            let kind = RequestErrorKind::TimedOut { after: pending.timeout.unwrap_or_default() };
-            let error = RequestError { method: pending.method, kind, delivery: delivery(progress) };
-            effects.push(Effect::Complete { id, outcome: Err(error) });
+            self.time_out(id, effects);
         }
         self.send_queued(effects);
         if let Some(next) = self.next_deadline() {
@@ -104,7 +103,7 @@ impl Connection {
         }
     }
 
-    /// The last arm is the watchdog: nothing disables it, and what is pending fails here and now, not when a
+    /// The last two arms are the watchdog: nothing disables it, and what is pending fails here and now, not when a
     /// dead peer would have confirmed the close (B45, B63).
     fn run_due_stage(&mut self, effects: &mut Vec<Effect>) {
         let now = self.now;
@@ -122,9 +121,13 @@ impl Connection {
             SessionStage::AwaitingHello { deadline } if *deadline <= now => {
                 self.give_up(timeout(Stage::Hello), 4000, "connect timeout", effects);
             }
-            SessionStage::Ready { policy, .. } if session.silent_at(policy) <= now => {
+            SessionStage::Ready { policy, .. } if session.silent_at(policy, &self.options) <= now => {
                 let silent_for = now.since(session.last_inbound);
                 self.give_up(ConnectionError::Silent { silent_for }, 4000, "tick timeout", effects);
+            }
+            SessionStage::Ready { .. } if session.message_due(&self.options).is_some_and(|at| at <= now) => {
+                let limit = self.options.max_message_duration;
+                self.give_up(ConnectionError::SlowMessage { limit }, 4000, "message timeout", effects);
             }
             SessionStage::Dialing { .. }
             | SessionStage::AwaitingChallenge { .. }
@@ -135,26 +138,25 @@ impl Connection {
     }
 }
 
-fn stage_deadline(session: &Session, stage: &SessionStage) -> Deadline {
+fn stage_deadline(session: &Session, stage: &SessionStage, options: &Options) -> Deadline {
     let (at, reason) = match stage {
         SessionStage::Dialing { deadline } => (*deadline, DeadlineReason::Stage(Stage::Dial)),
         SessionStage::AwaitingChallenge { deadline } => (*deadline, DeadlineReason::Stage(Stage::Challenge)),
         SessionStage::AwaitingToken { deadline, .. } => (*deadline, DeadlineReason::Stage(Stage::TokenStore)),
         SessionStage::AwaitingHello { deadline } => (*deadline, DeadlineReason::Stage(Stage::Hello)),
-        SessionStage::Ready { policy, .. } => (session.silent_at(policy), DeadlineReason::Silence),
+        SessionStage::Ready { policy, .. } => {
+            let silent_at = session.silent_at(policy, options);
+            match session.message_due(options).filter(|due| *due < silent_at) {
+                Some(due) => (due, DeadlineReason::Message),
+                None => (silent_at, DeadlineReason::Silence),
+            }
+        }
     };
     Deadline { at, reason }
 }
 
 fn timeout(stage: Stage) -> ConnectionError {
     ConnectionError::Timeout { stage }
-}
-
-fn delivery(progress: Progress) -> Delivery {
-    match progress {
-        Progress::Queued => Delivery::NotSent,
-        Progress::Sent => Delivery::Unknown,
-    }
 }
 
 impl fmt::Display for Deadline {

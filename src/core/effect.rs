@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::config::{Config, Endpoint, Secret};
 use super::error::{ConnectionError, DialError, PauseReason, RequestError, StoreError};
-use super::event::{Event, Gap};
+use super::event::{Event, Gap, Ignored};
 use super::headers::Headers;
 use super::id::{Epoch, RequestId, SubscriptionId};
 use super::payload::Payload;
@@ -45,11 +45,26 @@ pub enum Input {
         /// Its text. Binary messages that are UTF-8 count as text (protocol 1.6).
         text: WireText,
     },
-    /// Something arrived that carries no message: a ping, or bytes that are not UTF-8. It shows
-    /// that the peer is alive.
+    /// A whole message arrived that is no text.
+    Unreadable {
+        /// The socket it arrived on.
+        epoch: Epoch,
+    },
+    /// Something arrived that carries no message: a ping or a pong. It shows that the peer is alive.
     Activity {
         /// The socket it arrived on.
         epoch: Epoch,
+    },
+    /// Bytes arrived that make no whole message yet, or no more: they show that the peer is alive as well. To be
+    /// given when a message is about to take more than a moment, and then before the deadline of
+    /// [`DeadlineReason::Silence`](super::DeadlineReason::Silence), not for every byte.
+    Bytes {
+        /// The socket they arrived on.
+        epoch: Epoch,
+        /// When the latest arrived.
+        latest: Instant,
+        /// When the message began that is not complete, if there is one.
+        message_began: Option<Instant>,
     },
     /// The transport wrote this many of the frames it was given.
     Written {
@@ -101,6 +116,8 @@ pub enum Command {
         /// The only connection it may go over, if there is just one: it fails as not sent when that
         /// one is not ready, and makes nobody connect.
         only_on: Option<Epoch>,
+        /// The account it is meant for, if it must be that one.
+        expected_profile_id: Option<Arc<str>>,
     },
     /// The caller no longer wants the answer. Local only: the protocol has no cancel frame (2.1).
     Cancel {
@@ -119,7 +136,8 @@ pub enum Command {
     },
     /// This is the config from now on; `None` means that there is no gateway to connect to.
     Configure(Option<Arc<Config>>),
-    /// The network is back: do not wait for the backoff to end.
+    /// The network is back, or the machine was asleep: do not wait for the backoff to end, and find out whether the
+    /// connection still lives.
     Wake,
     /// Whatever paused reconnecting has been dealt with.
     Resume,
@@ -131,7 +149,7 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect => f.write_str("Connect"),
-            Self::Request { id, method, params, timeout, waited, reply, only_on } => f
+            Self::Request { id, method, params, timeout, waited, reply, only_on, expected_profile_id } => f
                 .debug_struct("Request")
                 .field("id", id)
                 .field("method", method)
@@ -140,6 +158,7 @@ impl fmt::Debug for Command {
                 .field("waited", waited)
                 .field("reply", reply)
                 .field("only_on", only_on)
+                .field("expected_profile_id", expected_profile_id)
                 .finish(),
             Self::Cancel { id } => f.debug_struct("Cancel").field("id", id).finish(),
             Self::Subscribe { id } => f.debug_struct("Subscribe").field("id", id).finish(),
@@ -181,6 +200,11 @@ pub enum Effect {
         epoch: Epoch,
         /// The frame.
         text: WireText,
+    },
+    /// Send a ping. Anything that arrives will do for its answer.
+    Ping {
+        /// The socket.
+        epoch: Epoch,
     },
     /// End the socket, or abort the dial.
     HangUp {
@@ -244,6 +268,8 @@ pub enum Effect {
     },
     /// The status changed.
     Status(Status),
+    /// A message had no effect, for this reason.
+    Ignored(Ignored),
     /// Shut down completely: no socket, no pending request, no deadline is left.
     Stopped,
 }

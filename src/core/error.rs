@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::frame::FrameError;
+use super::handshake::text_member;
 use super::id::Epoch;
 use super::payload::Payload;
 use super::peer_text::{OneLine, PeerText};
@@ -225,6 +227,16 @@ pub struct GatewayError {
     pub close_code: Option<u16>,
 }
 
+impl GatewayError {
+    /// Whether the gateway says that it may have carried out what it refuses: `details.execution` is
+    /// `may_have_executed`.
+    #[must_use]
+    pub fn may_have_executed(&self) -> bool {
+        let execution = self.details.as_ref().and_then(|details| text_member(details, "execution"));
+        execution.as_deref() == Some("may_have_executed")
+    }
+}
+
 /// Why a token store could not do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the token store failed: {}", OneLine::whole(.0))]
@@ -260,11 +272,20 @@ pub enum ConnectionError {
     /// The transport failed or ended without a close frame.
     #[error("the connection was lost: {0}")]
     Lost(PeerText),
-    /// Nothing at all arrived for twice the tick interval (protocol 14).
+    /// Nothing at all arrived, not even a byte of a message: for twice the tick interval (protocol 14), or for
+    /// `wake_timeout` after the app said that the network is back.
     #[error("nothing arrived for {silent_for:?}")]
     Silent {
         /// How long the peer was silent.
         silent_for: Duration,
+    },
+    /// A message was begun and not completed, although its bytes kept coming.
+    #[error(
+        "the gateway did not complete a message within {limit:?}; if the line is that slow, raise max_message_duration"
+    )]
+    SlowMessage {
+        /// The time that a message may take.
+        limit: Duration,
     },
     /// The gateway pings faster than it reads the answers.
     #[error(
@@ -292,6 +313,7 @@ impl ConnectionError {
         match self {
             Self::Timeout { .. }
             | Self::Silent { .. }
+            | Self::SlowMessage { .. }
             | Self::PingFlood { .. }
             | Self::TokenStore(_)
             | Self::Superseded
@@ -316,6 +338,7 @@ impl ConnectionError {
             | Self::Handshake(_)
             | Self::Lost(_)
             | Self::Silent { .. }
+            | Self::SlowMessage { .. }
             | Self::PingFlood { .. }
             | Self::TokenStore(_)
             | Self::Superseded
@@ -379,9 +402,10 @@ pub enum PauseReason {
 pub enum Delivery {
     /// The gateway never saw it: sending it again is safe.
     NotSent,
-    /// It was handed to the connection and the answer was lost: it may or may not have been done.
+    /// It was handed to the connection and the answer was lost or malformed, or the gateway itself does not know: it
+    /// may or may not have been done.
     Unknown,
-    /// The gateway answered no.
+    /// The gateway answered no, and has not done it.
     Rejected,
 }
 
@@ -443,6 +467,9 @@ pub enum RequestErrorKind {
     /// The parameters cannot be written as JSON.
     #[error("the parameters are not JSON: {0}")]
     Params(PeerText),
+    /// The gateway answered something that is neither yes nor no.
+    #[error("the answer was malformed: {0}")]
+    MalformedAnswer(FrameError),
     /// The answer does not have the expected shape.
     #[error("the answer cannot be decoded: {0}")]
     Decode(PeerText),
@@ -456,7 +483,7 @@ impl RequestError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match (&self.kind, self.delivery) {
-            (RequestErrorKind::Rejected(error), _) => error.retryable,
+            (RequestErrorKind::Rejected(error), Delivery::Rejected) => error.retryable,
             (RequestErrorKind::Overloaded { .. } | RequestErrorKind::Disconnected(_), Delivery::NotSent)
             | (RequestErrorKind::TimedOut { .. }, Delivery::NotSent) => true,
             (_, Delivery::NotSent | Delivery::Unknown | Delivery::Rejected) => false,

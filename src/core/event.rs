@@ -1,5 +1,6 @@
 //! What the gateway pushes, and the numbering that shows what is missing.
 
+use super::frame::FrameError;
 use super::id::Epoch;
 use super::payload::Payload;
 use super::peer_text::PeerText;
@@ -17,6 +18,22 @@ pub struct Event {
     pub seq: Option<u64>,
     /// The versions of the state it belongs to, if it names them.
     pub state_version: Option<StateVersion>,
+    /// The account it is for, where a gateway tells several apart and this event is for one of them.
+    pub recipient_profile_id: Option<PeerText>,
+}
+
+/// Why a message of the gateway had no effect. The connection goes on (protocol 2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ignored {
+    /// It is no text: a binary message that is not UTF-8.
+    NotText,
+    /// It is no frame.
+    NoFrame(FrameError),
+    /// It answers a request that nobody waits for: one that has ended or was answered already, or none of ours.
+    Unawaited,
+    /// It is a challenge, and `connect` has been sent already.
+    Challenge,
 }
 
 /// Counters of the gateway's state, comparable within one boot (protocol 10.7).

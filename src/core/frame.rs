@@ -4,13 +4,16 @@
 //! or a [`FrameError`] that says why it is ignored (protocol 2.5).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::event::StateVersion;
+use super::json;
 
 /// A frame from the gateway, borrowing from its text.
 #[derive(Debug)]
@@ -34,7 +37,7 @@ pub struct ResponseFrame<'a> {
     pub error: Option<ErrorShape<'a>>,
 }
 
-/// `{type:"event", event, payload?, seq?, stateVersion?}`
+/// `{type:"event", event, payload?, seq?, stateVersion?, recipientProfileId?}`
 #[derive(Debug)]
 pub struct EventFrame<'a> {
     /// The name of the event, never empty.
@@ -45,6 +48,8 @@ pub struct EventFrame<'a> {
     pub seq: Option<u64>,
     /// The versions of the state the event belongs to.
     pub state_version: Option<StateVersion>,
+    /// The account that the event is for.
+    pub recipient_profile_id: Option<Cow<'a, str>>,
 }
 
 /// The error of a failed response, with the defaults of protocol 5.8.
@@ -66,8 +71,8 @@ pub struct ErrorShape<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// Not JSON, not an object, or a known field twice or of an impossible type.
-    #[error("the message is not a JSON object of the frame's shape")]
+    /// Not JSON, or not an object.
+    #[error("the message is not a JSON object")]
     Malformed,
     /// The `type` is missing or is none that a gateway sends.
     #[error("the frame's type is neither res nor event")]
@@ -83,37 +88,82 @@ pub enum FrameError {
     EventShape,
 }
 
-/// Numbers beyond this cannot be told apart by the gateway's own JSON (2^53 - 1).
-const MAX_SAFE_INTEGER: u64 = 9_007_199_254_740_991;
+/// Declares an object of JSON whose members are kept raw, so that one bad member is reported for what it is. Of two
+/// with one name the last one counts, as in JavaScript, and unknown ones are skipped (protocol 2.5).
+macro_rules! raw_members {
+    ($object:ident, $name:ident { $($member:ident = $key:literal,)* }) => {
+        #[derive(Default)]
+        struct $object<'a> {
+            $($member: Option<&'a RawValue>,)*
+        }
 
-/// The union of all fields. Fields whose type a peer may get wrong are kept raw, so that one bad
-/// field is reported for what it is; unknown fields are skipped (protocol 2.5).
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, rename = "type", default)]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    ok: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    payload: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    event: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    seq: Option<&'a RawValue>,
-    #[serde(borrow, rename = "stateVersion", default)]
-    state_version: Option<&'a RawValue>,
+        #[derive(Deserialize)]
+        #[serde(field_identifier)]
+        #[allow(non_camel_case_types, reason = "they are named for the members")]
+        enum $name {
+            $(#[serde(rename = $key)] $member,)*
+            #[serde(other)]
+            Unknown,
+        }
+
+        impl<'de> Deserialize<'de> for $object<'de> {
+            fn deserialize<D: Deserializer<'de>>(wire: D) -> Result<Self, D::Error> {
+                struct Members;
+                impl<'de> Visitor<'de> for Members {
+                    type Value = $object<'de>;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an object")
+                    }
+
+                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                        let mut object = $object::default();
+                        while let Some(name) = map.next_key()? {
+                            match name {
+                                $($name::$member => object.$member = map.next_value()?,)*
+                                $name::Unknown => drop(map.next_value::<IgnoredAny>()?),
+                            }
+                        }
+                        Ok(object)
+                    }
+                }
+                wire.deserialize_map(Members)
+            }
+        }
+    };
 }
+
+raw_members!(Envelope, EnvelopeMember {
+    kind = "type",
+    id = "id",
+    ok = "ok",
+    payload = "payload",
+    error = "error",
+    event = "event",
+    seq = "seq",
+    state_version = "stateVersion",
+    recipient_profile_id = "recipientProfileId",
+});
+
+raw_members!(RawError, ErrorMember {
+    code = "code",
+    message = "message",
+    details = "details",
+    retryable = "retryable",
+    retry_after_ms = "retryAfterMs",
+});
+
+raw_members!(RawStateVersion, StateVersionMember {
+    presence = "presence",
+    health = "health",
+});
 
 /// Reads one message.
 ///
 /// # Errors
 /// [`FrameError`] says why the message is to be ignored.
 pub fn decode(text: &str) -> Result<Frame<'_>, FrameError> {
-    let envelope: Envelope<'_> = object(text).ok_or(FrameError::Malformed)?;
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| FrameError::Malformed)?;
     match envelope.kind.and_then(text_of).as_deref() {
         Some("res") => response(&envelope).map(Frame::Response),
         Some("event") => event(&envelope).map(Frame::Event),
@@ -121,11 +171,16 @@ pub fn decode(text: &str) -> Result<Frame<'_>, FrameError> {
     }
 }
 
-/// Reads a JSON object. The derived readers would take an array of the fields as well, which no
-/// peer means.
-fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
-    let is_object = text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{');
-    if is_object { serde_json::from_str(text).ok() } else { None }
+/// The id of a response whose shape is wrong: whose answer it would have been.
+pub(super) fn malformed_answer_id(text: &str) -> Option<Cow<'_, str>> {
+    let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
+    envelope.id.and_then(text_of)
+}
+
+/// The number of an event whose shape is wrong: it counts all the same.
+pub(super) fn malformed_event_seq(text: &str) -> Option<u64> {
+    let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
+    envelope.seq.and_then(safe_integer)
 }
 
 fn response<'a>(envelope: &Envelope<'a>) -> Result<ResponseFrame<'a>, FrameError> {
@@ -149,28 +204,21 @@ fn event<'a>(envelope: &Envelope<'a>) -> Result<EventFrame<'a>, FrameError> {
         Some(raw) => Some(safe_integer(raw).ok_or(FrameError::EventShape)?),
         None => None,
     };
-    // A state version of another shape belongs to a gateway newer than this client; the event
-    // itself is still good.
-    let state_version = envelope.state_version.and_then(|raw| serde_json::from_str(raw.get()).ok());
-    Ok(EventFrame { event, payload: envelope.payload, seq, state_version })
+    let recipient_profile_id = envelope.recipient_profile_id.and_then(text_of);
+    let state_version = envelope.state_version.and_then(state_version);
+    Ok(EventFrame { event, payload: envelope.payload, seq, state_version, recipient_profile_id })
 }
 
-#[derive(Deserialize)]
-struct RawError<'a> {
-    #[serde(borrow, default)]
-    code: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    details: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    retryable: Option<&'a RawValue>,
-    #[serde(borrow, rename = "retryAfterMs", default)]
-    retry_after_ms: Option<&'a RawValue>,
+/// A state version of another shape belongs to a gateway newer than this client; the event itself is still good.
+fn state_version(raw: &RawValue) -> Option<StateVersion> {
+    let version: RawStateVersion<'_> = serde_json::from_str(raw.get()).ok()?;
+    let presence = version.presence.and_then(safe_integer)?;
+    let health = version.health.and_then(safe_integer)?;
+    Some(StateVersion { presence, health })
 }
 
 fn error_shape(raw: &RawValue) -> Option<ErrorShape<'_>> {
-    let error: RawError<'_> = object(raw.get())?;
+    let error: RawError<'_> = serde_json::from_str(raw.get()).ok()?;
     let text = |field: Option<&RawValue>| field.and_then(text_of_owned).filter(|text| !text.is_empty());
     Some(ErrorShape {
         code: text(error.code).map_or(Cow::Borrowed("UNAVAILABLE"), Cow::Owned),
@@ -182,14 +230,7 @@ fn error_shape(raw: &RawValue) -> Option<ErrorShape<'_>> {
 }
 
 fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    let json = raw.get();
-    // It is JSON: what is between quotes and has no backslash is the text itself.
-    match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some(text) if !text.contains('\\') => Some(Cow::Borrowed(text)),
-        Some(_) | None => serde_json::from_str::<Text<'_>>(json).ok().map(|text| text.0),
-    }
+    json::string(raw.get())
 }
 
 fn text_of_owned(raw: &RawValue) -> Option<String> {
@@ -197,12 +238,18 @@ fn text_of_owned(raw: &RawValue) -> Option<String> {
 }
 
 fn safe_integer(raw: &RawValue) -> Option<u64> {
-    serde_json::from_str(raw.get()).ok().filter(|number| *number <= MAX_SAFE_INTEGER)
+    json::safe_integer(raw.get())
 }
 
 /// Writes a request frame. `params` is taken as the JSON it is.
 #[must_use]
 pub fn encode_request(id: &str, method: &str, params: Option<&str>) -> String {
+    encode_request_as(id, method, params, None)
+}
+
+/// [`encode_request`] for the account with this id and no other.
+#[must_use]
+pub fn encode_request_as(id: &str, method: &str, params: Option<&str>, profile_id: Option<&str>) -> String {
     let mut text = String::with_capacity(48 + id.len() + method.len() + params.map_or(0, str::len));
     text.push_str("{\"type\":\"req\",\"id\":");
     push_json_string(&mut text, id);
@@ -211,6 +258,10 @@ pub fn encode_request(id: &str, method: &str, params: Option<&str>) -> String {
     if let Some(params) = params {
         text.push_str(",\"params\":");
         text.push_str(params);
+    }
+    if let Some(profile_id) = profile_id {
+        text.push_str(",\"expectedProfileId\":");
+        push_json_string(&mut text, profile_id);
     }
     text.push('}');
     text
@@ -274,6 +325,51 @@ mod tests {
         assert_eq!(error(r#"{"type":"event","event":""}"#), FrameError::EventShape);
         assert_eq!(error(r#"{"type":"event","event":"e","seq":-1}"#), FrameError::EventShape);
         assert_eq!(error(r#"{"type":"event","event":"e","seq":9007199254740992}"#), FrameError::EventShape);
+    }
+
+    #[test]
+    fn an_envelope_is_read_as_javascript_reads_it() {
+        let read = |text: &str| match decode(text) {
+            Ok(Frame::Event(frame)) => (frame.event.into_owned(), frame.seq),
+            other => panic!("{text}: {other:?}"),
+        };
+        let event = |rest: &str| format!(r#"{{"type":"event",{rest}}}"#);
+        for (rest, name, seq) in [
+            (r#""event":"e","seq":3.0"#, "e", Some(3)),
+            (r#""event":"e","seq":1e3"#, "e", Some(1_000)),
+            (r#""event":"e","seq":-0"#, "e", Some(0)),
+            (r#""event":"e","seq":null"#, "e", None),
+            (r#""event":"a","event":"e","seq":1,"seq":2"#, "e", Some(2)),
+            (r#""event":"e\ud83d","seq":4"#, "e\u{fffd}", Some(4)),
+            (r#""event":"e","":{},"__proto__":{"event":"p"},"constructor":null"#, "e", None),
+            (r#""event":"a\/b""#, "a/b", None),
+        ] {
+            assert_eq!(read(&event(rest)), (name.to_owned(), seq), "{rest}");
+        }
+        assert_eq!(read(r#" { "type" : "ev\u0065nt" , "event" : "e" } "#), ("e".to_owned(), None));
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(
+            read(&event(&format!(r#""event":"e","payload":{deep},"new":{deep}"#))),
+            ("e".to_owned(), None)
+        );
+    }
+
+    #[test]
+    fn an_answer_of_the_wrong_shape_still_has_an_id() {
+        for rest in [r#""ok":"yes""#, r#""ok":false,"error":"boom""#, r#""payload":{}"#, r#""ok":1"#] {
+            let text = format!(r#"{{"type":"res","id":"7",{rest}}}"#);
+            assert_eq!(error(&text), FrameError::ResponseShape);
+            assert_eq!(malformed_answer_id(&text).as_deref(), Some("7"));
+        }
+    }
+
+    #[test]
+    fn an_account_goes_with_a_request_and_comes_with_an_event() {
+        let text = encode_request_as("1", "m", None, Some("p\"1"));
+        assert_eq!(text, r#"{"type":"req","id":"1","method":"m","expectedProfileId":"p\"1"}"#);
+        let text = r#"{"type":"event","event":"e","recipientProfileId":"p1"}"#;
+        let Ok(Frame::Event(frame)) = decode(text) else { panic!("not an event") };
+        assert_eq!(frame.recipient_profile_id.as_deref(), Some("p1"));
     }
 
     #[test]

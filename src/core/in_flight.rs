@@ -17,13 +17,25 @@ pub(super) struct Pending {
     pub(super) reply: Reply,
     /// The only connection it may go over, if there is just one.
     pub(super) only_on: Option<Epoch>,
+    /// The account it is meant for, if it must be that one.
+    pub(super) expected_profile_id: Option<Arc<str>>,
 }
 
 impl Pending {
     /// What it takes in the queue.
     pub(super) fn bytes(&self) -> usize {
-        self.method.len() + self.params.as_ref().map_or(0, |params| params.0.len())
+        let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        let params = self.params.as_ref().map_or(0, |params| params.0.len());
+        self.method.len() + params + text(&self.expected_profile_id)
     }
+}
+
+/// What is written of a request.
+pub(super) struct Outgoing {
+    pub(super) id: RequestId,
+    pub(super) method: Arc<str>,
+    pub(super) params: Option<WireText>,
+    pub(super) expected_profile_id: Option<Arc<str>>,
 }
 
 /// Where a request stands.
@@ -87,12 +99,14 @@ impl InFlight {
     }
 
     /// The oldest queued request, now counted as sent. Its parameters are handed over.
-    pub(super) fn send_next(&mut self) -> Option<(RequestId, Arc<str>, Option<WireText>)> {
+    pub(super) fn send_next(&mut self) -> Option<Outgoing> {
         let id = self.queued.pop_first()?;
         let entry = self.entries.get_mut(&id).expect("queued requests have an entry");
         self.queued_bytes -= entry.pending.bytes();
         entry.progress = Progress::Sent;
-        Some((id, Arc::clone(&entry.pending.method), entry.pending.params.take()))
+        let Pending { method, params, expected_profile_id, .. } = &mut entry.pending;
+        let (method, expected_profile_id) = (Arc::clone(method), expected_profile_id.clone());
+        Some(Outgoing { id, method, params: params.take(), expected_profile_id })
     }
 
     pub(super) fn reply(&self, id: RequestId) -> Option<Reply> {
@@ -138,6 +152,12 @@ impl InFlight {
     /// A request whose deadline has come.
     pub(super) fn expired(&self, now: Instant) -> Option<RequestId> {
         self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
+    }
+
+    /// A request that still waits in the queue, and whose deadline has come.
+    pub(super) fn expired_in_queue(&self, now: Instant) -> Option<RequestId> {
+        let mut expired = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
+        expired.find(|(_, id)| self.queued.contains(id)).map(|(_, id)| *id)
     }
 
     /// The request that runs out of time first, and when.

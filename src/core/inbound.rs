@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::connection::{Connection, Phase};
 use super::effect::{Effect, Push, Reply, Response};
 use super::error::{ConnectionError, Delivery, RequestError, RequestErrorKind};
-use super::event::Event;
-use super::frame::{EventFrame, Frame, ResponseFrame, decode};
+use super::event::{Event, Ignored};
+use super::frame::{
+    EventFrame, Frame, FrameError, ResponseFrame, decode, malformed_answer_id, malformed_event_seq,
+};
 use super::handshake::{gateway_error, text_member};
 use super::id::Epoch;
 use super::payload::Payload;
@@ -19,19 +21,77 @@ impl Connection {
     /// closes has none.
     pub(super) fn received(&mut self, text: &Arc<str>, effects: &mut Vec<Effect>) {
         let Phase::Live { session, .. } = &mut self.phase else { return };
-        session.last_inbound = self.now;
+        session.message_arrived(self.now);
         match decode(text) {
             Ok(Frame::Response(frame)) => self.response(text, frame, effects),
             Ok(Frame::Event(frame)) if frame.event == "connect.challenge" => {
-                self.challenge(&payload_of(text, &frame), effects);
+                self.challenge(&payload_of(text, &frame), frame.seq, effects);
             }
             Ok(Frame::Event(frame)) => self.event(text, &frame, effects),
-            Err(_) => {}
+            Err(FrameError::Malformed) => self.unreadable_frame(text, effects),
+            Err(error) => self.no_frame(text, error, effects),
         }
     }
 
-    /// A challenge that is repeated after `connect` was sent is answered by nothing, and no consumer receives it.
-    fn challenge(&mut self, payload: &Payload, effects: &mut Vec<Effect>) {
+    /// A whole message that is no text.
+    pub(super) fn unreadable(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Live { session, .. } = &mut self.phase else { return };
+        session.message_arrived(self.now);
+        effects.push(Effect::Ignored(Ignored::NotText));
+    }
+
+    /// It may be a frame to JavaScript: then what it says is read from a copy that is one to us.
+    fn unreadable_frame(&mut self, text: &Arc<str>, effects: &mut Vec<Effect>) {
+        match Payload::from_text(Arc::clone(text)).repaired() {
+            Some(repaired) if !matches!(decode(repaired.get()), Err(FrameError::Malformed)) => {
+                self.received(&Arc::from(repaired.get()), effects);
+            }
+            Some(_) | None => effects.push(Effect::Ignored(Ignored::NoFrame(FrameError::Malformed))),
+        }
+    }
+
+    /// What is no frame has no effect but these: its number counts, and whoever waits for it as an answer need not
+    /// wait any longer.
+    fn no_frame(&mut self, text: &str, error: FrameError, effects: &mut Vec<Effect>) {
+        if let Some(seq) = malformed_event_seq(text).filter(|_| error == FrameError::EventShape) {
+            self.count(Some(seq), effects);
+        }
+        let answered = malformed_answer_id(text).filter(|_| error == FrameError::ResponseShape);
+        match answered {
+            Some(id) if self.malformed_answer(&id, error, effects) => {}
+            Some(_) | None => effects.push(Effect::Ignored(Ignored::NoFrame(error))),
+        }
+    }
+
+    /// Ends what waits for the answer with this id, if anything does.
+    fn malformed_answer(&mut self, id: &str, error: FrameError, effects: &mut Vec<Effect>) -> bool {
+        let (session, stage) = self.phase.live_mut();
+        let epoch = session.epoch;
+        match stage {
+            SessionStage::AwaitingHello { .. } => {
+                let is_hello = id == self.connect_id(epoch);
+                if is_hello {
+                    let error = ConnectionError::Handshake("the answer to connect is malformed");
+                    self.give_up(error, 1008, "connect failed", effects);
+                }
+                is_hello
+            }
+            SessionStage::Ready { .. } => {
+                let Some((id, _)) = self.reply_to(id) else { return false };
+                self.fail(id, RequestErrorKind::MalformedAnswer(error), Delivery::Unknown, effects);
+                self.send_queued(effects);
+                true
+            }
+            SessionStage::Dialing { .. }
+            | SessionStage::AwaitingChallenge { .. }
+            | SessionStage::AwaitingToken { .. } => false,
+        }
+    }
+
+    /// A challenge that is repeated after `connect` was sent is answered by nothing, and no consumer receives it. If
+    /// it has a number, that counts (protocol 11.1).
+    fn challenge(&mut self, payload: &Payload, seq: Option<u64>, effects: &mut Vec<Effect>) {
+        self.count(seq, effects);
         match self.phase.live_mut().1 {
             SessionStage::AwaitingChallenge { deadline } | SessionStage::AwaitingToken { deadline, .. } => {
                 let deadline = *deadline;
@@ -39,13 +99,30 @@ impl Connection {
             }
             SessionStage::Dialing { .. }
             | SessionStage::AwaitingHello { .. }
-            | SessionStage::Ready { .. } => {}
+            | SessionStage::Ready { .. } => effects.push(Effect::Ignored(Ignored::Challenge)),
         }
     }
 
+    /// Takes the number of an event that nobody receives.
+    fn count(&mut self, seq: Option<u64>, effects: &mut Vec<Effect>) {
+        let limits = self.early_limits();
+        let (session, stage) = self.phase.live_mut();
+        let Some(gap) = session.admit(seq) else { return };
+        match stage {
+            SessionStage::Ready { .. } => self.deliver(&Push::Gap(gap), effects),
+            SessionStage::Dialing { .. }
+            | SessionStage::AwaitingChallenge { .. }
+            | SessionStage::AwaitingToken { .. }
+            | SessionStage::AwaitingHello { .. } => session.keep_early(Early::Gap(gap), limits),
+        }
+    }
+
+    fn early_limits(&self) -> EarlyLimits {
+        EarlyLimits { events: self.options.max_early_events, bytes: self.options.max_early_bytes }
+    }
+
     fn event(&mut self, text: &Arc<str>, frame: &EventFrame<'_>, effects: &mut Vec<Effect>) {
-        let limits =
-            EarlyLimits { events: self.options.max_early_events, bytes: self.options.max_early_bytes };
+        let limits = self.early_limits();
         let (session, stage) = self.phase.live_mut();
         match stage {
             SessionStage::AwaitingChallenge { .. }
@@ -78,12 +155,13 @@ impl Connection {
             SessionStage::Ready { .. } => self.reply(epoch, text, frame, effects),
             SessionStage::Dialing { .. }
             | SessionStage::AwaitingChallenge { .. }
-            | SessionStage::AwaitingToken { .. } => {}
+            | SessionStage::AwaitingToken { .. } => effects.push(Effect::Ignored(Ignored::Unawaited)),
         }
     }
 
     fn hello(&mut self, epoch: Epoch, text: &Arc<str>, frame: ResponseFrame<'_>, effects: &mut Vec<Effect>) {
         if frame.id != self.connect_id(epoch) {
+            effects.push(Effect::Ignored(Ignored::Unawaited));
             return;
         }
         let payload = frame.payload.map(|raw| Payload::within(text, raw));
@@ -92,6 +170,8 @@ impl Connection {
             self.refused(error, effects);
             return;
         }
+        // One odd string is no reason to refuse the gateway.
+        let payload = payload.map(|payload| payload.repaired().unwrap_or(payload));
         let default_tick = self.options.default_tick_interval;
         let Some(snapshot) = payload.and_then(|payload| read_hello(epoch, &payload, default_tick)) else {
             let error = ConnectionError::Handshake("the answer to connect is no hello");
@@ -112,7 +192,10 @@ impl Connection {
 
     /// Ends the request that `frame` answers. Answers to nobody (late, repeated, foreign) are inert.
     fn reply(&mut self, epoch: Epoch, text: &Arc<str>, frame: ResponseFrame<'_>, effects: &mut Vec<Effect>) {
-        let Some((id, reply)) = self.reply_to(&frame.id) else { return };
+        let Some((id, reply)) = self.reply_to(&frame.id) else {
+            effects.push(Effect::Ignored(Ignored::Unawaited));
+            return;
+        };
         let payload = frame.payload.map(|raw| Payload::within(text, raw));
         let outcome = if frame.ok {
             let payload = payload.unwrap_or_else(Payload::null);
@@ -126,14 +209,13 @@ impl Connection {
             Ok(Response { epoch, payload })
         } else {
             let error = gateway_error(&Payload::from_text(Arc::clone(text)), frame.error, payload);
-            Err(RequestErrorKind::Rejected(Arc::new(error)))
+            // A refusal may come after the deed.
+            let delivery = if error.may_have_executed() { Delivery::Unknown } else { Delivery::Rejected };
+            Err((RequestErrorKind::Rejected(Arc::new(error)), delivery))
         };
         let (pending, _) = self.requests.take(id).expect("a reply was found for a pending request");
-        let outcome = outcome.map_err(|kind| RequestError {
-            method: pending.method,
-            kind,
-            delivery: Delivery::Rejected,
-        });
+        let outcome =
+            outcome.map_err(|(kind, delivery)| RequestError { method: pending.method, kind, delivery });
         effects.push(Effect::Complete { id, outcome });
         self.send_queued(effects);
     }
@@ -159,5 +241,6 @@ fn event_of(epoch: Epoch, text: &Arc<str>, frame: &EventFrame<'_>) -> Event {
         payload: payload_of(text, frame),
         seq: frame.seq,
         state_version: frame.state_version,
+        recipient_profile_id: frame.recipient_profile_id.as_deref().map(PeerText::from),
     }
 }

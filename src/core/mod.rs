@@ -32,6 +32,7 @@ mod host;
 mod id;
 mod in_flight;
 mod inbound;
+mod json;
 pub mod mailbox;
 mod options;
 pub mod payload;
@@ -62,7 +63,7 @@ pub use error::{
     ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator, PauseReason, RequestError,
     RequestErrorKind, Stage, StoreError,
 };
-pub use event::{Event, Gap, StateVersion};
+pub use event::{Event, Gap, Ignored, StateVersion};
 pub use headers::Headers;
 #[cfg(feature = "net")]
 pub(crate) use host::is_private;

@@ -15,8 +15,15 @@ pub struct Options {
     pub dial_timeout: Duration,
     /// From the upgrade until `connect.challenge` (protocol 3.3) and the answer of the token store are both there.
     pub challenge_timeout: Duration,
-    /// From sending `connect` until hello (protocol 3.3).
+    /// From sending `connect` until hello (protocol 3.3) is there to its last byte, however slowly it arrives.
     pub hello_timeout: Duration,
+    /// How long anything may take to arrive after [`Command::Wake`](super::Command::Wake) while the connection is
+    /// ready. Then it is given up, with [`ConnectionError::Silent`](super::ConnectionError::Silent).
+    pub wake_timeout: Duration,
+    /// How long one message of the gateway may take from its first byte to its last. A message whose bytes keep
+    /// coming is life, but not for ever: then the connection is given up, with
+    /// [`ConnectionError::SlowMessage`](super::ConnectionError::SlowMessage).
+    pub max_message_duration: Duration,
     /// How long a peer may take to answer our close frame before the socket is dropped.
     pub close_grace: Duration,
     /// The default deadline of a request: queueing, writing and the reply together.
@@ -59,6 +66,8 @@ impl Default for Options {
             dial_timeout: Duration::from_secs(10),
             challenge_timeout: Duration::from_secs(15),
             hello_timeout: Duration::from_secs(15),
+            wake_timeout: Duration::from_secs(5),
+            max_message_duration: Duration::from_secs(300),
             close_grace: Duration::from_millis(500),
             request_timeout: Duration::from_secs(30),
             default_tick_interval: Duration::from_secs(30),
@@ -93,6 +102,8 @@ impl Options {
             ("dial_timeout", self.dial_timeout),
             ("challenge_timeout", self.challenge_timeout),
             ("hello_timeout", self.hello_timeout),
+            ("wake_timeout", self.wake_timeout),
+            ("max_message_duration", self.max_message_duration),
             ("close_grace", self.close_grace),
             ("request_timeout", self.request_timeout),
             ("default_tick_interval", self.default_tick_interval),

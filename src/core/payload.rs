@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::json;
+
 /// A JSON value inside a received frame.
 ///
 /// Cheap to clone: it shares the text of its frame, so an event is parsed once, however many
@@ -58,8 +60,22 @@ impl Payload {
     /// such member.
     #[must_use]
     pub fn part(&self, key: &str) -> Option<Self> {
-        let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(self.get()).ok()?;
-        members.get(key).map(|raw| self.slice(raw))
+        if let Ok(members) = self.members() {
+            return members.get(key).map(|raw| self.slice(raw));
+        }
+        // The name of some member is no text.
+        let repaired = self.repaired()?;
+        repaired.members().ok()?.get(key).map(|raw| repaired.slice(raw))
+    }
+
+    fn members(&self) -> Result<BTreeMap<Cow<'_, str>, &RawValue>, serde_json::Error> {
+        serde_json::from_str(self.get())
+    }
+
+    /// The same value without what serde_json refuses, as a text of its own; `None` if there is nothing of the kind.
+    pub(super) fn repaired(&self) -> Option<Self> {
+        let text = json::repair(self.get()).text;
+        (text != self.get()).then(|| Self::from_text(text))
     }
 
     /// The size of the frame whose text this payload shares and keeps alive.
@@ -67,7 +83,9 @@ impl Payload {
         self.frame.len()
     }
 
-    /// The JSON text.
+    /// The JSON text as the gateway wrote it. It is JSON, and JavaScript reads it; some strict readers do not, as it
+    /// may hold half of a pair of surrogates (`\ud83d` alone), one name twice, or nesting without end. See
+    /// [`decode`](Self::decode).
     #[must_use]
     pub fn get(&self) -> &str {
         &self.frame[self.range.clone()]
@@ -75,10 +93,13 @@ impl Payload {
 
     /// Decodes into a type of your own.
     ///
+    /// What JavaScript writes is read: half of a pair of surrogates becomes U+FFFD, and values may be nested 512
+    /// levels deep. Of two members with one name the last one counts, and a number beyond all numbers is `null`.
+    ///
     /// # Errors
-    /// When the JSON does not have the shape of `T`.
+    /// When the JSON does not have the shape of `T`, or is nested deeper.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.get())
+        json::read(self.get())
     }
 }
 

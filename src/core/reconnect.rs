@@ -21,12 +21,36 @@ const STARTUP_RETRIES_MAX: u32 = 20;
 
 impl Connection {
     pub(super) fn wake(&mut self, effects: &mut Vec<Effect>) {
-        if let Phase::Waiting { until, not_before } = self.phase {
-            self.backoff.reset();
-            let earliest = self.last_dial.map_or(self.now, |last| last + self.options.backoff.initial);
-            // A wait that ends sooner than that, as after a config change, is not made longer.
-            let until = self.now.max(not_before).max(earliest).min(until);
-            self.dial_at(until, not_before, effects);
+        match &mut self.phase {
+            Phase::Waiting { until, not_before } => {
+                let (until, not_before) = (*until, *not_before);
+                self.backoff.reset();
+                let earliest = self.last_dial.map_or(self.now, |last| last + self.options.backoff.initial);
+                // A wait that ends sooner than that, as after a config change, is not made longer.
+                let until = self.now.max(not_before).max(earliest).min(until);
+                self.dial_at(until, not_before, effects);
+            }
+            Phase::Live { session, stage: SessionStage::Ready { .. } } => {
+                // One question is enough until it is answered, or is not in time.
+                if session.probed.is_none() {
+                    session.probed = Some(self.now);
+                    effects.push(Effect::Ping { epoch: session.epoch });
+                }
+            }
+            // An attempt finds out by itself, within the time of its stage.
+            Phase::Live {
+                stage:
+                    SessionStage::Dialing { .. }
+                    | SessionStage::AwaitingChallenge { .. }
+                    | SessionStage::AwaitingToken { .. }
+                    | SessionStage::AwaitingHello { .. },
+                ..
+            } => {}
+            Phase::Idle
+            | Phase::Closing { .. }
+            | Phase::Paused(_)
+            | Phase::Flushing { .. }
+            | Phase::Stopped => {}
         }
     }
 

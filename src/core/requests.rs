@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::connection::{AfterClose, Connection, Phase};
 use super::effect::{Effect, Reply, WireText};
 use super::error::{Delivery, RequestError, RequestErrorKind};
-use super::frame::encode_request;
+use super::frame::encode_request_as;
 use super::id::{Epoch, RequestId};
-use super::in_flight::{Pending, Progress};
+use super::in_flight::{Outgoing, Pending, Progress};
 use super::session::SessionStage;
 
 impl Connection {
@@ -33,9 +33,8 @@ impl Connection {
     fn refusal(&self, waited: Duration, pending: &Pending) -> Option<RequestErrorKind> {
         let bytes = pending.bytes();
         let elsewhere = pending.only_on.filter(|epoch| !self.is_ready_on(*epoch));
-        // A deadline that is over before it can be kept saves the gateway the work; one of no time at all is a wish to
-        // send and not to wait.
-        let late = pending.timeout.filter(|timeout| !waited.is_zero() && waited >= *timeout);
+        // An answer nobody waits for saves the gateway the work.
+        let late = pending.timeout.filter(|timeout| waited >= *timeout);
         let (most, most_bytes) = (self.options.max_queued, self.options.max_queued_bytes);
         match (&self.phase, elsewhere) {
             (Phase::Stopped | Phase::Flushing { .. } | Phase::Closing { then: AfterClose::Stop, .. }, _) => {
@@ -60,15 +59,20 @@ impl Connection {
         }
     }
 
-    /// Hands queued requests to the transport while the gateway and the transport have room.
+    /// Hands queued requests to the transport while the gateway and the transport have room. One whose time is over is
+    /// not sent any more.
     pub(super) fn send_queued(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(id) = self.requests.expired_in_queue(self.now) {
+            self.time_out(id, effects);
+        }
         while let Phase::Live { session, stage: SessionStage::Ready { policy, .. } } = &mut self.phase
             && session.unwritten < self.options.max_unwritten
             && self.requests.sent() < self.options.max_in_flight
-            && let Some((id, method, params)) = self.requests.send_next()
+            && let Some(Outgoing { id, method, params, expected_profile_id }) = self.requests.send_next()
         {
-            let text =
-                encode_request(&wire_id(&self.id_prefix, id), &method, params.as_ref().map(|text| &*text.0));
+            let params = params.as_ref().map(|params| &*params.0);
+            let id_on_wire = wire_id(&self.id_prefix, id);
+            let text = encode_request_as(&id_on_wire, &method, params, expected_profile_id.as_deref());
             if text.len() > policy.max_payload {
                 let kind = RequestErrorKind::TooLarge { bytes: text.len(), limit: policy.max_payload };
                 self.fail(id, kind, Delivery::NotSent, effects);
@@ -77,6 +81,18 @@ impl Connection {
             session.unwritten += 1;
             effects.push(Effect::Transmit { epoch: session.epoch, text: WireText::from(text.as_str()) });
         }
+    }
+
+    /// Ends a request whose deadline has come.
+    pub(super) fn time_out(&mut self, id: RequestId, effects: &mut Vec<Effect>) {
+        let (pending, progress) = self.requests.take(id).expect("a deadline belongs to a request");
+        let delivery = match progress {
+            Progress::Queued => Delivery::NotSent,
+            Progress::Sent => Delivery::Unknown,
+        };
+        let kind = RequestErrorKind::TimedOut { after: pending.timeout.unwrap_or_default() };
+        let error = RequestError { method: pending.method, kind, delivery };
+        effects.push(Effect::Complete { id, outcome: Err(error) });
     }
 
     pub(super) fn written(&mut self, frames: usize, effects: &mut Vec<Effect>) {

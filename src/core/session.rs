@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::config::Options;
 use super::event::{Event, Gap};
 use super::handshake::Challenge;
 use super::id::Epoch;
@@ -15,8 +16,12 @@ use super::time::Instant;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Session {
     pub(super) epoch: Epoch,
-    /// When anything at all last arrived.
+    /// When anything at all last arrived, be it a byte.
     pub(super) last_inbound: Instant,
+    /// When the message began that is not complete yet, once its bytes take more than a moment.
+    pub(super) message_began: Option<Instant>,
+    /// When it was asked whether the peer lives, while nothing has arrived since.
+    pub(super) probed: Option<Instant>,
     /// Frames given to the transport and not written yet.
     pub(super) unwritten: usize,
     pub(super) sequence: Sequence,
@@ -68,6 +73,8 @@ impl Session {
         Self {
             epoch,
             last_inbound: now,
+            message_began: None,
+            probed: None,
             unwritten: 0,
             sequence: Sequence::default(),
             stored: if asks_store { Stored::Awaited } else { Stored::Unused },
@@ -111,9 +118,28 @@ impl Session {
         std::mem::take(&mut self.early)
     }
 
-    /// When the peer counts as dead: twice the tick interval after the last sign of life.
-    pub(super) fn silent_at(&self, policy: &Policy) -> Instant {
-        self.last_inbound + policy.tick_interval.saturating_mul(2)
+    /// Something arrived then, whatever it is.
+    pub(super) fn heard(&mut self, at: Instant) {
+        self.last_inbound = self.last_inbound.max(at);
+        self.probed = self.probed.filter(|probed| at < *probed);
+    }
+
+    /// A message is complete.
+    pub(super) fn message_arrived(&mut self, now: Instant) {
+        self.heard(now);
+        self.message_began = None;
+    }
+
+    /// When the peer counts as dead: twice the tick interval after the last sign of life, or when a probe has not been
+    /// answered in time.
+    pub(super) fn silent_at(&self, policy: &Policy, options: &Options) -> Instant {
+        let silent_at = self.last_inbound + policy.tick_interval.saturating_mul(2);
+        self.probed.map_or(silent_at, |probed| silent_at.min(probed + options.wake_timeout))
+    }
+
+    /// When the message that is under way has taken too long.
+    pub(super) fn message_due(&self, options: &Options) -> Option<Instant> {
+        self.message_began.map(|began| began + options.max_message_duration)
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) enum ClientCommand {
         asked: TokioInstant,
         reply: Reply,
         only_on: Option<Epoch>,
+        expected_profile_id: Option<Arc<str>>,
         waiter: Waiter,
     },
     Cancel(RequestId),

@@ -5,6 +5,8 @@
 //! effect is applied.
 
 pub(crate) mod command;
+mod counted;
+mod incoming;
 pub(crate) mod queue;
 mod socket;
 mod store_queue;
@@ -22,8 +24,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
 use crate::core::{
-    Command, Connection, Delivery, Effect, Epoch, Gap, Input, Instant, Options, Push, RequestId, Status,
-    SubscriptionId,
+    Command, Connection, DeadlineReason, Delivery, Effect, Epoch, Gap, Input, Instant, Options, Push,
+    RequestId, Status, SubscriptionId,
 };
 use crate::network::Network;
 use crate::statistics::{Counters, Level, Total};
@@ -186,12 +188,30 @@ impl<N: Network> Driver<N> {
 
     fn handle(&mut self, command: ClientCommand) {
         match command {
-            ClientCommand::Request { id, method, params, timeout, asked, reply, only_on, waiter } => {
+            ClientCommand::Request {
+                id,
+                method,
+                params,
+                timeout,
+                asked,
+                reply,
+                only_on,
+                expected_profile_id,
+                waiter,
+            } => {
                 self.waiters.insert(id, waiter);
                 let sent = self.frames_sent;
                 let waited = asked.elapsed();
-                let request = Command::Request { id, method, params, timeout, waited, reply, only_on };
-                self.step(Input::Command(request));
+                self.step(Input::Command(Command::Request {
+                    id,
+                    method,
+                    params,
+                    timeout,
+                    waited,
+                    reply,
+                    only_on,
+                    expected_profile_id,
+                }));
                 let now = self.now();
                 if self.frames_sent > sent
                     && let Some(waiter) = self.waiters.get_mut(&id)
@@ -278,7 +298,12 @@ impl<N: Network> Driver<N> {
                 return false;
             }
         }
-        self.step(Input::Timeout);
+        // Bytes are not told one by one, but before the peer is called silent.
+        let bytes = match deadline.reason {
+            DeadlineReason::Silence => self.socket.as_mut().and_then(Socket::unreported_bytes),
+            _ => None,
+        };
+        self.step(bytes.unwrap_or(Input::Timeout));
         true
     }
 
@@ -307,13 +332,20 @@ impl<N: Network> Driver<N> {
                 self.published.counters.add(Total::Dials, 1);
                 self.span = connection_span(epoch);
                 let network = Arc::clone(&self.network);
-                self.socket = Some(Socket::dial(network, epoch, endpoint, headers, self.socket_limits));
+                let limits = self.socket_limits;
+                let socket = Socket::dial(network, epoch, endpoint, headers, limits, self.started);
+                self.socket = Some(socket);
             }
             Effect::Transmit { epoch, text } => {
                 if let Some(socket) = self.socket.as_mut().filter(|socket| socket.epoch == epoch) {
                     socket.send(&text);
                     self.frames_sent += 1;
                     self.published.counters.sent(text.0.len());
+                }
+            }
+            Effect::Ping { epoch } => {
+                if let Some(socket) = self.socket.as_mut().filter(|socket| socket.epoch == epoch) {
+                    socket.ping();
                 }
             }
             Effect::HangUp { epoch, close } => {
@@ -351,6 +383,7 @@ impl<N: Network> Driver<N> {
                 span.in_scope(|| self.log_status(&status));
                 self.published.status.send(status);
             }
+            Effect::Ignored(reason) => self.published.counters.add(Total::ignored(reason), 1),
             Effect::Stopped => self.stopped = true,
         }
     }

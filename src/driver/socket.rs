@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{Sink, Stream};
-use tokio::time::Instant;
+use tokio::time::Instant as TokioInstant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -21,6 +22,8 @@ use crate::core::{
 };
 use crate::network::{Network, dial_error};
 
+use super::counted::Counted;
+use super::incoming::Incoming;
 use super::upgrade::{UpgradeRequest, upgrade};
 
 /// Messages read in one turn, so that a busy gateway cannot starve commands and timers.
@@ -40,7 +43,8 @@ const UPGRADE_MARGIN: Duration = Duration::from_millis(10);
 /// How long before the end of the time for a dial the network is told to give up.
 const CONNECT_MARGIN: Duration = Duration::from_millis(20);
 
-type Dial<S> = Pin<Box<dyn Future<Output = Result<WebSocketStream<S>, DialError>> + Send>>;
+type WebSocket<S> = WebSocketStream<Counted<S>>;
+type Dial<S> = Pin<Box<dyn Future<Output = Result<WebSocket<S>, DialError>> + Send>>;
 
 /// The socket of one epoch.
 ///
@@ -52,6 +56,7 @@ pub(super) struct Socket<S> {
     pub(super) epoch: Epoch,
     state: State<S>,
     outbox: VecDeque<Message>,
+    incoming: Incoming,
     /// Frames taken by the websocket layer and not flushed yet.
     unflushed: usize,
     /// Bytes of the answers to pings since everything was last flushed.
@@ -62,9 +67,9 @@ pub(super) struct Socket<S> {
 
 enum State<S> {
     Dialing(Dial<S>),
-    Open(Box<WebSocketStream<S>>),
+    Open(Box<WebSocket<S>>),
     /// Our close frame is on its way; what still arrives is read and ignored until the peer's.
-    Closing(Box<WebSocketStream<S>>),
+    Closing(Box<WebSocket<S>>),
     Done,
 }
 
@@ -79,20 +84,23 @@ where
         endpoint: Endpoint,
         headers: Arc<Headers>,
         limits: SocketLimits,
+        started: TokioInstant,
     ) -> Self {
         let dial = async move {
-            let give_up_at = Instant::now().checked_add(limits.dial_timeout.saturating_sub(UPGRADE_MARGIN));
+            let give_up_at =
+                TokioInstant::now().checked_add(limits.dial_timeout.saturating_sub(UPGRADE_MARGIN));
             let stream = network.connect_within(&endpoint, limits.connect_timeout()).await;
             let stream = stream.map_err(|error| dial_error(&error))?;
             let max_head_bytes = limits.max_upgrade_bytes;
             let request =
                 UpgradeRequest { endpoint: &endpoint, headers: &headers, max_head_bytes, give_up_at };
-            upgrade(stream, request, limits.websocket_config()).await
+            upgrade(Counted::new(stream), request, limits.websocket_config()).await
         };
         Self {
             epoch,
             state: State::Dialing(Box::pin(dial)),
             outbox: VecDeque::new(),
+            incoming: Incoming::new(epoch, started),
             unflushed: 0,
             pong_bytes: 0,
             max_pong_bytes: limits.max_pong_bytes,
@@ -103,6 +111,16 @@ where
     /// Queues a message. The core bounds how many can be queued.
     pub(super) fn send(&mut self, text: &WireText) {
         self.outbox.push_back(Message::text(&*text.0));
+    }
+
+    /// Queues a ping.
+    pub(super) fn ping(&mut self) {
+        self.outbox.push_back(Message::Ping(Bytes::new()));
+    }
+
+    /// What has arrived of a message that is not whole, if that has not been told.
+    pub(super) fn unreported_bytes(&mut self) -> Option<Input> {
+        self.incoming.report()
     }
 
     /// Ends the socket; true if it may be dropped now.
@@ -157,6 +175,9 @@ where
             }
         } else {
             self.poll_read(cx, inputs);
+            if let State::Open(websocket) = &self.state {
+                inputs.extend(self.incoming.look(websocket.get_ref().bytes_read()));
+            }
             self.poll_write(cx, inputs);
         }
         if inputs.len() > before { Poll::Ready(()) } else { Poll::Pending }
@@ -178,6 +199,14 @@ where
                     return self.done(closed_by_peer(frame), inputs);
                 }
                 Some(Ok(message)) => {
+                    match &message {
+                        Message::Ping(payload) | Message::Pong(payload) => {
+                            self.incoming.control(payload.len());
+                        }
+                        Message::Text(_) | Message::Binary(_) | Message::Frame(_) | Message::Close(_) => {
+                            self.incoming.whole(websocket.get_ref().bytes_read());
+                        }
+                    }
                     if !closing {
                         inputs.push(received(self.epoch, &message));
                     }
@@ -218,10 +247,11 @@ where
                 Poll::Ready(Ok(())) => {}
             }
             let message = self.outbox.pop_front().expect("the outbox was not empty");
+            // The core counts what it has to say, and not the pings.
+            self.unflushed += usize::from(!message.is_ping());
             if let Err(error) = websocket.as_mut().start_send(message) {
                 return self.done(lost(&error), inputs);
             }
-            self.unflushed += 1;
             self.needs_flush = true;
         }
         if !self.needs_flush {
@@ -294,7 +324,7 @@ fn received(epoch: Epoch, message: &Message) -> Input {
         Message::Text(text) => Input::Received { epoch, text: WireText::from(text.as_str()) },
         Message::Binary(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) => Input::Received { epoch, text: WireText::from(text) },
-            Err(_) => Input::Activity { epoch },
+            Err(_) => Input::Unreadable { epoch },
         },
         Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_) => {
             Input::Activity { epoch }

@@ -22,7 +22,41 @@ const METRICS: [(Total, &str, Unit, &str); TOTALS] = [
     (Total::BytesOut, "onesocket_bytes_out_total", Unit::Bytes, "Bytes of text in those messages"),
     (Total::Gaps, "onesocket_gaps_total", Unit::Count, "Holes in the numbering of events"),
     (Total::LaggedItems, "onesocket_lagged_items_total", Unit::Count, "Items subscribers were too slow for"),
+    (Total::IgnoredNotText, IGNORED, Unit::Count, IGNORED_MEANS),
+    (Total::IgnoredMalformed, IGNORED, Unit::Count, IGNORED_MEANS),
+    (Total::IgnoredUnknownType, IGNORED, Unit::Count, IGNORED_MEANS),
+    (Total::IgnoredResponseId, IGNORED, Unit::Count, IGNORED_MEANS),
+    (Total::IgnoredResponseShape, IGNORED, Unit::Count, IGNORED_MEANS),
+    (Total::IgnoredEventShape, IGNORED, Unit::Count, IGNORED_MEANS),
+    (Total::IgnoredUnawaited, IGNORED, Unit::Count, IGNORED_MEANS),
+    (Total::IgnoredChallenge, IGNORED, Unit::Count, IGNORED_MEANS),
 ];
+
+/// One metric for all that is ignored; the label `reason` says why.
+const IGNORED: &str = "onesocket_ignored_messages_total";
+const IGNORED_MEANS: &str = "Messages received that had no effect";
+
+/// The label of a total that shares its metric with others.
+fn reason(total: Total) -> Option<&'static str> {
+    match total {
+        Total::Dials
+        | Total::Connects
+        | Total::FramesIn
+        | Total::BytesIn
+        | Total::FramesOut
+        | Total::BytesOut
+        | Total::Gaps
+        | Total::LaggedItems => None,
+        Total::IgnoredNotText => Some("not_text"),
+        Total::IgnoredMalformed => Some("malformed"),
+        Total::IgnoredUnknownType => Some("unknown_type"),
+        Total::IgnoredResponseId => Some("response_id"),
+        Total::IgnoredResponseShape => Some("response_shape"),
+        Total::IgnoredEventShape => Some("event_shape"),
+        Total::IgnoredUnawaited => Some("unawaited"),
+        Total::IgnoredChallenge => Some("challenge"),
+    }
+}
 
 /// Each level's metric: its name and what it is.
 const GAUGES: [(Level, &str, &str); LEVELS] = [
@@ -51,7 +85,10 @@ impl Exported {
             "From sending to the first answer"
         );
         Self {
-            totals: METRICS.map(|(_, name, _, _)| counter!(name)),
+            totals: METRICS.map(|(total, name, _, _)| match reason(total) {
+                Some(reason) => counter!(name, "reason" => reason),
+                None => counter!(name),
+            }),
             levels: GAUGES.map(|(_, name, _)| gauge!(name)),
             round_trip: histogram!("onesocket_round_trip_seconds"),
         }

@@ -10,6 +10,9 @@ mod export;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::core::Ignored;
+use crate::core::frame::FrameError;
+
 /// What a client has done since it was made. See [`Client::statistics`](crate::Client::statistics).
 ///
 /// Read one after the other while the driver goes on, so two numbers need not fit each other exactly.
@@ -34,6 +37,8 @@ pub struct Statistics {
     pub gaps: u64,
     /// Items that subscribers were too slow for, counted when they read of it.
     pub lagged_items: u64,
+    /// Messages that had no effect, by the reason. They count in [`frames_in`](Self::frames_in) as well.
+    pub ignored: IgnoredMessages,
     /// Requests that have not ended, as of now.
     pub pending: u64,
     /// Subscriptions that have not ended, as of now.
@@ -51,6 +56,53 @@ impl Statistics {
     }
 }
 
+/// Messages of the gateway that had no effect, by the reason: see [`Ignored`] and [`FrameError`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IgnoredMessages {
+    /// Binary messages that are no text.
+    pub not_text: u64,
+    /// Text that is no JSON object.
+    pub malformed: u64,
+    /// Frames of an unknown type, or without one.
+    pub unknown_type: u64,
+    /// Responses without an id that is text.
+    pub response_id: u64,
+    /// Malformed answers to nobody. One to a request that waits ends it, and is not ignored.
+    pub response_shape: u64,
+    /// Events without a name, or with a number that is none.
+    pub event_shape: u64,
+    /// Answers to requests that nobody waits for: that have ended, were answered before, or are none of ours.
+    pub unawaited: u64,
+    /// Challenges after `connect` was sent.
+    pub challenge: u64,
+}
+
+impl IgnoredMessages {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let Self {
+            not_text,
+            malformed,
+            unknown_type,
+            response_id,
+            response_shape,
+            event_shape,
+            unawaited,
+            challenge,
+        } = self;
+        not_text
+            + malformed
+            + unknown_type
+            + response_id
+            + response_shape
+            + event_shape
+            + unawaited
+            + challenge
+    }
+}
+
 /// Something that only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Total {
@@ -62,10 +114,34 @@ pub(crate) enum Total {
     BytesOut,
     Gaps,
     LaggedItems,
+    IgnoredNotText,
+    IgnoredMalformed,
+    IgnoredUnknownType,
+    IgnoredResponseId,
+    IgnoredResponseShape,
+    IgnoredEventShape,
+    IgnoredUnawaited,
+    IgnoredChallenge,
 }
 
 /// How many totals there are.
-const TOTALS: usize = 8;
+const TOTALS: usize = 16;
+
+impl Total {
+    /// Messages that were ignored for this reason.
+    pub(crate) fn ignored(reason: Ignored) -> Self {
+        match reason {
+            Ignored::NotText => Self::IgnoredNotText,
+            Ignored::NoFrame(FrameError::Malformed) => Self::IgnoredMalformed,
+            Ignored::NoFrame(FrameError::UnknownType) => Self::IgnoredUnknownType,
+            Ignored::NoFrame(FrameError::ResponseId) => Self::IgnoredResponseId,
+            Ignored::NoFrame(FrameError::ResponseShape) => Self::IgnoredResponseShape,
+            Ignored::NoFrame(FrameError::EventShape) => Self::IgnoredEventShape,
+            Ignored::Unawaited => Self::IgnoredUnawaited,
+            Ignored::Challenge => Self::IgnoredChallenge,
+        }
+    }
+}
 
 /// Something that goes up and down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +183,7 @@ impl Counters {
         self.exported.add(total, more);
     }
 
-    /// A message came in.
+    /// A message came in, of so many bytes of text.
     pub(crate) fn received(&self, bytes: usize) {
         self.add(Total::FramesIn, 1);
         self.add(Total::BytesIn, bytes as u64);
@@ -152,6 +228,16 @@ impl Counters {
             bytes_out: total(Total::BytesOut),
             gaps: total(Total::Gaps),
             lagged_items: total(Total::LaggedItems),
+            ignored: IgnoredMessages {
+                not_text: total(Total::IgnoredNotText),
+                malformed: total(Total::IgnoredMalformed),
+                unknown_type: total(Total::IgnoredUnknownType),
+                response_id: total(Total::IgnoredResponseId),
+                response_shape: total(Total::IgnoredResponseShape),
+                event_shape: total(Total::IgnoredEventShape),
+                unawaited: total(Total::IgnoredUnawaited),
+                challenge: total(Total::IgnoredChallenge),
+            },
             pending: level(Level::Pending),
             subscriptions: level(Level::Subscriptions),
             last_round_trip: (round_trip_us != NEVER).then(|| Duration::from_micros(round_trip_us)),

@@ -65,6 +65,7 @@ impl Bench {
             waited: Duration::ZERO,
             reply: Reply::First,
             only_on: None,
+            expected_profile_id: None,
         }));
         wire_id(&effects)
     }

@@ -99,15 +99,18 @@ fn right_credential_is_presented_once_per_connection() {
     0.000s due
       dial 1 to a, attempt 1
     0.000s challenge on 1
+      ignored: a challenge after connect
     0.000s opened 1
       status: handshaking 1
     0.000s challenge on 1
       transmit on 1: connect {"token":"token-a"}
     0.000s challenge on 1
+      ignored: a challenge after connect
     0.010s hello on 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
       status, also to 1: ready 1
     0.010s challenge on 1
+      ignored: a challenge after connect
     end: next deadline 60.010s, 0 pending
     "#);
 }
@@ -181,6 +184,7 @@ fn right_credential_no_parameters_in_debug() {
         waited: Duration::ZERO,
         reply: onesocket::core::Reply::First,
         only_on: None,
+        expected_profile_id: None,
     };
     keeps_quiet(&request);
     keeps_quiet(&Input::Command(request.clone()));

@@ -81,6 +81,7 @@ fn no_spin_each_deadline_says_what_it_is_for() {
         waited: Duration::ZERO,
         reply: Reply::First,
         only_on: None,
+        expected_profile_id: None,
     }));
     assert_eq!(bench.next(), Some((timeout, DeadlineReason::Request(id))));
     assert_eq!(

@@ -278,9 +278,13 @@ fn gap_before_event_a_malformed_number_is_not_a_number() {
     0.000s event e 1 on 1
       to 1: event e 1 of 1
     0.000s negative on 1
+      ignored: the event has no name, or a seq that is not a safe integer
     0.000s fraction on 1
+      ignored: the event has no name, or a seq that is not a safe integer
     0.000s text on 1
+      ignored: the event has no name, or a seq that is not a safe integer
     0.000s huge on 1
+      ignored: the event has no name, or a seq that is not a safe integer
     0.000s event e 2 on 1
       to 1: event e 2 of 1
     end: next deadline 60.000s, 0 pending

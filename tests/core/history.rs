@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use onesocket::core::{Close, Connection, Effect, Epoch, Input, Instant, Push, Status, WireText};
+use onesocket::core::{Close, Connection, Effect, Epoch, Ignored, Input, Instant, Push, Status, WireText};
 use serde_json::Value;
 
 use crate::script::{Action, CONNECT, HELLO, Script, answer, challenge};
@@ -18,7 +18,7 @@ use crate::script::{Action, CONNECT, HELLO, Script, answer, challenge};
 pub(crate) fn check(script: Script) -> String {
     let core = Connection::new(script.config, script.options, 7).expect("the options are valid");
     let core = if script.has_token_store { core.with_token_store() } else { core };
-    let mut player = Player { core, history: String::new(), ids: BTreeMap::new() };
+    let mut player = Player { core, history: String::new(), now: Instant::ZERO, ids: BTreeMap::new() };
     for step in script.steps {
         let now = Instant::from_millis(step.at);
         // A transport can only speak of a dial that has happened, so what is due goes first.
@@ -34,6 +34,7 @@ pub(crate) fn check(script: Script) -> String {
 struct Player {
     core: Connection,
     history: String,
+    now: Instant,
     /// The wire ids, by their name in scripts.
     ids: BTreeMap<String, String>,
 }
@@ -52,6 +53,8 @@ impl Player {
             (at < now || (included && at == now)).then_some(at)
         };
         while let Some(at) = due(&self.core) {
+            // What becomes known late may be overdue.
+            let at = at.max(self.now);
             let shown = self.step(at, Input::Timeout);
             if !shown.is_empty() {
                 self.line(&format!("{at} due"));
@@ -87,6 +90,7 @@ impl Player {
     }
 
     fn step(&mut self, now: Instant, input: Input) -> Vec<Effect> {
+        self.now = now;
         let mut twin = self.core.clone();
         let (mut effects, mut twins) = (Vec::new(), Vec::new());
         self.core.step(now, input.clone(), &mut effects);
@@ -160,6 +164,8 @@ pub(crate) fn tell(effect: &Effect) -> String {
             format!("dial {epoch} to {}", endpoint.host().trim_end_matches(".local"))
         }
         Effect::Transmit { epoch, text } => format!("transmit on {epoch}: {}", tell_request(&text.0)),
+        Effect::Ping { epoch } => format!("ping {epoch}"),
+        Effect::Ignored(reason) => format!("ignored: {}", tell_ignored(*reason)),
         Effect::HangUp { epoch, close: Close::Now { code, reason } } => {
             format!("hang up {epoch} now: {code} {reason:?}")
         }
@@ -184,6 +190,16 @@ pub(crate) fn tell(effect: &Effect) -> String {
         Effect::Deliver { to, push } => format!("to {}: {}", to.0, tell_push(push)),
         Effect::Status(status) => format!("status: {}", tell_status(status)),
         Effect::Stopped => "stopped".to_owned(),
+    }
+}
+
+fn tell_ignored(reason: Ignored) -> String {
+    match reason {
+        Ignored::NotText => "no text".to_owned(),
+        Ignored::NoFrame(error) => error.to_string(),
+        Ignored::Unawaited => "nobody waits for this answer".to_owned(),
+        Ignored::Challenge => "a challenge after connect".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 

@@ -1,9 +1,11 @@
 //! `no_wedge` and `dead_is_detected`: no stage waits for ever, and no living peer is given up.
 
+use std::time::Duration;
+
 use insta::assert_snapshot;
 
 use crate::history::check;
-use crate::script::{HELLO, connected, handshaking, script, subscribed_early};
+use crate::script::{HELLO, Script, connected, handshaking, script, subscribed_early};
 
 /// B57: TCP is up and nobody answers the upgrade.
 #[test]
@@ -120,6 +122,7 @@ fn no_wedge_a_hello_that_never_comes_is_retried() {
       transmit on 1: connect {"token":"token-a"}
     14.000s event health 1 on 1
     14.000s challenge on 1
+      ignored: a challenge after connect
     16.000s due
       hang up 1 now: 4000 "connect timeout"
       status: backoff after attempt 1 until 17.000s: the gateway did not finish the Hello stage in time
@@ -151,6 +154,7 @@ fn no_wedge_a_late_challenge_is_in_time() {
       status: handshaking 1
     1.000s event other on 1
     1.000s hello on 1
+      ignored: nobody waits for this answer
     14.999s challenge on 1
       transmit on 1: connect {"token":"token-a"}
     29.998s hello on 1
@@ -252,11 +256,15 @@ fn no_wedge_garbage_during_the_handshake_is_ignored() {
     0.000s opened 1
       status: handshaking 1
     0.000s garbage on 1
+      ignored: the message is not a JSON object
     0.000s challenge on 1
       transmit on 1: connect {"token":"token-a"}
     0.000s garbage on 1
+      ignored: the message is not a JSON object
     0.000s a foreign answer on 1
+      ignored: nobody waits for this answer
     0.000s a foreign refusal on 1
+      ignored: the response's id is not a non-empty string
     0.100s hello on 1
       status: ready 1
     end: next deadline 60.100s, 0 pending
@@ -318,10 +326,89 @@ fn dead_is_detected_by_silence_only_any_traffic_keeps_alive() {
     assert_snapshot!(check(script), @r"
     59.000s activity on 1
     118.000s garbage on 1
+      ignored: the message is not a JSON object
     177.000s event chat on 1
     236.000s a foreign answer on 1
+      ignored: nobody waits for this answer
     end: next deadline 296.000s, 0 pending
     ");
+}
+
+/// A large message on a slow line: its bytes are life, for as long as a message may take.
+#[test]
+fn dead_is_detected_bytes_of_a_message_under_way_are_life() {
+    let script = connected()
+        .at(1_000)
+        .bytes(1, 1_000, 1_000)
+        .at(60_999)
+        .bytes(1, 60_000, 1_000)
+        .at(119_000)
+        .bytes(1, 119_000, 1_000)
+        .at(178_000)
+        .event(1, "chat", 1)
+        .at(237_000)
+        .bytes(1, 236_000, 235_000)
+        .until(296_000);
+    assert_snapshot!(check(script), @r#"
+    1.000s bytes on 1 at 1.000s of a message since 1.000s
+    60.999s bytes on 1 at 60.000s of a message since 1.000s
+    119.000s bytes on 1 at 119.000s of a message since 1.000s
+    178.000s event chat 1 on 1
+    237.000s bytes on 1 at 236.000s of a message since 235.000s
+    296.000s due
+      hang up 1 now: 4000 "tick timeout"
+      status: backoff after attempt 1 until 297.000s: nothing arrived for 60s
+    end: next deadline 297.000s, 0 pending
+    "#);
+}
+
+/// B63 again: a peer whose bytes stop is as dead as one that sends none.
+#[test]
+fn dead_is_detected_when_the_bytes_of_a_message_stop() {
+    for began in [Some(20_000), None] {
+        let history = check(connected().at(30_000).bytes(1, 25_000, began).until(85_000));
+        assert!(history.contains("85.000s due\n  hang up 1 now: 4000 \"tick timeout\""), "{history}");
+        assert!(history.contains("nothing arrived for 60s"), "{history}");
+    }
+}
+
+/// One byte a minute would keep a connection, and everybody who waits for it, for ever.
+#[test]
+fn dead_is_detected_a_message_without_end_has_one() {
+    let dribble = |script, at| Script::at(script, at).bytes(1, at, 10_000);
+    let script = (10_000..310_000).step_by(50_000).fold(connected().request_for(1, None), dribble);
+    let history = check(script.activity(1).until(310_000));
+    assert!(history.contains("310.000s due\n  hang up 1 now: 4000 \"message timeout\""), "{history}");
+    let why = "the gateway did not complete a message within 300s; if the line is that slow, raise max_message_duration";
+    assert!(history.contains(&format!("fail #1 (Unknown): {why}")), "{history}");
+}
+
+/// Each message has its own time, also a long row of slow ones.
+#[test]
+fn dead_is_detected_every_message_has_its_own_time() {
+    let script = connected().options(|options| options.max_message_duration = Duration::from_secs(50));
+    let script = [10_000, 50_000, 90_000]
+        .into_iter()
+        .fold(script, |script, at| script.at(at).bytes(1, at, at).at(at + 39_999).event(1, "large", None));
+    let history = check(script.until(189_998));
+    assert!(!history.contains("hang up"), "{history}");
+    // One that is known late, like one of a few bytes, may be over when it becomes known.
+    let script = connected().at(59_000).bytes(1, 58_000, 1_000).options(|options| {
+        options.max_message_duration = Duration::from_secs(50);
+    });
+    let history = check(script.until(59_000));
+    assert!(history.contains("59.000s due\n  hang up 1 now: 4000 \"message timeout\""), "{history}");
+}
+
+/// A hello may be large, and must be there within its time all the same: until then nothing is lost by trying anew.
+#[test]
+fn no_wedge_bytes_do_not_lengthen_a_handshake() {
+    let script = handshaking().at(14_000).bytes(1, 14_000, 1_000).until(15_000);
+    let history = check(script);
+    assert!(history.contains("15.000s due\n  hang up 1 now: 4000 \"connect timeout\""), "{history}");
+    // And they are no part of what comes after it.
+    let script = handshaking().at(14_000).bytes(1, 14_000, 1_000).greeted(1);
+    assert!(check(script).ends_with("end: next deadline 74.000s, 0 pending\n"));
 }
 
 /// What we write says nothing about the peer: a half-open connection takes writes for a long time.

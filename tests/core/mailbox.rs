@@ -24,6 +24,7 @@ pub(crate) fn sized_event(seq: u64, bytes: usize) -> Push {
         payload: Payload::from_text(format!("\"{}\"", "x".repeat(bytes))),
         seq: Some(seq),
         state_version: None,
+        recipient_profile_id: None,
     }))
 }
 
@@ -137,6 +138,7 @@ fn isolated_consumers_bytes_count_the_frame_and_not_only_the_payload() {
             payload: payload.clone(),
             seq: Some(seq),
             state_version: None,
+            recipient_profile_id: None,
         }))
     };
     let mailbox = filled(100, 20_000, (1..=50).map(tiny));

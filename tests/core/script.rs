@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onesocket::core::{
-    Command, Config, ConnectionError, DeviceIdentity, DialError, Epoch, Input, Options, Reply, RequestId,
-    StoreError, SubscriptionId,
+    Command, Config, ConnectionError, DeviceIdentity, DialError, Epoch, Input, Instant, Options, Reply,
+    RequestId, StoreError, SubscriptionId,
 };
 
 /// Stands in a scripted frame for the id of the latest `connect`.
@@ -299,6 +299,22 @@ impl Script {
         self.step(format!("activity on {epoch}"), Action::Input(Input::Activity { epoch: Epoch(epoch) }))
     }
 
+    /// Bytes that make no whole message: the latest then, and those of a message since `began`.
+    pub(crate) fn bytes(self, epoch: u64, latest: u64, began: impl Into<Option<u64>>) -> Self {
+        let message_began = began.into().map(Instant::from_millis);
+        let latest = Instant::from_millis(latest);
+        let label = match message_began {
+            Some(began) => format!("bytes on {epoch} at {latest} of a message since {began}"),
+            None => format!("bytes on {epoch} at {latest}"),
+        };
+        self.step(label, Action::Input(Input::Bytes { epoch: Epoch(epoch), latest, message_began }))
+    }
+
+    /// A message that is no text.
+    pub(crate) fn noise(self, epoch: u64) -> Self {
+        self.step(format!("noise on {epoch}"), Action::Input(Input::Unreadable { epoch: Epoch(epoch) }))
+    }
+
     pub(crate) fn written(self, epoch: u64, frames: usize) -> Self {
         let input = Input::Written { epoch: Epoch(epoch), frames };
         self.step(format!("written {frames} on {epoch}"), Action::Input(input))
@@ -384,6 +400,7 @@ fn request(id: u64, timeout_ms: Option<u64>, reply: Reply, padding: &str, only_o
         waited: Duration::ZERO,
         reply,
         only_on,
+        expected_profile_id: None,
     }
 }
 

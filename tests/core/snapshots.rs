@@ -149,6 +149,7 @@ fn snapshot_first_on_every_new_connection_for_every_subscriber() {
       status, also to 1, 2: backoff after attempt 1 until 1.010s: the connection was lost: reset
     0.500s subscribe 3
       to 3: snapshot of 1 (presence 1 [], health 1 {})
+      to 3: status backoff after attempt 1 until 1.010s: the connection was lost: reset
     1.010s due
       dial 2 to a, attempt 2
       to 1: status connecting 2, attempt 2

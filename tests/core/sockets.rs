@@ -132,6 +132,7 @@ fn one_socket_impatient_callers_cause_no_second_dial() {
     5.000s resume
     5.000s subscribe 1
       to 1: snapshot of 1 (presence 1 [], health 1 {})
+      to 1: status backoff after attempt 1 until 6.000s: the connection was lost: reset
     5.000s wake
     5.000s due
       dial 2 to a, attempt 1

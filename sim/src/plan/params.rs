@@ -25,7 +25,8 @@ pub struct Params {
     pub backoff_cap_ms: u64,
     /// How long a connection must last before earlier failures are forgotten.
     pub stable_ms: u64,
-    /// The client's limit for each stage of an attempt: dial, challenge and hello.
+    /// The client's limit for each stage of an attempt (dial, challenge and hello), and for a sign of life when it is
+    /// asked for one.
     pub stage_ms: u64,
     /// How long the client waits for the answer to its close frame.
     pub close_grace_ms: u64,
@@ -131,6 +132,7 @@ impl Params {
         options.dial_timeout = stage;
         options.challenge_timeout = stage;
         options.hello_timeout = stage;
+        options.wake_timeout = stage;
         options.close_grace = Duration::from_millis(self.close_grace_ms);
         options.subscription_items = usize::try_from(self.subscription_items).unwrap_or(usize::MAX);
         let limits = &self.limits;

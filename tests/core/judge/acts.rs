@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onesocket::core::{
-    Command, Config, ConnectionError, DialError, Epoch, Input, Reply, RequestId, SubscriptionId, WireText,
+    Command, Config, ConnectionError, DialError, Epoch, Input, Instant, Reply, RequestId, SubscriptionId,
+    WireText,
 };
 
 use super::{Judge, KINDS, Open, SECRET, Subscriber};
@@ -42,7 +43,7 @@ impl Judge {
                 let error = ConnectionError::Lost("reset".into());
                 self.feed(Input::Closed { epoch: self.epoch(a), error });
             }
-            25 => self.feed(Input::Activity { epoch: self.epoch(a) }),
+            25 => self.bytes(a, b),
             26 => self.feed(Input::Written { epoch: self.epoch(a), frames: usize::from(b % 5) }),
             27 | 28 => self.frame(a, &challenge(b)),
             29 | 30 => self.hello(a, b),
@@ -54,6 +55,20 @@ impl Judge {
             39 if a == 0 => self.command(Command::ShutDown),
             _ => {}
         }
+    }
+
+    /// Something that is no message.
+    fn bytes(&mut self, a: u8, b: u16) {
+        let epoch = self.epoch(a);
+        let ago =
+            |ms: u16| Instant::from(self.now.elapsed().saturating_sub(Duration::from_millis(ms.into())));
+        let input = match b % 4 {
+            0 => Input::Activity { epoch },
+            1 => Input::Unreadable { epoch },
+            2 => Input::Bytes { epoch, latest: ago(b / 4), message_began: None },
+            _ => Input::Bytes { epoch, latest: ago(b / 8), message_began: Some(ago(b / 4)) },
+        };
+        self.feed(input);
     }
 
     pub(super) fn configure(&mut self, a: u8) {
@@ -77,6 +92,7 @@ impl Judge {
             waited: Duration::ZERO,
             reply: if is_final { Reply::Final } else { Reply::First },
             only_on: only_on.map(Epoch),
+            expected_profile_id: None,
         });
     }
 
@@ -165,6 +181,10 @@ impl Judge {
     fn reply(&mut self, a: u8, b: u16) {
         let id = self.ids.get(usize::from(b) % (self.ids.len() + 1)).map_or("7-7", String::as_str);
         let body = match b / 256 % 4 {
+            _ if b / 1_024 % 8 == 7 => r#""ok":false,"error":"boom""#,
+            _ if b / 1_024 % 8 == 6 => {
+                r#""ok":false,"error":{"code":"X","details":{"execution":"may_have_executed"}}"#
+            }
             0 => r#""ok":false,"error":{"code":"X","message":"m"}"#,
             1 => r#""ok":true,"payload":{"status":"accepted"}"#,
             _ => r#""ok":true,"payload":{"status":"ok"}"#,

@@ -1,5 +1,6 @@
 //! The laws that each effect obeys.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use onesocket::core::{Close, Delivery, Effect, Epoch, Input, Push, RequestErrorKind, Status, WireText};
@@ -15,6 +16,11 @@ impl Judge {
             Input::Opened { epoch } => socket.opened |= epoch.0 == socket.epoch,
             Input::Written { epoch, frames } if epoch.0 == socket.epoch => {
                 socket.unwritten = socket.unwritten.saturating_sub(*frames);
+            }
+            Input::Received { epoch, text } if epoch.0 == socket.epoch => {
+                let event: Option<Value> = serde_json::from_str(&text.0).ok();
+                let number = event.filter(|event| event["event"] == "connect.challenge");
+                socket.challenges.extend(number.and_then(|event| event["seq"].as_u64()));
             }
             Input::Closed { epoch, .. } | Input::DialFailed { epoch, .. } => return epoch.0 == socket.epoch,
             _ => {}
@@ -45,6 +51,14 @@ impl Judge {
                     _ => self.socket = None,
                 }
             }
+            Effect::Ping { epoch } => {
+                let ready =
+                    self.socket.as_ref().is_some_and(|socket| socket.epoch == epoch.0 && socket.greeted);
+                self.law(ready, "only a connection that is ready is asked whether it lives");
+            }
+            Effect::Ignored(_) => {
+                self.law(self.socket.is_some(), "what is ignored came over a socket that is alive");
+            }
             // These histories have no token store.
             Effect::LoadToken { .. }
             | Effect::SaveToken { .. }
@@ -68,8 +82,10 @@ impl Judge {
                         );
                     }
                     Err(error) => {
-                        let expected = match error.kind {
-                            RequestErrorKind::Rejected(_) => Delivery::Rejected,
+                        let expected = match &error.kind {
+                            RequestErrorKind::Rejected(error) if !error.may_have_executed() => {
+                                Delivery::Rejected
+                            }
                             _ if sent_on.is_some() => Delivery::Unknown,
                             _ => Delivery::NotSent,
                         };
@@ -106,6 +122,7 @@ impl Judge {
         self.socket = Some(Socket {
             epoch,
             opened: false,
+            challenges: BTreeSet::new(),
             connect: None,
             greeted: false,
             closing: false,
@@ -144,6 +161,8 @@ impl Judge {
 
     fn judge_push(&mut self, to: u64, push: &Push) {
         let live = self.socket.as_ref().map(|socket| socket.epoch);
+        // They count, and nobody receives them.
+        let challenges = self.socket.as_ref().map(|socket| socket.challenges.clone()).unwrap_or_default();
         let Some(subscriber) = self.subscribers.get_mut(&to) else {
             return self.law(false, "only subscribers get pushes");
         };
@@ -166,7 +185,7 @@ impl Judge {
                 }
                 if let (Some(seq), Some(known), true) =
                     (event.seq, subscriber.known, subscriber.from_the_start)
-                    && seq > known + 1
+                    && seq > known.max(challenges.last().copied().unwrap_or_default()) + 1
                 {
                     broken = Some("a gap is reported before the event that reveals it");
                 }
@@ -177,7 +196,8 @@ impl Judge {
                     broken = Some("a gap belongs to the connection and is not empty");
                 }
                 let known = subscriber.known.filter(|_| subscriber.from_the_start);
-                if known.is_some_and(|known| gap.expected != known + 1) {
+                let follows = |known| gap.expected == known + 1 || challenges.contains(&(gap.expected - 1));
+                if known.is_some_and(|known| !follows(known)) {
                     broken = Some("a gap begins behind what is known");
                 }
                 subscriber.known = subscriber.known.max(Some(gap.received - 1));

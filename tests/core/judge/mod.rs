@@ -82,6 +82,8 @@ struct Judge {
 struct Socket {
     epoch: u64,
     opened: bool,
+    /// The numbers of its challenges that have one.
+    challenges: BTreeSet<u64>,
     connect: Option<String>,
     greeted: bool,
     closing: bool,

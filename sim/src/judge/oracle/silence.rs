@@ -10,11 +10,13 @@ use super::suspension::{LATE, Suspension};
 use crate::plan::{Fault, Plan};
 use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 
-/// A connection on which nothing arrives is closed after twice the tick interval, an attempt that comes to nothing
-/// after its stages, and what was sent on it fails then. A connection on which something arrived is not closed
-/// without another reason.
+/// A connection on which nothing arrives is closed after twice the tick interval, or sooner where the app says that
+/// the network is back and nothing answers that. An attempt that comes to nothing is over after its stages, and what was
+/// sent on it fails then. A connection on which something arrived, be it a byte, is not closed without another reason.
 pub(super) struct DeadIsDetected {
     silence: Duration,
+    /// What a peer is granted when it is asked for a sign of life.
+    answer: Duration,
     attempt: Duration,
     suspension: Suspension,
     socket: Option<Socket>,
@@ -22,10 +24,6 @@ pub(super) struct DeadIsDetected {
     open: BTreeMap<u32, bool>,
     /// Requests whose connection is gone, with the time it went.
     orphans: BTreeMap<u32, Instant>,
-    /// Faults of each path that go on and cut messages or hold their rest back.
-    cutting: BTreeMap<u8, u32>,
-    /// When such a fault was last there.
-    cut: BTreeMap<u8, Instant>,
 }
 
 struct Socket {
@@ -33,6 +31,8 @@ struct Socket {
     gateway: u8,
     dialed: Instant,
     ready: bool,
+    /// When the app said that the network is back while it was ready.
+    wakes: Vec<Instant>,
     /// There is another reason to close it: it was ended from the other side, or on purpose.
     ended: bool,
 }
@@ -41,13 +41,12 @@ impl DeadIsDetected {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             silence: Duration::from_millis(2 * plan.params.tick_ms),
+            answer: plan.params.options().wake_timeout,
             attempt: Duration::from_millis(3 * plan.params.stage_ms + plan.params.close_grace_ms),
             suspension: Suspension::default(),
             socket: None,
             open: BTreeMap::new(),
             orphans: BTreeMap::new(),
-            cutting: BTreeMap::new(),
-            cut: BTreeMap::new(),
         }
     }
 
@@ -68,21 +67,26 @@ impl DeadIsDetected {
             return Ok(());
         }
         let received = Instant::from(now.elapsed().saturating_sub(silent));
-        if !socket.ended && self.suspension.is_overdue(received + self.silence, now) {
+        if socket.ended {
+            return Ok(());
+        }
+        // Something that arrives at the very time of a question may have been there before it, or answer it.
+        let latest = self.granted(received, socket.wakes.iter().find(|asked| **asked > received));
+        let earliest = self.granted(received, socket.wakes.iter().find(|asked| **asked >= received));
+        if self.suspension.is_overdue(latest, now) {
             return Err(format!("socket {number} is closed only after {silent:?} of silence"));
         }
-        let alive = silent + LATE < self.silence;
-        if alive && !socket.ended && !self.was_cut(socket.gateway, now) {
+        if now + LATE < earliest {
             return Err(format!("socket {number} is closed {silent:?} after something arrived on it"));
         }
         Ok(())
     }
 
-    /// Whether the rest of a message may be missing since the last complete one: bytes are no sign of life to a
-    /// client that waits for messages.
-    fn was_cut(&self, gateway: u8, now: Instant) -> bool {
-        let goes_on = self.cutting.get(&gateway).is_some_and(|count| *count > 0);
-        goes_on || self.cut.get(&gateway).is_some_and(|cut| now.since(*cut) <= self.silence + LATE)
+    /// Until when a peer is granted to be silent from which something was received then, and that was asked for a
+    /// sign of life afterwards.
+    fn granted(&self, received: Instant, asked: Option<&Instant>) -> Instant {
+        let silence = received + self.silence;
+        asked.map_or(silence, |asked| silence.min(*asked + self.answer))
     }
 
     fn ended_by(&mut self, gateway: Option<u8>) {
@@ -92,25 +96,6 @@ impl DeadIsDetected {
             socket.ended = true;
         }
     }
-
-    fn fault(&mut self, fault: Fault, gateway: u8, now: Instant, begins: bool) {
-        if fault == Fault::Reset {
-            self.ended_by(Some(gateway));
-        }
-        if !cuts(fault) {
-            return;
-        }
-        self.cut.insert(gateway, now);
-        if fault.lasts() {
-            let count = self.cutting.entry(gateway).or_default();
-            *count = if begins { *count + 1 } else { count.saturating_sub(1) };
-        }
-    }
-}
-
-/// Whether it can leave a message incomplete.
-fn cuts(fault: Fault) -> bool {
-    fault.is_of_link() && !matches!(fault, Fault::RefuseDials | Fault::IgnoreDials | Fault::IgnoreUpgrades)
 }
 
 impl Oracle for DeadIsDetected {
@@ -130,8 +115,14 @@ impl Oracle for DeadIsDetected {
                     gateway: *gateway,
                     dialed: now,
                     ready: false,
+                    wakes: Vec::new(),
                     ended: false,
                 });
+            }
+            Event::Woken => {
+                if let Some(socket) = self.socket.as_mut().filter(|socket| socket.ready) {
+                    socket.wakes.push(now);
+                }
             }
             Event::Released { socket, silent } => return self.released(*socket, *silent, now),
             Event::Status(StatusKind::Ready) => {
@@ -160,8 +151,7 @@ impl Oracle for DeadIsDetected {
                 self.open.remove(request);
                 self.orphans.remove(request);
             }
-            Event::Fault { fault, gateway } => self.fault(*fault, *gateway, now, true),
-            Event::Healed { fault, gateway } => self.fault(*fault, *gateway, now, false),
+            Event::Fault { fault: Fault::Reset, gateway } => self.ended_by(Some(*gateway)),
             _ => {}
         }
         Ok(())
@@ -207,6 +197,33 @@ mod tests {
         assert_eq!(dies(Event::ShutdownCalled), Ok(()));
         assert_eq!(dies(Event::Fault { fault: Fault::Reset, gateway: 0 }), Ok(()));
         assert!(dies(Event::Fault { fault: Fault::UnknownEvent, gateway: 0 }).is_err());
+    }
+
+    /// The bytes of a message count, so nothing that befalls a link is a reason to close what it carries.
+    #[test]
+    fn a_cut_message_is_no_reason() {
+        for fault in [Fault::StallToClient, Fault::Delay, Fault::Bytes] {
+            let fault = (4_000, Event::Fault { fault, gateway: 0 });
+            assert!(judge(&[(0, DIALED), (10, READY), fault, (5_000, released(500))]).is_err());
+        }
+    }
+
+    /// Ticks every second, and a second for the answer to a wake.
+    #[test]
+    fn a_wake_that_nothing_answers_is_a_reason_and_a_duty() {
+        let closed = |asked: &[u64], at, silent| {
+            let wakes = asked.iter().map(|asked| (*asked, Event::Woken));
+            let records: Vec<_> =
+                [(0, DIALED), (10, READY)].into_iter().chain(wakes).chain([(at, released(silent))]).collect();
+            judge(&records)
+        };
+        assert_eq!(closed(&[4_000], 5_000, 1_200), Ok(()));
+        assert!(closed(&[4_000], 4_900, 1_100).is_err(), "too soon");
+        assert!(closed(&[4_000], 5_100, 1_300).is_err(), "too late");
+        assert!(closed(&[4_000], 5_000, 900).is_err(), "it was answered");
+        assert_eq!(closed(&[4_000, 4_300, 4_600], 5_000, 1_200), Ok(()), "the first counts");
+        assert_eq!(closed(&[4_000, 4_300], 5_300, 1_150), Ok(()), "unless it was answered");
+        assert_eq!(closed(&[4_800], 5_000, 2_000), Ok(()), "silence is silence");
     }
 
     #[test]

@@ -221,6 +221,7 @@ fn request(host: &mut impl CoreHost, call: Call, polls: Option<u32>) {
             waited: Duration::ZERO,
             reply: if call.to_the_end { Reply::Final } else { Reply::First },
             only_on: call.only_on.map(Epoch),
+            expected_profile_id: None,
         };
         host.app().calls.insert(request, call);
         host.command(command);

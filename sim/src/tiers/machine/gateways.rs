@@ -29,6 +29,8 @@ impl Machine<'_> {
                 let message = gateway::Message::Text(text);
                 self.step_gateway(index, gateway::Input::Received { connection, message });
             }
+            // The websocket layer of a gateway answers, whatever else the gateway does.
+            ToGateway::Ping => self.send_to_client(epoch, ToClient::Pong),
             ToGateway::Pong => self.step_gateway(index, gateway::Input::Pong { connection }),
             ToGateway::Close => match self.network.close_answer(gateway) {
                 CloseAnswer::Prompt => self.answer_close(epoch),

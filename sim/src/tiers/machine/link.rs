@@ -17,6 +17,7 @@ use onesocket_gateway::host::CloseAnswer;
 pub(super) enum ToGateway {
     Dial,
     Text(Arc<str>),
+    Ping,
     Pong,
     /// A close frame, or the answer to one.
     Close,
@@ -34,6 +35,8 @@ pub(super) enum ToClient {
     /// A message that is not UTF-8.
     Noise,
     Ping,
+    /// The answer to a ping of the client.
+    Pong,
     Close {
         code: u16,
         reason: String,
@@ -66,7 +69,8 @@ impl ToClient {
                 failed(DialError::Upgrade(Box::new(refusal)))
             }
             Self::Text(text) => Arrival::Input(Input::Received { epoch, text }),
-            Self::Noise => Arrival::Input(Input::Activity { epoch }),
+            Self::Noise => Arrival::Input(Input::Unreadable { epoch }),
+            Self::Pong => Arrival::Input(Input::Activity { epoch }),
             Self::Ping => Arrival::Ping(Input::Activity { epoch }),
             Self::Close { code, reason } => {
                 let error = ConnectionError::Closed { code, reason: reason.into() };

@@ -236,6 +236,7 @@ impl<'p> Machine<'p> {
                 self.send_to_gateway(epoch, ToGateway::Dial);
             }
             Effect::Transmit { epoch, text } => self.send_to_gateway(epoch, ToGateway::Text(text.0)),
+            Effect::Ping { epoch } => self.send_to_gateway(epoch, ToGateway::Ping),
             Effect::HangUp { epoch, close: Close::Graceful { .. } } => {
                 self.send_to_gateway(epoch, ToGateway::Close);
             }
@@ -244,7 +245,7 @@ impl<'p> Machine<'p> {
                 self.release(epoch);
             }
             Effect::Complete { id, outcome } => on_core::settle(self, id, &outcome),
-            Effect::Accepted { .. } => {}
+            Effect::Accepted { .. } | Effect::Ignored(_) => {}
             Effect::LoadToken { epoch, key } => {
                 let result = self.tokens.load(&key);
                 self.answer_from_store(Input::TokenLoaded { epoch, result });
