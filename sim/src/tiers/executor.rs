@@ -1,193 +1,176 @@
-//! Carries out a plan with a client, on whatever network and runtime the tier brings.
+//! Carries out a plan in the [`World`] of a tier: its steps in their order, those that follow milestones, the process
+//! that sleeps meanwhile, and the beginnings and ends of faults. The same on every tier.
 
 use std::time::Duration;
 
-use onesocket::network::Network;
-use tokio::time::{Instant, sleep_until};
+use onesocket::core::Instant;
 
-use crate::base::tasks::Tasks;
-use crate::judge::shared_recorder::SharedRecorder;
-use crate::plan::{Action, Actor, GATEWAYS, LinkFault, Plan, ProcessFault, When};
-use crate::subject::suspension::Suspension;
-use crate::subject::{Setup, Subject};
-use crate::tiers::app::on_subject::{SubjectApp, first_target};
+use crate::plan::{Action, Actor, AppAction, GATEWAYS, LinkFault, Plan, ProcessFault, When};
 use crate::tiers::link_state::LinkState;
-use crate::tiers::schedule::{Schedule, ScheduledEvent};
 use crate::trace::Event;
-use onesocket_gateway::host::{Host, SocketPolicy};
+use onesocket_gateway::Order;
 
-/// What a tier can do to the path between the client and a gateway. What it cannot do, its plans do not have:
+/// What a tier can do, whose time and network are its own. What it cannot do, its plans do not have:
 /// [`Plan::for_tier`] sees to that.
-pub(crate) trait Links: Clone + Send + 'static {
-    /// The path is like this from now on.
-    fn set_link_state(&self, gateway: u8, link_state: &LinkState);
+pub(crate) trait World {
+    fn now(&self) -> Instant;
+    fn record(&mut self, event: Event);
+    /// Whether an invariant is broken.
+    fn is_broken(&self) -> bool;
+    /// A step of the plan, by its index, whose milestone was reached, and when that was.
+    fn take_reached(&mut self) -> Option<(usize, Instant)>;
+    /// Has `event` come at a time, among what else comes then.
+    fn schedule(&mut self, at: Instant, event: PlanEvent);
+    /// Has a step come at a time, before what else comes then, and after the steps that were scheduled so before.
+    fn schedule_in_order(&mut self, at: Instant, step: usize);
+    /// Lets everything happen until the plan has its turn, or until `end`.
+    async fn next(&mut self, end: Instant) -> Turn;
+    /// The app takes a step.
+    fn act(&mut self, action: &AppAction);
+    /// The app shuts the client down.
+    fn shut_down(&mut self);
+    /// A gateway is given an order.
+    fn order(&mut self, gateway: u8, order: Order);
+    /// The path to a gateway, and the gateway's way with sockets, are like this from now on.
+    fn set_link_state(&mut self, gateway: u8, link_state: &LinkState);
     /// The connections that exist die without a word.
-    fn half_open(&self, gateway: u8);
+    fn half_open(&mut self, gateway: u8);
     /// The connections that exist are reset.
-    fn reset(&self, gateway: u8);
-    /// Sockets that the client holds.
-    fn held(&self) -> u32;
+    fn reset(&mut self, gateway: u8);
+    /// The process of the client sleeps until then, or longer if it was to sleep longer.
+    fn suspend(&mut self, until: Instant);
+    /// Until when it sleeps, if it does.
+    fn suspended_until(&self) -> Option<Instant>;
+    /// What the client still holds.
+    fn remaining(&self) -> Event;
 }
 
-/// Whoever has the app act, and steers the gateways and the links.
-pub(crate) struct Executor<C, L> {
-    app: SubjectApp<C>,
-    recorder: SharedRecorder,
-    links: L,
-    tasks: Tasks,
-    hosts: Vec<Host>,
-    started: Instant,
-    plan: Plan,
+/// Something of the plan that comes at a time: the step with this index, or the end of the fault that it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PlanEvent {
+    Step(usize),
+    Heal(usize),
+}
+
+/// Why the plan has its turn.
+pub(crate) enum Turn {
+    /// This is due.
+    Due(PlanEvent),
+    /// A milestone was reached.
+    Reached,
+    /// The time is over, or an invariant is broken.
+    Over,
+}
+
+/// Carries out `plan` from beginning to end.
+pub(crate) async fn run<W: World>(plan: &Plan, world: W) -> W {
+    let link_states = vec![LinkState::default(); usize::from(GATEWAYS)];
+    let mut executor = Executor { plan, world, link_states };
+    executor.run().await;
+    executor.world
+}
+
+struct Executor<'p, W> {
+    plan: &'p Plan,
+    world: W,
     link_states: Vec<LinkState>,
-    schedule: Schedule,
-    /// Whether the client's process runs.
-    suspension: Suspension,
 }
 
-/// Where a run takes place.
-pub(crate) struct Stage<L, N> {
-    pub(crate) recorder: SharedRecorder,
-    pub(crate) links: L,
-    pub(crate) hosts: Vec<Host>,
-    pub(crate) network: N,
-    /// The tasks of the harness on the runtime of the client.
-    pub(crate) tasks: Tasks,
-}
-
-/// Plays `plan` from beginning to end, on the current runtime. When there is a client, `begin` sees it first.
-pub(crate) async fn play<C: Subject, L: Links, N: Network>(
-    plan: &Plan,
-    stage: Stage<L, N>,
-    begin: impl FnOnce(&C),
-) {
-    let Stage { recorder, links, hosts, network, tasks } = stage;
-    let started = Instant::now();
-    let suspension = Suspension::default();
-    let client = C::start(Setup::new(plan, first_target(plan), &recorder, &suspension), network);
-    begin(&client);
-    let app = SubjectApp::new(plan, recorder.clone(), tasks.clone(), suspension.clone(), client);
-    let mut executor = Executor {
-        app,
-        recorder,
-        links,
-        tasks,
-        hosts,
-        started,
-        plan: plan.clone(),
-        link_states: vec![LinkState::default(); usize::from(GATEWAYS)],
-        schedule: Schedule::new(plan),
-        suspension,
-    };
-    executor.play(plan).await;
-}
-
-impl<C: Subject, L: Links> Executor<C, L> {
-    async fn play(&mut self, plan: &Plan) {
-        let end = self.started + Duration::from_millis(plan.params.end_ms);
-        loop {
-            self.plan_reached();
-            let next = self.schedule.next_time().map_or(end, |at| (self.started + at).min(end));
-            tokio::select! {
-                biased;
-                () = self.recorder.reached() => continue,
-                () = sleep_until(next) => {}
-            }
-            if self.recorder.is_broken() {
-                return;
-            }
-            match self.schedule.take_due(self.started.elapsed()) {
-                Some(ScheduledEvent::Act(index)) => self.act(index, &plan.steps[index].action),
-                Some(ScheduledEvent::Heal(index)) => self.heal(&plan.steps[index].action),
-                None if Instant::now() >= end => break,
-                None => {}
+impl<W: World> Executor<'_, W> {
+    async fn run(&mut self) {
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            if let When::At { at_ms } = step.when {
+                self.world.schedule_in_order(Instant::from_millis(at_ms), index);
             }
         }
-        self.app.shut_down();
-        let grace = Duration::from_millis(plan.params.close_grace_ms + 1_000);
-        sleep_until(Instant::now() + grace).await;
-        let few = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let remaining = Event::Remaining {
-            sockets: self.links.held(),
-            // A timer of a client belongs to one of its tasks.
-            timers: few(self.tasks.of_others()),
-            requests: few(self.app.client().pending()),
-            subscriptions: few(self.app.client().subscriptions()),
-        };
-        self.recorder.record(remaining);
+        let end = Instant::from_millis(self.plan.params.end_ms);
+        self.run_until(end).await;
+        if self.world.is_broken() {
+            return;
+        }
+        self.world.shut_down();
+        let grace = Duration::from_millis(self.plan.params.close_grace_ms + 1_000);
+        self.run_until(self.world.now().max(end) + grace).await;
+        if !self.world.is_broken() {
+            let remaining = self.world.remaining();
+            self.world.record(remaining);
+        }
+    }
+
+    async fn run_until(&mut self, end: Instant) {
+        while !self.world.is_broken() {
+            match self.world.next(end).await {
+                Turn::Due(PlanEvent::Step(index)) => self.begin(index),
+                Turn::Due(PlanEvent::Heal(index)) => self.heal(index),
+                Turn::Reached => self.schedule_reached(),
+                Turn::Over => return,
+            }
+        }
     }
 
     /// Steps whose milestone was reached have a time from now on.
-    fn plan_reached(&mut self) {
-        while let Some((index, reached)) = self.recorder.take_reached() {
+    fn schedule_reached(&mut self) {
+        while let Some((index, reached)) = self.world.take_reached() {
             let When::After { plus_ms, .. } = self.plan.steps[index].when else { continue };
-            let at = reached.elapsed() + Duration::from_millis(plus_ms);
-            if self.plan.params.calm_ms.is_some_and(|calm_ms| at > Duration::from_millis(calm_ms)) {
+            let at = reached + Duration::from_millis(plus_ms);
+            if self.plan.params.calm_ms.is_some_and(|calm_ms| at > Instant::from_millis(calm_ms)) {
                 let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
-                self.recorder.record(Event::Skipped { step });
+                self.world.record(Event::Skipped { step });
             } else {
-                self.schedule.add(at, ScheduledEvent::Act(index));
+                self.world.schedule(at, PlanEvent::Step(index));
             }
         }
     }
 
-    fn act(&mut self, index: usize, action: &Action) {
+    fn begin(&mut self, index: usize) {
+        let action = &self.plan.steps[index].action;
         if action.actor() == Actor::App
-            && let Some(awake) = self.suspension.until()
+            && let Some(awake) = self.world.suspended_until()
         {
-            self.schedule.add(awake.duration_since(self.started), ScheduledEvent::Act(index));
-            return;
+            return self.world.schedule_in_order(awake, index);
         }
         if let Some(fault) = action.fault() {
             let gateway = action.gateway().unwrap_or_default();
-            self.recorder.record(Event::Fault { fault, gateway });
+            self.world.record(Event::Fault { fault, gateway });
         }
         if let Some(lasts_ms) = action.lasts_ms() {
-            self.schedule
-                .add(self.started.elapsed() + Duration::from_millis(lasts_ms), ScheduledEvent::Heal(index));
+            let over = self.world.now() + Duration::from_millis(lasts_ms);
+            self.world.schedule(over, PlanEvent::Heal(index));
         }
-        self.apply(action);
-    }
-
-    fn apply(&mut self, action: &Action) {
         match action {
-            Action::App(action) => self.app.act(action),
-            Action::Gateway { gateway, order } => self.hosts[usize::from(*gateway)].order(order.order()),
+            Action::App(action) => self.world.act(action),
+            Action::Gateway { gateway, order } => self.world.order(*gateway, order.order()),
             Action::Link { gateway, fault } => self.inject(*gateway, fault),
             Action::Process(ProcessFault::Suspend { for_ms }) => {
-                self.suspension.sleep_until(Instant::now() + Duration::from_millis(*for_ms));
+                self.world.suspend(self.world.now() + Duration::from_millis(*for_ms));
             }
         }
     }
 
     /// A fault of the path begins.
     fn inject(&mut self, gateway: u8, fault: &LinkFault) {
-        self.link_states[usize::from(gateway)].begin(fault);
+        let link_state = &mut self.link_states[usize::from(gateway)];
+        link_state.begin(fault);
         if let LinkFault::HalfOpen {} = fault {
-            self.links.half_open(gateway);
+            self.world.half_open(gateway);
         }
         if let LinkFault::Reset {} = fault {
-            self.links.reset(gateway);
+            self.world.reset(gateway);
         }
-        self.set_link_state(gateway);
+        self.world.set_link_state(gateway, link_state);
     }
 
-    fn heal(&mut self, action: &Action) {
+    /// What the step began is over.
+    fn heal(&mut self, index: usize) {
+        let action = &self.plan.steps[index].action;
         let gateway = action.gateway().unwrap_or_default();
         if let Action::Link { fault, .. } = action {
-            self.link_states[usize::from(gateway)].end(fault);
-            self.set_link_state(gateway);
+            let link_state = &mut self.link_states[usize::from(gateway)];
+            link_state.end(fault);
+            self.world.set_link_state(gateway, link_state);
         }
         if let Some(fault) = action.fault() {
-            self.recorder.record(Event::Healed { fault, gateway });
+            self.world.record(Event::Healed { fault, gateway });
         }
-    }
-
-    fn set_link_state(&mut self, gateway: u8) {
-        let link_state = &self.link_states[usize::from(gateway)];
-        self.hosts[usize::from(gateway)].set_socket_policy(SocketPolicy {
-            ignores_upgrades: link_state.ignores_upgrades(),
-            close_answer: link_state.close_answer(),
-        });
-        self.links.set_link_state(gateway, link_state);
     }
 }

@@ -1,14 +1,15 @@
 //! The three ways to run a plan.
 //!
-//! [`machine`] joins core and model by an event queue. [`stream`] and [`turmoil`] share `executor`, which carries out the
-//! plan, and differ in the network they bring. On every tier the same `app` decides what consumers do, and `link_state`
-//! says what is wrong with a link at a time.
+//! On every tier the same `executor` carries out the plan, the same `app` decides what consumers do, and `link_state` says
+//! what is wrong with a link at a time. [`machine`] joins core and model by an event queue. [`stream`] and [`turmoil`]
+//! have any client on a `runtime`, and differ in the network they bring.
 
 mod app;
 mod executor;
 mod gateway_observer;
 mod link_state;
 pub mod machine;
+mod runtime;
 mod schedule;
 pub mod stream;
 mod tracked_stream;

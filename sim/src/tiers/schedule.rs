@@ -1,48 +1,31 @@
-//! What the executor of an async tier does, and when.
+//! What of the plan comes when, on the async tiers.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use crate::plan::{Plan, When};
+use onesocket::core::Instant;
 
-/// Something the executor does: the step of the plan with this index, or the end of the fault it began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ScheduledEvent {
-    Act(usize),
-    Heal(usize),
-}
+use crate::tiers::executor::PlanEvent;
 
-/// Cues in order of time. At the same time steps come before the ends of faults, and both in the order they were
+/// Events in order of time. At the same time steps come before the ends of faults, and both in the order they were
 /// added in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    events: BTreeMap<(Duration, bool, u64), ScheduledEvent>,
+    events: BTreeMap<(Instant, bool, u64), PlanEvent>,
     added: u64,
 }
 
 impl Schedule {
-    /// The steps whose time the plan knows.
-    pub(crate) fn new(plan: &Plan) -> Self {
-        let mut schedule = Self { events: BTreeMap::new(), added: 0 };
-        for (index, step) in plan.steps.iter().enumerate() {
-            if let When::At { at_ms } = step.when {
-                schedule.add(Duration::from_millis(at_ms), ScheduledEvent::Act(index));
-            }
-        }
-        schedule
-    }
-
-    pub(crate) fn add(&mut self, at: Duration, event: ScheduledEvent) {
+    pub(crate) fn add(&mut self, at: Instant, event: PlanEvent) {
         self.added += 1;
-        self.events.insert((at, matches!(event, ScheduledEvent::Heal(_)), self.added), event);
+        self.events.insert((at, matches!(event, PlanEvent::Heal(_)), self.added), event);
     }
 
-    pub(crate) fn next_time(&self) -> Option<Duration> {
+    pub(crate) fn next_time(&self) -> Option<Instant> {
         self.events.first_key_value().map(|((at, _, _), _)| *at)
     }
 
     /// The first event, if its time has come.
-    pub(crate) fn take_due(&mut self, now: Duration) -> Option<ScheduledEvent> {
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<PlanEvent> {
         if self.next_time()? > now {
             return None;
         }

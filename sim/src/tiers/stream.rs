@@ -21,9 +21,9 @@ use crate::pipe::{Direction, Link, PipeStream, Profile};
 use crate::plan::environment::{gateway, gateway_of};
 use crate::plan::{GATEWAYS, Plan, Tier};
 use crate::subject::Subject;
-use crate::tiers::executor::{Links, Stage, play};
 use crate::tiers::gateway_observer::GatewayObserver;
 use crate::tiers::link_state::LinkState;
+use crate::tiers::runtime::{self, Links, Stage};
 use crate::tiers::tracked_stream::{Sockets, Tracked};
 use onesocket_gateway::host::Host;
 use onesocket_gateway::{Admission, Peer};
@@ -63,7 +63,7 @@ where
         }
         let app_tasks = tasks.clone();
         let stage = Stage { recorder: recorder.clone(), links: network.clone(), hosts, network, tasks };
-        play(plan, stage, |client: &C| drop(app_tasks.spawn(app(client.clone())))).await;
+        runtime::run(plan, stage, |client: &C| drop(app_tasks.spawn(app(client.clone())))).await;
         recorder
     });
     // What the tasks hold goes with the runtime, and is no longer part of the run.

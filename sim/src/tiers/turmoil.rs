@@ -31,9 +31,9 @@ use crate::pipe::{Dials, Direction};
 use crate::plan::environment::{gateway, gateway_of, gateway_port};
 use crate::plan::{GATEWAYS, Plan, Tier};
 use crate::subject::Subject;
-use crate::tiers::executor::{Links, Stage, play};
 use crate::tiers::gateway_observer::GatewayObserver;
 use crate::tiers::link_state::LinkState;
+use crate::tiers::runtime::{self, Links, Stage};
 use crate::tiers::tracked_stream::{Sockets, Tracked};
 use onesocket_gateway::Peer;
 use onesocket_gateway::host::Host;
@@ -87,7 +87,12 @@ pub fn run_with<C: Subject>(plan: &Plan) -> Finished {
     let (played, client_book) = (plan.clone(), recorder.clone());
     sim.client(CLIENT, async move {
         let (links, tasks) = (network.clone(), Tasks::default());
-        play::<C, _, _>(&played, Stage { recorder: client_book, links, hosts, network, tasks }, |_| {}).await;
+        runtime::run::<C, _, _>(
+            &played,
+            Stage { recorder: client_book, links, hosts, network, tasks },
+            |_| {},
+        )
+        .await;
         Ok(())
     });
     sim.run().expect("neither the executor nor a gateway returns an error");

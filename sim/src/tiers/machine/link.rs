@@ -8,7 +8,7 @@ use onesocket::core::{ConnectionError, DialError, Epoch, Input, Instant, Upgrade
 
 use crate::base::rng::Rng;
 use crate::pipe::{Dials, Direction};
-use crate::plan::{GATEWAYS, LinkFault, Plan};
+use crate::plan::{GATEWAYS, Plan};
 use crate::tiers::link_state::LinkState;
 use onesocket_gateway::host::CloseAnswer;
 
@@ -168,31 +168,23 @@ impl Network {
         u32::try_from(held).expect("a run has few sockets")
     }
 
-    /// A fault of the path begins.
-    pub(super) fn begin(&mut self, gateway: u8, fault: &LinkFault) {
-        self.link_states[usize::from(gateway)].begin(fault);
-        for direction in Direction::BOTH {
-            if self.link_states[usize::from(gateway)].loses(direction) {
-                self.lose(gateway, direction);
-            }
+    /// The path is like this from now on. What stood still and does so no longer is due now.
+    pub(super) fn set_link_state(&mut self, gateway: u8, link_state: &LinkState) -> Vec<(Epoch, Direction)> {
+        self.link_states[usize::from(gateway)].clone_from(link_state);
+        for direction in Direction::BOTH.into_iter().filter(|direction| link_state.loses(*direction)) {
+            self.lose(gateway, direction);
         }
-    }
-
-    /// A fault of the path is over; what stood still because of it is due now.
-    pub(super) fn end(&mut self, gateway: u8, fault: &LinkFault, due: &mut Vec<(Epoch, Direction)>) {
-        let link_state = &mut self.link_states[usize::from(gateway)];
-        link_state.end(fault);
+        let mut due = Vec::new();
         for (epoch, socket) in self.sockets.iter_mut().filter(|(_, socket)| socket.gateway == gateway) {
             for direction in Direction::BOTH.into_iter().filter(|direction| !link_state.stalls(*direction)) {
                 let stopped = match direction {
                     Direction::ToGateway => &mut socket.to_gateway.stopped,
                     Direction::ToClient => &mut socket.to_client.stopped,
                 };
-                for _ in 0..std::mem::take(stopped) {
-                    due.push((*epoch, direction));
-                }
+                due.extend(std::iter::repeat_n((*epoch, direction), std::mem::take(stopped) as usize));
             }
         }
+        due
     }
 
     /// What exists in this direction is dead from now on.

@@ -6,21 +6,25 @@
 mod gateways;
 mod link;
 mod queue;
-mod steps;
+mod world;
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use onesocket::core::{Close, Command, Connection, Effect, Epoch, Input, Instant, Snapshot};
+use onesocket::core::{Close, Connection, Effect, Epoch, Input, Instant};
 
 use crate::base::rng::Rng;
 use crate::judge::recorder::{Finished, Recorder};
 use crate::pipe::Direction;
 use crate::plan::environment::{ConfigRef, client_config, client_seed, gateway, gateway_of};
-use crate::plan::{GATEWAYS, Plan, Tier, When};
+use crate::plan::{GATEWAYS, Plan, Tier};
 use crate::subject::token_store::Tokens;
-use crate::tiers::app::on_core::{self, CoreApp, CoreHost};
+use crate::tiers::app::on_core::{self, CoreApp};
+use crate::tiers::executor::{self, Turn};
 use crate::trace::Event;
 use onesocket_gateway::{self as gateway, ConnectionId, GatewayModel};
 
@@ -40,9 +44,11 @@ pub fn run(plan: &Plan) -> Finished {
 #[must_use]
 pub fn run_tapped(plan: &Plan, tap: &mut dyn FnMut(u8, &gateway::Effect)) -> Finished {
     let plan = plan.for_tier(Tier::Machine);
-    let mut machine = Machine::new(&plan, tap);
-    machine.run();
-    machine.recorder.finish()
+    let run = pin!(executor::run(&plan, Machine::new(&plan, tap)));
+    match run.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(machine) => machine.recorder.finish(),
+        Poll::Pending => unreachable!("this tier waits for nothing"),
+    }
 }
 
 struct Machine<'p> {
@@ -57,6 +63,10 @@ struct Machine<'p> {
     queue: Queue,
     ties: Rng,
     recorder: Recorder,
+    /// Whether a milestone was reached of which the executor does not know.
+    has_reached: bool,
+    /// How many events there were.
+    events: u64,
     app: CoreApp,
     /// Until then the client's process does not run.
     suspended_until: Instant,
@@ -69,12 +79,6 @@ impl<'p> Machine<'p> {
     fn new(plan: &'p Plan, tap: &'p mut dyn FnMut(u8, &gateway::Effect)) -> Self {
         let config = Arc::new(client_config(plan, &ConfigRef::first()));
         let core = Connection::new(Some(Arc::clone(&config)), plan.params.options(), client_seed(plan));
-        let mut queue = Queue::default();
-        for (index, step) in plan.steps.iter().enumerate() {
-            if let When::At { at_ms } = step.when {
-                queue.push(Instant::from_millis(at_ms), 0, Due::Step(index));
-            }
-        }
         Self {
             plan,
             now: Instant::ZERO,
@@ -83,9 +87,11 @@ impl<'p> Machine<'p> {
             token_errands: VecDeque::new(),
             gateways: (0..GATEWAYS).map(|index| gateway(plan, index)).collect(),
             network: Network::new(plan),
-            queue,
+            queue: Queue::default(),
             ties: Rng::new(plan.seed, "ties"),
             recorder: Recorder::new(plan),
+            has_reached: false,
+            events: 0,
             app: CoreApp::new(config),
             suspended_until: Instant::ZERO,
             effects: Vec::new(),
@@ -94,33 +100,8 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn run(&mut self) {
-        let end = Instant::from_millis(self.plan.params.end_ms);
-        self.run_until(end);
-        on_core::shut_down(self);
-        let grace = Duration::from_millis(self.plan.params.close_grace_ms + 1_000);
-        self.run_until(self.now.max(end) + grace);
-        let remaining = Event::Remaining {
-            sockets: self.network.held(),
-            timers: u32::from(self.core.next_deadline().is_some()),
-            requests: u32::try_from(self.core.pending()).unwrap_or(u32::MAX),
-            subscriptions: u32::try_from(self.core.subscriptions()).unwrap_or(u32::MAX),
-        };
-        self.record(remaining);
-    }
-
-    /// Lets everything happen that happens until `end`.
-    fn run_until(&mut self, end: Instant) {
-        for _ in 0..EVENTS_MAX {
-            if self.recorder.is_broken() || !self.run_next(end) {
-                return;
-            }
-        }
-        panic!("more than {EVENTS_MAX} events: something spins");
-    }
-
-    /// One event; false if there is none until `end`.
-    fn run_next(&mut self, end: Instant) -> bool {
+    /// One event. If the plan has its turn, it is for the executor; there may be none until `end`.
+    fn run_next(&mut self, end: Instant) -> Option<Turn> {
         let mut deadlines = [None; 2 + GATEWAYS as usize];
         deadlines[0] = self.queue.next_time();
         deadlines[1] = self.core.next_deadline().map(|deadline| self.when_awake(deadline.at));
@@ -129,9 +110,10 @@ impl<'p> Machine<'p> {
         }
         let Some(next) = deadlines.iter().flatten().min().copied().filter(|next| *next <= end) else {
             self.now = self.now.max(end);
-            return false;
+            return Some(Turn::Over);
         };
         self.now = self.now.max(next);
+        self.events += 1;
         self.recorder.count_event(self.now);
         let mut due = [0; 2 + GATEWAYS as usize];
         let mut count = 0;
@@ -142,11 +124,11 @@ impl<'p> Machine<'p> {
             }
         }
         match if count == 1 { due[0] } else { *self.ties.pick(&due[..count]) } {
-            0 => self.run_queued(),
+            0 => return self.run_queued(),
             1 => self.step_core(Input::Timeout),
             gateway => self.step_gateway(gateway - 2, gateway::Input::Timeout),
         }
-        true
+        None
     }
 
     /// When the client's process gets to deal with a deadline. One that sleeps past it reads what waits for it
@@ -159,19 +141,15 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn run_queued(&mut self) {
+    fn run_queued(&mut self) -> Option<Turn> {
         match self.queue.pop() {
-            Due::Step(index) => {
-                let plan = self.plan;
-                self.act(index, &plan.steps[index].action);
-            }
+            Due::Plan(event) => return Some(Turn::Due(event)),
             Due::ArriveAtGateway(socket) => self.arrive_at_gateway(socket),
             Due::ArriveAtClient(socket) => self.arrive_at_client(socket),
+            Due::StoreAnswers if self.now < self.suspended_until => {
+                self.queue.push(self.suspended_until, self.ties.any(), Due::StoreAnswers);
+            }
             Due::StoreAnswers => {
-                if self.now < self.suspended_until {
-                    self.queue.push(self.suspended_until, self.ties.any(), Due::StoreAnswers);
-                    return;
-                }
                 let answer = self.token_errands.pop_front().expect("an errand for each answer");
                 self.step_core(answer);
             }
@@ -179,30 +157,13 @@ impl<'p> Machine<'p> {
                 self.queue.push(self.suspended_until, self.ties.any(), Due::Read(subscription));
             }
             Due::Read(subscription) => on_core::read_waiting(self, subscription),
-            Due::Heal(index) => self.heal(index),
             Due::AnswerClose(epoch) => self.answer_close(epoch),
         }
+        None
     }
 
     fn record(&mut self, what: Event) {
-        if self.recorder.record(self.now, what) {
-            self.queue_reached();
-        }
-    }
-
-    /// Steps whose milestone was just reached have a time from now on.
-    fn queue_reached(&mut self) {
-        while let Some((index, reached)) = self.recorder.take_reached() {
-            let When::After { plus_ms, .. } = self.plan.steps[index].when else { continue };
-            let at = reached + Duration::from_millis(plus_ms);
-            let is_late = self.plan.params.calm_ms.is_some_and(|calm_ms| at > Instant::from_millis(calm_ms));
-            if is_late {
-                let step = u32::try_from(index + 1).unwrap_or(u32::MAX);
-                self.recorder.record(self.now, Event::Skipped { step });
-            } else {
-                self.queue.push(at, self.ties.any(), Due::Step(index));
-            }
-        }
+        self.has_reached |= self.recorder.record(self.now, what);
     }
 
     fn step_core(&mut self, input: Input) {
@@ -324,32 +285,6 @@ impl<'p> Machine<'p> {
                 self.step_core(input);
             }
         }
-    }
-}
-
-impl CoreHost for Machine<'_> {
-    fn app(&mut self) -> &mut CoreApp {
-        &mut self.app
-    }
-
-    fn plan(&self) -> &Plan {
-        self.plan
-    }
-
-    fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.core.snapshot().cloned()
-    }
-
-    fn record(&mut self, event: Event) {
-        Machine::record(self, event);
-    }
-
-    fn command(&mut self, command: Command) {
-        self.step_core(Input::Command(command));
-    }
-
-    fn read_later(&mut self, subscription: u32, after: Duration) {
-        self.queue.push(self.now + after, self.ties.any(), Due::Read(subscription));
     }
 }
 

@@ -5,11 +5,13 @@ use std::collections::BinaryHeap;
 
 use onesocket::core::{Epoch, Instant};
 
+use crate::tiers::executor::PlanEvent;
+
 /// Something that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// The step of the plan with this index.
-    Step(usize),
+    /// Something of the plan.
+    Plan(PlanEvent),
     /// The next parcel on its way to the gateway on this socket.
     ArriveAtGateway(Epoch),
     /// The next parcel on its way to the client on this socket.
@@ -18,8 +20,6 @@ pub(super) enum Due {
     StoreAnswers,
     /// The slow reader of this subscription takes an item.
     Read(u32),
-    /// The fault that the step with this index began is over.
-    Heal(usize),
     /// A gateway's late answer to the client's close frame on this socket.
     AnswerClose(Epoch),
 }
