@@ -65,7 +65,7 @@ mod driver;
 pub mod endpoint_store;
 #[cfg(feature = "driver")]
 pub mod hub;
-#[cfg(any(feature = "net", feature = "tls"))]
+#[cfg(any(feature = "net", feature = "tls", feature = "proxy"))]
 pub mod net;
 #[cfg(feature = "driver")]
 pub mod network;

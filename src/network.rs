@@ -5,6 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+#[cfg(any(feature = "tls", feature = "proxy"))]
+use tokio::time::Instant;
 
 use crate::core::{DialError, Endpoint, Shortage};
 
@@ -36,6 +38,30 @@ pub trait Network: Send + Sync + 'static {
     ) -> impl Future<Output = io::Result<Self::Stream>> + Send {
         let _ = limit;
         self.connect(endpoint)
+    }
+}
+
+/// A stream of the network below, which is told what is left of the time.
+#[cfg(any(feature = "tls", feature = "proxy"))]
+pub(crate) async fn connect_until<N: Network>(
+    network: &N,
+    endpoint: &Endpoint,
+    deadline: Option<Instant>,
+) -> io::Result<N::Stream> {
+    match deadline {
+        Some(deadline) => {
+            network.connect_within(endpoint, deadline.saturating_duration_since(Instant::now())).await
+        }
+        None => network.connect(endpoint).await,
+    }
+}
+
+/// What `work` comes to; `None` when the time was up before.
+#[cfg(any(feature = "tls", feature = "proxy"))]
+pub(crate) async fn until<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, work).await.ok(),
+        None => Some(work.await),
     }
 }
 

@@ -9,6 +9,7 @@ use super::device::{DeviceIdentity, SignatureVersion};
 use super::error::ConfigError;
 use super::headers::Headers;
 use super::pins::Pins;
+use super::proxy::Proxy;
 
 pub use super::endpoint::{DEFAULT_PORT, DEFAULT_URL, Endpoint};
 pub use super::options::{BackoffOptions, Options};
@@ -161,6 +162,30 @@ impl Config {
         Ok(self)
     }
 
+    /// Reaches the gateway through this proxy, or through none. It takes a network that can, such as
+    /// [`ProxyNetwork`](crate::net::ProxyNetwork); others refuse the endpoint.
+    ///
+    /// # Errors
+    /// [`ConfigError::HeadersInTheClear`] when the proxy could read the headers of the upgrade.
+    pub fn proxy(mut self, proxy: impl Into<Option<Proxy>>) -> Result<Self, ConfigError> {
+        self.endpoint = self.endpoint.through(proxy);
+        let headers = Headers::clone(&self.headers);
+        self.headers(headers)
+    }
+
+    /// Reaches the gateway through the proxy that the environment names for it, if it does; see
+    /// [`Proxy::of_environment`]. It is read here, once.
+    ///
+    /// # Errors
+    /// As of [`Proxy::of_environment`] and [`proxy`](Self::proxy).
+    pub fn proxy_of_environment(
+        self,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let proxy = Proxy::of_environment(&self.endpoint, environment)?;
+        self.proxy(proxy)
+    }
+
     /// Where the gateway is.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
@@ -241,6 +266,11 @@ impl Secret {
     #[must_use]
     pub fn trimmed(text: &str) -> Option<Self> {
         let text = text.trim();
+        (!text.is_empty()).then(|| Self(SecretString::from(text)))
+    }
+
+    /// `None` for an empty text; white space is a part of it.
+    pub(super) fn verbatim(text: &str) -> Option<Self> {
         (!text.is_empty()).then(|| Self(SecretString::from(text)))
     }
 

@@ -75,6 +75,9 @@ fn after_dial(error: &DialError) -> Decision {
         DialError::Unsupported(_) | DialError::OtherProtocol(_) => {
             Decision::Pause(Arc::new(PauseReason::Endpoint(error.clone())))
         }
+        DialError::Proxy { problem, .. } if problem.needs_somebody() => {
+            Decision::Pause(Arc::new(PauseReason::Proxy(error.clone())))
+        }
         // A name is entered, a name server comes back, an interface goes up, descriptors are given back.
         DialError::Refused
         | DialError::Unreachable
@@ -82,6 +85,7 @@ fn after_dial(error: &DialError) -> Decision {
         | DialError::Addresses(_)
         | DialError::Name { .. }
         | DialError::Zone { .. }
+        | DialError::Proxy { .. }
         | DialError::System(_)
         | DialError::Denied
         | DialError::Reset

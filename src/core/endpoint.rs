@@ -3,10 +3,12 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use super::error::ConfigError;
 use super::host::{Host, NOT_ASCII, is_private};
 use super::pins::{PinPolicy, Pins};
+use super::proxy::Proxy;
 
 /// The gateway's default address.
 pub const DEFAULT_URL: &str = "ws://127.0.0.1:18789";
@@ -26,6 +28,7 @@ pub struct Endpoint {
     pins: Option<Pins>,
     /// Whether what is sent there is readable on the way. `wss` is not, not even for the network below its TLS.
     clear: bool,
+    proxy: Option<Arc<Proxy>>,
 }
 
 /// To which hosts `ws://` may go, where everybody on the way can read the token.
@@ -76,8 +79,14 @@ impl Endpoint {
         if port == 0 {
             return Err(malformed("its port is not a number from 1 to 65535".to_owned()));
         }
-        let endpoint = Self { secure, host, port, path: "/".to_owned(), pins: None, clear: !secure };
+        let endpoint =
+            Self { secure, host, port, path: "/".to_owned(), pins: None, clear: !secure, proxy: None };
         endpoint.guarded(Plaintext::Guarded)
+    }
+
+    /// The place of a proxy. What is sent there is not for the gateway's eyes only, whatever its name leads to.
+    pub(super) fn of_proxy(secure: bool, host: Host, port: u16) -> Self {
+        Self { secure, host, port, path: "/".to_owned(), pins: None, clear: false, proxy: None }
     }
 
     fn read(url: &str) -> Result<Self, String> {
@@ -106,7 +115,7 @@ impl Endpoint {
             },
         };
         let path = request_target(uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str));
-        Ok(Self { secure, host: Host::of_url(host)?, port, path, pins: None, clear: !secure })
+        Ok(Self { secure, host: Host::of_url(host)?, port, path, pins: None, clear: !secure, proxy: None })
     }
 
     fn guarded(self, plaintext: Plaintext) -> Result<Self, ConfigError> {
@@ -122,10 +131,12 @@ impl Endpoint {
         self.secure
     }
 
-    /// Whether it is this machine: what is sent there does not cross a network.
+    /// Whether it is this machine: what is sent there does not cross a network. Behind a proxy it is that machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.host() == "localhost" || self.address().is_some_and(|address| address.is_loopback())
+        let is_direct = self.proxy.is_none();
+        is_direct
+            && (self.host() == "localhost" || self.address().is_some_and(|address| address.is_loopback()))
     }
 
     /// Whether only private addresses will do: plaintext, to a name that may turn out to be a public host. Networks that
@@ -162,6 +173,19 @@ impl Endpoint {
     #[must_use]
     pub fn pins(&self) -> Option<&Pins> {
         self.pins.as_ref()
+    }
+
+    /// The same endpoint, reached through this proxy, or through none.
+    #[must_use]
+    pub fn through(mut self, proxy: impl Into<Option<Proxy>>) -> Self {
+        self.proxy = proxy.into().map(Arc::new);
+        self
+    }
+
+    /// The proxy that it is reached through.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_deref()
     }
 
     /// The TCP endpoint below a TLS one, for networks that put TLS on top of others.
@@ -204,6 +228,12 @@ impl Endpoint {
         if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 
+    /// Host and port, as a proxy is told them.
+    #[must_use]
+    pub fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host.bracketed(), self.port)
+    }
+
     /// The request target: path and query, with a `/` in front.
     #[must_use]
     pub fn request_target(&self) -> &str {
@@ -243,7 +273,8 @@ impl fmt::Display for Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        fmt::Display::fmt(self, f)?;
+        self.proxy.as_ref().map_or(Ok(()), |proxy| write!(f, " through {proxy}"))
     }
 }
 
@@ -275,7 +306,7 @@ fn request_target(path_and_query: &str) -> String {
 
 /// The url for an error message, without what stands before an `@` or behind a `?` or `#`: the places
 /// where people put secrets.
-fn redact(url: &str) -> String {
+pub(super) fn redact(url: &str) -> String {
     let start = match url.split_once("://") {
         Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => scheme.len() + 3,
         Some(_) | None => 0,

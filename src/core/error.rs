@@ -13,6 +13,7 @@ use super::handshake::text_member;
 use super::id::Epoch;
 use super::payload::Payload;
 use super::peer_text::{OneLine, PeerText};
+use super::proxy::ProxyProblem;
 use super::reach::{AddressFailures, NameProblem, Shortage};
 use super::tls::{CertificateProblem, PresentedCertificate, TlsFailure};
 use super::upgrade::{PeerProtocol, UpgradeFault, UpgradeRefusal};
@@ -25,6 +26,14 @@ pub enum ConfigError {
     #[error("the gateway url {:?} cannot be used: {why}", OneLine::cut(url))]
     Url {
         /// The url, without user info and query.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The url of a proxy cannot be used.
+    #[error("the proxy url {:?} cannot be used: {why}", OneLine::cut(url))]
+    Proxy {
+        /// The url, without credentials.
         url: String,
         /// What is wrong with it.
         why: String,
@@ -139,6 +148,14 @@ pub enum DialError {
     Zone {
         /// The interface, as the url has it.
         zone: String,
+    },
+    /// The proxy did not lead to the gateway.
+    #[error("the proxy {proxy}: {problem}")]
+    Proxy {
+        /// The proxy, without credentials.
+        proxy: String,
+        /// Why not.
+        problem: ProxyProblem,
     },
     /// This system has run out of something.
     #[error("{0}")]
@@ -392,6 +409,9 @@ pub enum PauseReason {
     /// The endpoint cannot be dialed by this network, or what listens there is no gateway: configure another.
     #[error("{0}; configure another endpoint")]
     Endpoint(DialError),
+    /// The proxy has to be seen to: configure its credentials, or another one, or have its rules changed.
+    #[error("{0}; see to it, or configure another proxy, then resume")]
+    Proxy(DialError),
     /// The upgrade was refused, and asking again does not help: see [`UpgradeRefusal::remedy`] for what does.
     #[error("the upgrade was answered with {0}")]
     Upgrade(Box<UpgradeRefusal>),

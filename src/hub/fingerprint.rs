@@ -5,7 +5,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha2::{Digest, Sha256};
 
-use crate::core::{ClientInfo, Config, Credentials, Headers, PinPolicy, Pins, Secret, SignatureVersion};
+use crate::core::{
+    ClientInfo, Config, Credentials, Headers, PinPolicy, Pins, Proxy, Secret, SignatureVersion,
+};
 
 /// Stands for one effective config within one [`Hub`](super::Hub).
 ///
@@ -61,6 +63,7 @@ impl Salt {
             SignatureVersion::V3 => "v3",
         });
         fields.headers(headers);
+        fields.proxy(endpoint.proxy());
         Fingerprint(fields.0.finalize().into())
     }
 }
@@ -92,6 +95,14 @@ impl Fields {
         }));
         let texts: Vec<String> = pins.into_iter().flat_map(Pins::iter).map(|pin| pin.to_string()).collect();
         self.list(&texts);
+    }
+
+    fn proxy(&mut self, proxy: Option<&Proxy>) {
+        // It shows no credentials, so they are written by themselves.
+        self.option(proxy.map(Proxy::to_string).as_deref());
+        let credentials = proxy.and_then(Proxy::credentials);
+        self.option(credentials.map(|(user, _)| user));
+        self.option(credentials.map(|(_, password)| password));
     }
 
     fn credentials(&mut self, credentials: &Credentials) {
@@ -137,6 +148,10 @@ mod tests {
             ..ClientInfo::default()
         };
         let base = "ws://localhost:1";
+        let proxied = |url: &str| {
+            let proxy = Proxy::parse(url).expect("the url is valid");
+            config(base).proxy(proxy).expect("it has no headers")
+        };
         let pinned = |pins: Pins| config("wss://localhost:1").pin(pins).expect("it has TLS");
         let (a, b) = (Pin::from(CertificatePin::of_der(b"a")), Pin::from(CertificatePin::of_der(b"b")));
         let both = |first, second| Pins::new([first, second]).expect("there are two");
@@ -157,6 +172,16 @@ mod tests {
             pinned(both(a, a)),
             pinned(Pins::from(a).with_policy(PinPolicy::AndSystem)),
             pinned(Pins::from(a).with_policy(PinPolicy::OrSystem)),
+            proxied("http://proxy:1"),
+            proxied("proxy:1/"),
+            proxied("http://proxy:2"),
+            proxied("https://proxy:1"),
+            proxied("socks5://proxy:1"),
+            proxied("socks5h://proxy:1"),
+            proxied("http://a@proxy:1"),
+            proxied("http://b@proxy:1"),
+            proxied("http://a:b@proxy:1"),
+            proxied("http://a:c@proxy:1"),
             config(base).token("a"),
             config(base).token("b"),
             config(base).password("a"),

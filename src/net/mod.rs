@@ -4,6 +4,8 @@
 mod happy_eyeballs;
 #[cfg(feature = "net")]
 mod os_error;
+#[cfg(feature = "proxy")]
+mod proxy;
 #[cfg(feature = "net")]
 pub mod resolver;
 #[cfg(feature = "net")]
@@ -11,7 +13,20 @@ mod tcp;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+#[cfg(feature = "proxy")]
+pub use proxy::ProxyNetwork;
 #[cfg(feature = "net")]
 pub use tcp::{TcpConnector, TcpNetwork, TcpOptions};
 #[cfg(feature = "tls")]
 pub use tls::TlsNetwork;
+
+/// Whatever a config asks for: TLS for the gateway, in a proxy or not, which may itself speak TLS.
+#[cfg(all(feature = "net", feature = "tls", feature = "proxy"))]
+pub type AnyNetwork = TlsNetwork<ProxyNetwork<TlsNetwork<TcpNetwork>>>;
+
+/// The network for every config, with the trust of the operating system.
+#[cfg(all(feature = "net", feature = "tls", feature = "proxy"))]
+#[must_use]
+pub fn any_network() -> AnyNetwork {
+    TlsNetwork::new(ProxyNetwork::new(TlsNetwork::new(TcpNetwork)))
+}

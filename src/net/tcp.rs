@@ -124,6 +124,10 @@ impl TcpConnector {
             let why = "wss:// needs a network with TLS, and this one is plain TCP";
             return Err(DialError::Unsupported(why.into()));
         }
+        if let Some(proxy) = endpoint.proxy() {
+            let why = format!("it is to be reached through {proxy}, which needs a network with proxies");
+            return Err(DialError::Unsupported(why.into()));
+        }
         let rules = Rules {
             attempt_delay: self.options.attempt_delay,
             resolution_delay: self.options.resolution_delay,

@@ -23,6 +23,7 @@ mod liveness;
 mod mailbox;
 mod odd_messages;
 mod pauses;
+mod proxies;
 mod reconnect;
 mod refusals;
 mod requests;

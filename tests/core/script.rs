@@ -245,6 +245,11 @@ impl Script {
         self.step(format!("dial {epoch} refused"), Action::Input(input))
     }
 
+    pub(crate) fn dial_failed(self, epoch: u64, error: DialError) -> Self {
+        let told = format!("dial {epoch} failed: {error}");
+        self.step(told, Action::Input(Input::DialFailed { epoch: Epoch(epoch), error }))
+    }
+
     pub(crate) fn unsupported(self, epoch: u64) -> Self {
         let error = DialError::Unsupported("no TLS here".into());
         let input = Input::DialFailed { epoch: Epoch(epoch), error };

@@ -7,16 +7,18 @@ mod verifier;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use crate::core::{DialError, Endpoint, PinPolicy};
-use crate::network::Network;
+use crate::core::{DialError, Endpoint, PinPolicy, TlsFailure};
+use crate::network::{Network, connect_until, until};
 
 pub use stream::MaybeTls;
 pub use verifier::public_key_pin;
@@ -107,14 +109,29 @@ impl<N: Network> Network for TlsNetwork<N> {
     type Stream = MaybeTls<N::Stream>;
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Stream> {
+        self.connect_until(endpoint, None).await
+    }
+
+    async fn connect_within(&self, endpoint: &Endpoint, limit: Duration) -> io::Result<Self::Stream> {
+        self.connect_until(endpoint, Instant::now().checked_add(limit)).await
+    }
+}
+
+impl<N: Network> TlsNetwork<N> {
+    async fn connect_until(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Option<Instant>,
+    ) -> io::Result<MaybeTls<N::Stream>> {
         if !endpoint.is_secure() {
-            return self.network.connect(endpoint).await.map(MaybeTls::Plain);
+            return connect_until(&self.network, endpoint, deadline).await.map(MaybeTls::Plain);
         }
         let name = server_name(endpoint).map_err(io::Error::other)?;
         let verifier = Arc::new(self.verifier(endpoint).await.map_err(io::Error::other)?);
         let config = self.config(Arc::clone(&verifier)).map_err(io::Error::other)?;
-        let stream = self.network.connect(&endpoint.below_tls()).await?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let stream = connect_until(&self.network, &endpoint.below_tls(), deadline).await?;
+        let shaken = until(deadline, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
+        let stream = shaken.ok_or_else(|| io::Error::other(DialError::Tls(TlsFailure::Silent)))?;
         let stream = stream.map_err(|error| handshake_error(error, &verifier))?;
         Ok(MaybeTls::Tls(Box::new(stream)))
     }

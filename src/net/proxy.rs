@@ -1,0 +1,253 @@
+//! Through a proxy to the gateway, on top of any network.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use secrecy::zeroize::Zeroizing;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
+
+use crate::core::{DialError, Endpoint, Proxy, ProxyProblem, ProxyProtocol, SocksReply};
+use crate::network::{Network, connect_until, dial_error, until};
+
+/// Another network, where endpoints with a [proxy](Endpoint::proxy) are reached through that. Others pass through
+/// untouched.
+///
+/// TLS goes on top, so that the proxy cannot read what it carries: `TlsNetwork::new(ProxyNetwork::new(TcpNetwork))`. For
+/// proxies that themselves speak TLS, it goes below as well: `ProxyNetwork::new(TlsNetwork::new(TcpNetwork))`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProxyNetwork<N> {
+    network: N,
+}
+
+impl<N> ProxyNetwork<N> {
+    /// Reaches proxies over `network`.
+    #[must_use]
+    pub fn new(network: N) -> Self {
+        Self { network }
+    }
+}
+
+impl<N: Network> ProxyNetwork<N> {
+    async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        proxy: &Proxy,
+        deadline: Option<Instant>,
+    ) -> Result<N::Stream, ProxyProblem> {
+        let connected = connect_until(&self.network, &proxy.endpoint(), deadline).await;
+        let mut stream =
+            connected.map_err(|error| ProxyProblem::Unreachable(Box::new(dial_error(&error))))?;
+        let asked = async {
+            match proxy.protocol() {
+                ProxyProtocol::Http | ProxyProtocol::Https => {
+                    http_connect(&mut stream, endpoint, proxy).await
+                }
+                ProxyProtocol::Socks5 => socks5(&mut stream, endpoint, proxy).await,
+            }
+        };
+        until(deadline, asked).await.unwrap_or(Err(ProxyProblem::Silent))?;
+        Ok(stream)
+    }
+
+    async fn connect_until(&self, endpoint: &Endpoint, deadline: Option<Instant>) -> io::Result<N::Stream> {
+        let Some(proxy) = endpoint.proxy() else {
+            return connect_until(&self.network, endpoint, deadline).await;
+        };
+        if let Some(zone) = endpoint.zone() {
+            let why = format!("the zone {zone:?} is one of this machine and means nothing to a proxy");
+            return Err(io::Error::other(DialError::Unsupported(why.into())));
+        }
+        let failed = |problem| io::Error::other(DialError::Proxy { proxy: proxy.to_string(), problem });
+        self.dial(endpoint, proxy, deadline).await.map_err(failed)
+    }
+}
+
+impl<N: Network> Network for ProxyNetwork<N> {
+    type Stream = N::Stream;
+
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<N::Stream> {
+        self.connect_until(endpoint, None).await
+    }
+
+    async fn connect_within(&self, endpoint: &Endpoint, limit: Duration) -> io::Result<N::Stream> {
+        self.connect_until(endpoint, Instant::now().checked_add(limit)).await
+    }
+}
+
+/// The longest head of an answer to `CONNECT`.
+const HEAD_BYTES: usize = 16 * 1024;
+/// The most headers in it.
+const HEADERS: usize = 128;
+
+/// `CONNECT` (RFC 9110, 9.3.6).
+async fn http_connect<S>(stream: &mut S, endpoint: &Endpoint, proxy: &Proxy) -> Result<(), ProxyProblem>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let target = endpoint.host_and_port();
+    let mut request = Zeroizing::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"));
+    if let Some((user, password)) = proxy.credentials() {
+        let pair = Zeroizing::new(format!("{user}:{password}"));
+        let encoded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
+        // Room at once, so that no copy with the password stays behind.
+        let header = Zeroizing::new(format!("Proxy-Authorization: Basic {}\r\n", *encoded));
+        let mut whole = Zeroizing::new(String::with_capacity(request.len() + header.len() + 2));
+        whole.push_str(&request);
+        whole.push_str(&header);
+        request = whole;
+    }
+    request.push_str("\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(|error| broken(&error))?;
+    stream.flush().await.map_err(|error| broken(&error))?;
+    loop {
+        let head = read_head(stream).await?;
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+        let mut response = httparse::Response::new(&mut headers);
+        if !response.parse(&head).is_ok_and(|status| status.is_complete()) {
+            return Err(ProxyProblem::OtherProtocol);
+        }
+        let status = response.code.unwrap_or_default();
+        return match status {
+            100..200 => continue,
+            200..300 => Ok(()),
+            407 => Err(ProxyProblem::Credentials { given: proxy.credentials().is_some() }),
+            403 => Err(ProxyProblem::Forbidden),
+            status => Err(ProxyProblem::Http { status, reason: response.reason.unwrap_or_default().into() }),
+        };
+    }
+}
+
+/// To the end of the empty line and no further: what follows is the gateway's.
+async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, ProxyProblem> {
+    let mut head = Vec::with_capacity(256);
+    while !head.ends_with(b"\r\n\r\n") {
+        let looks_like_http = b"HTTP/".iter().zip(&head).all(|(expected, found)| expected == found);
+        if head.len() >= HEAD_BYTES || !looks_like_http {
+            return Err(ProxyProblem::OtherProtocol);
+        }
+        head.push(stream.read_u8().await.map_err(|error| broken(&error))?);
+    }
+    Ok(head)
+}
+
+const VERSION: u8 = 5;
+const NO_CREDENTIALS: u8 = 0;
+const USER_AND_PASSWORD: u8 = 2;
+
+/// SOCKS version 5 (RFC 1928, RFC 1929).
+async fn socks5<S>(stream: &mut S, endpoint: &Endpoint, proxy: &Proxy) -> Result<(), ProxyProblem>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let credentials = proxy.credentials();
+    let methods: &[u8] = match credentials {
+        Some(_) => &[VERSION, 2, NO_CREDENTIALS, USER_AND_PASSWORD],
+        None => &[VERSION, 1, NO_CREDENTIALS],
+    };
+    send(stream, methods).await?;
+    match (receive::<2, S>(stream).await?, credentials) {
+        ([VERSION, NO_CREDENTIALS], _) => {}
+        ([VERSION, USER_AND_PASSWORD], Some((user, password))) => {
+            authenticate(stream, user, password).await?
+        }
+        ([VERSION, 0xff], _) => return Err(ProxyProblem::Credentials { given: credentials.is_some() }),
+        _ => return Err(ProxyProblem::OtherProtocol),
+    }
+    send(stream, &connect_request(endpoint)).await?;
+    let [version, reply, _, kind] = receive(stream).await?;
+    if version != VERSION {
+        return Err(ProxyProblem::OtherProtocol);
+    }
+    refusal(reply)?;
+    // The address that the proxy connects from; nobody here needs it, but what follows is the gateway's.
+    let length = match kind {
+        1 => 4,
+        4 => 16,
+        3 => usize::from(stream.read_u8().await.map_err(|error| broken(&error))?),
+        _ => return Err(ProxyProblem::OtherProtocol),
+    };
+    let mut bound = vec![0; length + 2];
+    stream.read_exact(&mut bound).await.map_err(|error| broken(&error))?;
+    Ok(())
+}
+
+async fn authenticate<S>(stream: &mut S, user: &str, password: &str) -> Result<(), ProxyProblem>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut message = Zeroizing::new(Vec::with_capacity(3 + user.len() + password.len()));
+    message.push(1);
+    for text in [user, password] {
+        // The config has checked the lengths.
+        message.push(u8::try_from(text.len()).map_err(|_| ProxyProblem::Credentials { given: true })?);
+        message.extend_from_slice(text.as_bytes());
+    }
+    send(stream, &message).await?;
+    match receive(stream).await {
+        Ok([_, 0]) => Ok(()),
+        // It may hang up instead of saying so.
+        Ok([_, _]) | Err(ProxyProblem::Ended) => Err(ProxyProblem::Credentials { given: true }),
+        Err(problem) => Err(problem),
+    }
+}
+
+fn connect_request(endpoint: &Endpoint) -> Vec<u8> {
+    const CONNECT: u8 = 1;
+    let mut request = vec![VERSION, CONNECT, 0];
+    match endpoint.address() {
+        Some(IpAddr::V4(address)) => {
+            request.push(1);
+            request.extend(address.octets());
+        }
+        Some(IpAddr::V6(address)) => {
+            request.push(4);
+            request.extend(address.octets());
+        }
+        None => {
+            request.push(3);
+            let name = endpoint.host().as_bytes();
+            request.push(u8::try_from(name.len()).expect("no name has more than 253 bytes"));
+            request.extend(name);
+        }
+    }
+    request.extend(endpoint.port().to_be_bytes());
+    request
+}
+
+fn refusal(reply: u8) -> Result<(), ProxyProblem> {
+    Err(ProxyProblem::Socks(match reply {
+        0 => return Ok(()),
+        2 => return Err(ProxyProblem::Forbidden),
+        1 => SocksReply::General,
+        3 => SocksReply::NetworkUnreachable,
+        4 => SocksReply::HostUnreachable,
+        5 => SocksReply::Refused,
+        6 => SocksReply::Expired,
+        7 => SocksReply::CommandUnsupported,
+        8 => SocksReply::AddressUnsupported,
+        other => SocksReply::Other(other),
+    }))
+}
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> Result<(), ProxyProblem> {
+    stream.write_all(bytes).await.map_err(|error| broken(&error))?;
+    stream.flush().await.map_err(|error| broken(&error))
+}
+
+async fn receive<const BYTES: usize, S: AsyncRead + Unpin>(
+    stream: &mut S,
+) -> Result<[u8; BYTES], ProxyProblem> {
+    let mut bytes = [0; BYTES];
+    stream.read_exact(&mut bytes).await.map_err(|error| broken(&error))?;
+    Ok(bytes)
+}
+
+fn broken(error: &io::Error) -> ProxyProblem {
+    match dial_error(error) {
+        DialError::Reset => ProxyProblem::Ended,
+        other => ProxyProblem::Unreachable(Box::new(other)),
+    }
+}
