@@ -56,15 +56,6 @@ pub(crate) async fn connect_until<N: Network>(
     }
 }
 
-/// What `work` comes to; `None` when the time was up before.
-#[cfg(any(feature = "tls", feature = "proxy"))]
-pub(crate) async fn until<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
-    match deadline {
-        Some(deadline) => tokio::time::timeout_at(deadline, work).await.ok(),
-        None => Some(work.await),
-    }
-}
-
 /// What the failure of a network means.
 pub(crate) fn dial_error(error: &io::Error) -> DialError {
     // A network that knows better than the operating system's kinds says so.

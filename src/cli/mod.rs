@@ -16,15 +16,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use onesocket::Client;
 use onesocket::core::config::DEFAULT_URL;
 use onesocket::core::{
-    ClientInfo, Config, ConfigError, ConnectionError, PauseReason, Pin, PinPolicy, Pins, RequestError,
-    Secret, Status,
+    ClientInfo, Config, ConfigError, ConnectionError, Endpoint, PauseReason, Pin, PinPolicy, Pins, Plaintext,
+    Proxy, RequestError, Secret, Status,
 };
 use onesocket::endpoint_store::credentials;
-use onesocket::net::{TcpNetwork, TlsNetwork};
+use onesocket::net::any_network;
 use thiserror::Error;
 
 /// The environment variable that holds the gateway's url.
 const URL_VARIABLE: &str = "OPENCLAW_GATEWAY_URL";
+
+/// The environment variable that lets plaintext go to private names (protocol 18.1).
+const PLAINTEXT_VARIABLE: &str = "OPENCLAW_ALLOW_INSECURE_PRIVATE_WS";
 
 /// Talks to an OpenClaw Gateway over one socket.
 ///
@@ -63,6 +66,17 @@ pub(crate) struct Common {
     /// What pins mean beside the system's trust: no more than they do is asked for, both are, or either.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "POLICY")]
     pin_policy: Policy,
+    /// Reach the gateway through this proxy, like http://proxy.example:3128 or socks5h://127.0.0.1:1080. A password
+    /// belongs in HTTPS_PROXY or ALL_PROXY, which count without this: everybody on the machine can see arguments.
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "no_proxy")]
+    proxy: Option<String>,
+    /// Reach the gateway without a proxy, whatever HTTPS_PROXY, HTTP_PROXY and ALL_PROXY say.
+    #[arg(long, global = true)]
+    no_proxy: bool,
+    /// Let ws:// go to any name that leads to private addresses, although whoever is on the way can read the token. So
+    /// does OPENCLAW_ALLOW_INSECURE_PRIVATE_WS=1.
+    #[arg(long, global = true)]
+    allow_private_plaintext: bool,
     /// Seconds to connect and get an answer.
     #[arg(long, global = true, default_value = "10", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
@@ -225,7 +239,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     let runtime = runtime.map_err(CliError::system("no runtime can be made"))?;
     runtime.block_on(async {
         let endpoint = config.endpoint().clone();
-        let client = Client::builder().config(config).spawn(TlsNetwork::new(TcpNetwork))?;
+        let client = Client::builder().config(config).spawn(any_network())?;
         let outcome = match command {
             Command::Call(call) => requests::call(&client, &common, &call).await,
             Command::Status => requests::status(&client, &common, &endpoint).await,
@@ -242,7 +256,13 @@ impl Common {
         let environment = |name: &str| std::env::var(name).ok();
         let url = self.url.clone().or_else(|| environment(URL_VARIABLE).filter(|url| !url.trim().is_empty()));
         let info = ClientInfo { id: "cli".to_owned(), mode: "cli".to_owned(), ..ClientInfo::default() };
-        let mut config = Config::new(url.as_deref().unwrap_or(DEFAULT_URL))?.client(info);
+        let url = url.as_deref().unwrap_or(DEFAULT_URL);
+        let mut config = Config::from(Endpoint::parse_with(url, self.plaintext())?).client(info);
+        config = match &self.proxy {
+            Some(proxy) => config.proxy(Proxy::parse(proxy)?)?,
+            None if self.no_proxy => config,
+            None => config.proxy_of_environment(environment)?,
+        };
         if let Some(pins) = self.pins()? {
             config = config.pin(pins)?;
         }
@@ -271,6 +291,11 @@ impl Common {
             Policy::OrSystem => PinPolicy::OrSystem,
         };
         Ok(Some(Pins::new(pins)?.with_policy(policy)))
+    }
+
+    fn plaintext(&self) -> Plaintext {
+        let allowed = std::env::var(PLAINTEXT_VARIABLE).is_ok_and(|value| value.trim() == "1");
+        if self.allow_private_plaintext || allowed { Plaintext::PrivateNames } else { Plaintext::Guarded }
     }
 
     fn token_of_file(&self) -> Result<Option<Secret>, CliError> {

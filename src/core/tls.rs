@@ -129,9 +129,6 @@ pub enum TlsFailure {
         /// Its name.
         name: PeerText,
     },
-    /// The gateway, or what stands before it, did not finish the handshake.
-    #[error("the gateway did not finish the TLS handshake in time")]
-    Silent,
     /// Anything else.
     #[error("{0}")]
     Other(PeerText),

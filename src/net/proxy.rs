@@ -7,10 +7,10 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use secrecy::zeroize::Zeroizing;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::core::{DialError, Endpoint, Proxy, ProxyProblem, ProxyProtocol, SocksReply};
-use crate::network::{Network, connect_until, dial_error, until};
+use crate::network::{Network, connect_until, dial_error};
 
 /// Another network, where endpoints with a [proxy](Endpoint::proxy) are reached through that. Others pass through
 /// untouched.
@@ -48,7 +48,10 @@ impl<N: Network> ProxyNetwork<N> {
                 ProxyProtocol::Socks5 => socks5(&mut stream, endpoint, proxy).await,
             }
         };
-        until(deadline, asked).await.unwrap_or(Err(ProxyProblem::Silent))?;
+        match deadline {
+            Some(deadline) => timeout_at(deadline, asked).await.unwrap_or(Err(ProxyProblem::Silent))?,
+            None => asked.await?,
+        }
         Ok(stream)
     }
 
@@ -151,7 +154,7 @@ where
     match (receive::<2, S>(stream).await?, credentials) {
         ([VERSION, NO_CREDENTIALS], _) => {}
         ([VERSION, USER_AND_PASSWORD], Some((user, password))) => {
-            authenticate(stream, user, password).await?
+            authenticate(stream, user, password).await?;
         }
         ([VERSION, 0xff], _) => return Err(ProxyProblem::Credentials { given: credentials.is_some() }),
         _ => return Err(ProxyProblem::OtherProtocol),

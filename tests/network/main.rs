@@ -1,5 +1,9 @@
 //! How a gateway is reached: its name, its addresses, and what stands in between.
 
+#[cfg(feature = "cli")]
+mod cli;
 mod names;
 #[cfg(feature = "proxy")]
 mod proxies;
+#[cfg(feature = "proxy")]
+mod servers;

@@ -8,12 +8,10 @@ use onesocket::core::{Config, DialError, Endpoint, Proxy, ProxyProblem, SocksRep
 use onesocket::hub::Hub;
 use onesocket::net::{ProxyNetwork, TcpNetwork};
 use onesocket::network::Network;
-use onesocket_gateway::host::Host;
-use onesocket_gateway::{GatewayConfig, GatewayModel, Peer};
-use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, copy_bidirectional, duplex,
-};
-use tokio::net::{TcpListener, TcpStream};
+use onesocket_gateway::Peer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use crate::servers::{gateway, tunnels};
 
 /// Says these things in turn, each after it has been told what stands before it, and keeps the connection open.
 #[derive(Clone)]
@@ -201,51 +199,9 @@ async fn no_storm_what_no_proxy_can_reach_pauses() {
     assert!(matches!(inner, Some(DialError::Unsupported(_))), "{error}");
 }
 
-/// A proxy on this machine that leads every name to the gateway here, and counts.
-async fn tunnels(gateway: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&asked);
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let seen = Arc::clone(&seen);
-            tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(client.read_u8().await?);
-                }
-                seen.lock()
-                    .unwrap()
-                    .push(String::from_utf8_lossy(&head).lines().next().unwrap_or("").to_owned());
-                let mut server = TcpStream::connect(("127.0.0.1", gateway)).await?;
-                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
-                copy_bidirectional(&mut client, &mut server).await
-            });
-        }
-    });
-    (port, asked)
-}
-
-fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(host: &Host, stream: S) {
-    tokio::spawn(host.serve(stream, Peer::REMOTE));
-}
-
 #[tokio::test]
 async fn one_socket_a_hub_goes_through_a_proxy() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gateway = listener.local_addr().unwrap().port();
-    let host = Host::new(GatewayModel::new(GatewayConfig::default(), 7), ());
-    tokio::spawn({
-        let host = host.clone();
-        async move { host.run_clock().await }
-    });
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            serve(&host, stream);
-        }
-    });
-    let (port, asked) = tunnels(gateway).await;
+    let (port, asked) = tunnels(gateway(Peer::REMOTE).await, "HTTP/1.1 200 OK\r\n\r\n").await;
     let config = || {
         let proxy = Proxy::parse(&format!("http://127.0.0.1:{port}")).unwrap();
         Config::new("ws://gateway.local").unwrap().token("test-token").proxy(proxy).unwrap()

@@ -17,8 +17,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use crate::core::{DialError, Endpoint, PinPolicy, TlsFailure};
-use crate::network::{Network, connect_until, until};
+use crate::core::{DialError, Endpoint, PinPolicy};
+use crate::network::{Network, connect_until};
 
 pub use stream::MaybeTls;
 pub use verifier::public_key_pin;
@@ -130,8 +130,7 @@ impl<N: Network> TlsNetwork<N> {
         let verifier = Arc::new(self.verifier(endpoint).await.map_err(io::Error::other)?);
         let config = self.config(Arc::clone(&verifier)).map_err(io::Error::other)?;
         let stream = connect_until(&self.network, &endpoint.below_tls(), deadline).await?;
-        let shaken = until(deadline, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
-        let stream = shaken.ok_or_else(|| io::Error::other(DialError::Tls(TlsFailure::Silent)))?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
         let stream = stream.map_err(|error| handshake_error(error, &verifier))?;
         Ok(MaybeTls::Tls(Box::new(stream)))
     }
