@@ -60,28 +60,21 @@ impl Connection {
 
     /// The gateway sent its challenge. It is answered when the token store has answered, by `deadline`.
     pub(super) fn challenged(&mut self, payload: &Payload, deadline: Instant, effects: &mut Vec<Effect>) {
-        let challenge = match self.read_challenge(payload) {
+        let needs_time = live_config(self.config.as_ref()).device.is_some();
+        let challenge = match Challenge::read(payload, needs_time) {
             Ok(challenge) => challenge,
-            Err(problem) => {
-                let error = ConnectionError::Handshake(problem);
-                self.give_up(error, 1008, "connect challenge missing nonce", effects);
+            Err(fault) => {
+                self.give_up(fault.into(), 1008, "connect challenge missing nonce", effects);
                 return;
             }
         };
         let (session, stage) = self.phase.live_mut();
         match session.stored {
-            Stored::Awaited => *stage = SessionStage::AwaitingToken { deadline, challenge },
+            Stored::Awaited => {
+                *stage = SessionStage::AwaitingToken { deadline, challenge: Box::new(challenge) }
+            }
             Stored::Unused | Stored::Known(_) | Stored::Unreadable => self.present(&challenge, effects),
         }
-    }
-
-    fn read_challenge(&self, payload: &Payload) -> Result<Challenge, &'static str> {
-        let challenge = Challenge::read(payload).ok_or("the challenge has no nonce")?;
-        let needs_time = live_config(self.config.as_ref()).device.is_some();
-        if needs_time && challenge.ts.is_none() {
-            return Err("the challenge has no time");
-        }
-        Ok(challenge)
     }
 
     /// Sends `connect`: the answer to the challenge, with the credentials that the token store's answer leads to.
@@ -104,7 +97,10 @@ impl Connection {
         let text = encode_request(&self.connect_id(epoch), "connect", Some(&params));
         effects.push(Effect::Transmit { epoch, text: WireText::from(text.as_str()) });
         let (_, stage) = self.phase.live_mut();
-        *stage = SessionStage::AwaitingHello { deadline: self.now + self.options.hello_timeout };
+        *stage = SessionStage::AwaitingHello {
+            deadline: self.now + self.options.hello_timeout,
+            offered: challenge.capabilities.clone(),
+        };
     }
 
     /// Keeps the tokens that came with hello: that of this connection, and after a bootstrap those that

@@ -49,9 +49,14 @@ pub(super) fn decide(error: &ConnectionError) -> Decision {
             Some(refusal) => after_close(refusal),
             None => Decision::Retry { floor: None },
         },
+        ConnectionError::ProtocolVersion { offered, answered } => {
+            let (offered, answered) = (*offered, *answered);
+            Decision::Pause(Arc::new(PauseReason::ProtocolVersion { offered, answered }))
+        }
         ConnectionError::Dial(error) => after_dial(error),
         ConnectionError::Timeout { .. }
         | ConnectionError::Handshake(_)
+        | ConnectionError::BadMember(_)
         | ConnectionError::Lost(_)
         | ConnectionError::Silent { .. }
         | ConnectionError::SlowMessage { .. }

@@ -118,7 +118,7 @@ impl Connection {
             SessionStage::AwaitingToken { deadline, .. } if *deadline <= now => {
                 self.give_up(timeout(Stage::TokenStore), 1000, "no credentials", effects);
             }
-            SessionStage::AwaitingHello { deadline } if *deadline <= now => {
+            SessionStage::AwaitingHello { deadline, .. } if *deadline <= now => {
                 self.give_up(timeout(Stage::Hello), 4000, "connect timeout", effects);
             }
             SessionStage::Ready { policy, .. } if session.silent_at(policy, &self.options) <= now => {
@@ -143,7 +143,7 @@ fn stage_deadline(session: &Session, stage: &SessionStage, options: &Options) ->
         SessionStage::Dialing { deadline } => (*deadline, DeadlineReason::Stage(Stage::Dial)),
         SessionStage::AwaitingChallenge { deadline } => (*deadline, DeadlineReason::Stage(Stage::Challenge)),
         SessionStage::AwaitingToken { deadline, .. } => (*deadline, DeadlineReason::Stage(Stage::TokenStore)),
-        SessionStage::AwaitingHello { deadline } => (*deadline, DeadlineReason::Stage(Stage::Hello)),
+        SessionStage::AwaitingHello { deadline, .. } => (*deadline, DeadlineReason::Stage(Stage::Hello)),
         SessionStage::Ready { policy, .. } => {
             let silent_at = session.silent_at(policy, options);
             match session.message_due(options).filter(|due| *due < silent_at) {

@@ -259,6 +259,20 @@ impl GatewayError {
 #[error("the token store failed: {}", OneLine::whole(.0))]
 pub struct StoreError(pub String);
 
+/// A member of a message that is missing, or not what it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{member} of {of} is {found} and must be {wanted}")]
+pub struct BadMember {
+    /// The message, like `hello`.
+    pub of: &'static str,
+    /// The member's name.
+    pub member: &'static str,
+    /// What it is, in a word or two: `missing`, or the kind of JSON that is there.
+    pub found: &'static str,
+    /// What it must be.
+    pub wanted: &'static str,
+}
+
 /// Why a connection, or the attempt to make one, ended.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
@@ -278,6 +292,17 @@ pub enum ConnectionError {
     /// The gateway answered something that cannot be a handshake.
     #[error("the gateway broke the handshake: {0}")]
     Handshake(&'static str),
+    /// A message of the handshake lacks what this client cannot do without.
+    #[error("the gateway broke the handshake: {0}")]
+    BadMember(#[from] BadMember),
+    /// The gateway answered `connect` with a protocol version that this client does not speak.
+    #[error("the gateway answered with protocol version {answered}, and this client speaks {offered}")]
+    ProtocolVersion {
+        /// What this client offered.
+        offered: u32,
+        /// What the gateway answered with.
+        answered: u64,
+    },
     /// The gateway closed the connection.
     #[error("the gateway closed the connection: {code} {reason:?}")]
     Closed {
@@ -335,7 +360,11 @@ impl ConnectionError {
             | Self::TokenStore(_)
             | Self::Superseded
             | Self::ShutDown => Initiator::Local,
-            Self::Refused(_) | Self::Handshake(_) | Self::Closed { .. } => Initiator::Gateway,
+            Self::Refused(_)
+            | Self::Handshake(_)
+            | Self::BadMember(_)
+            | Self::ProtocolVersion { .. }
+            | Self::Closed { .. } => Initiator::Gateway,
             Self::Dial(DialError::Upgrade(_)) => Initiator::Gateway,
             Self::Dial(
                 DialError::TrustStore(_) | DialError::System(_) | DialError::Denied | DialError::Zone { .. },
@@ -353,6 +382,8 @@ impl ConnectionError {
             | Self::Timeout { .. }
             | Self::Refused(_)
             | Self::Handshake(_)
+            | Self::BadMember(_)
+            | Self::ProtocolVersion { .. }
             | Self::Lost(_)
             | Self::Silent { .. }
             | Self::SlowMessage { .. }
@@ -406,6 +437,16 @@ pub enum PauseReason {
     /// Client and gateway speak different protocol versions: update one of them.
     #[error("client and gateway speak different protocol versions ({0}): update the older one, then resume")]
     Protocol(GatewayError),
+    /// The gateway answered with a protocol version that this client does not speak: update the older one.
+    #[error(
+        "the gateway answers with protocol version {answered} and this client speaks {offered}: update the older one, then resume"
+    )]
+    ProtocolVersion {
+        /// What this client offers.
+        offered: u32,
+        /// What the gateway answered with.
+        answered: u64,
+    },
     /// The endpoint cannot be dialed by this network, or what listens there is no gateway: configure another.
     #[error("{0}; configure another endpoint")]
     Endpoint(DialError),

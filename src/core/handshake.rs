@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::config::{Config, Secret};
 use super::device::{Claim, Proof};
-use super::error::GatewayError;
+use super::error::{BadMember, GatewayError};
 use super::frame::ErrorShape;
+use super::members::{Members, kind};
 use super::payload::Payload;
 use super::peer_text::PeerText;
 use super::selection::Selection;
@@ -22,21 +23,46 @@ pub(super) struct Challenge {
     pub(super) nonce: PeerText,
     /// The gateway's clock in milliseconds, if it said so (protocol 3.3).
     pub(super) ts: Option<u64>,
+    /// What the gateway can make use of in `connect`.
+    pub(super) capabilities: Vec<PeerText>,
 }
 
 impl Challenge {
-    /// Reads the payload of `connect.challenge`; `None` if it holds no usable nonce (protocol 3.3).
-    pub(super) fn read(payload: &Payload) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Wire {
-            nonce: PeerText,
-            #[serde(default)]
-            ts: serde_json::Value,
+    /// Reads the payload of `connect.challenge`. Only a device signs the time, and needs one (protocol 3.3).
+    ///
+    /// # Errors
+    /// [`BadMember`] if there is nothing that could be signed.
+    pub(super) fn read(payload: &Payload, needs_time: bool) -> Result<Self, BadMember> {
+        const CHALLENGE: &str = "connect.challenge";
+        let repaired = payload.repaired();
+        let payload = repaired.as_ref().unwrap_or(payload);
+        let challenge = Members::of(payload.get()).ok_or(BadMember {
+            of: CHALLENGE,
+            member: "payload",
+            found: kind(payload.get()),
+            wanted: "an object",
+        })?;
+        let fault = |member, wanted| challenge.fault(CHALLENGE, member, member, wanted);
+        let nonce = challenge.text("nonce").ok_or_else(|| fault("nonce", "a string"))?;
+        if nonce.trim().is_empty() {
+            return Err(BadMember { found: "blank", ..fault("nonce", "a string") });
         }
-        let wire: Wire = payload.decode().ok()?;
-        (!wire.nonce.trim().is_empty()).then(|| Self { nonce: wire.nonce, ts: wire.ts.as_u64() })
+        let ts = challenge.whole("ts");
+        if needs_time && ts.is_none() {
+            return Err(fault("ts", "a time in milliseconds"));
+        }
+        Ok(Self { nonce, ts, capabilities: challenge.texts("capabilities") })
+    }
+
+    /// Whether the gateway can make use of this capability of the client. Most need nothing from it.
+    fn takes(&self, cap: &str) -> bool {
+        let needed = CAPS_THAT_NEED.iter().find(|(name, _)| *name == cap);
+        needed.is_none_or(|(_, capability)| self.capabilities.iter().any(|offered| *offered == **capability))
     }
 }
+
+/// Client capabilities that only a gateway with a capability of its own understands: an older one might refuse them.
+const CAPS_THAT_NEED: [(&str, &str); 1] = [("model-catalog-snapshot", "model-catalog-snapshot")];
 
 /// The parameters of `connect` (protocol 3.6), as JSON text. It holds the credentials: it goes to
 /// the transport and nowhere else.
@@ -70,7 +96,7 @@ pub(super) fn connect_params(config: &Config, selection: &Selection<'_>, challen
         },
         role: &config.role,
         scopes: &selection.scopes,
-        caps: &config.caps,
+        caps: config.caps.iter().filter(|cap| challenge.takes(cap)).map(String::as_str).collect(),
         device,
         auth: WireAuth::of(selection),
     };
@@ -85,7 +111,7 @@ struct ConnectParams<'a> {
     client: WireClient<'a>,
     role: &'a str,
     scopes: &'a [String],
-    caps: &'a [String],
+    caps: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<Proof>,
     #[serde(skip_serializing_if = "Option::is_none")]

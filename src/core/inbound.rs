@@ -10,11 +10,11 @@ use super::frame::{
     EventFrame, Frame, FrameError, ResponseFrame, decode, malformed_answer_id, malformed_event_seq,
 };
 use super::handshake::{gateway_error, text_member};
+use super::hello::read_hello;
 use super::id::Epoch;
 use super::payload::Payload;
 use super::peer_text::PeerText;
 use super::session::{Early, EarlyLimits, Session, SessionStage};
-use super::snapshot::read_hello;
 
 impl Connection {
     /// Any message is a sign of life; only a well-formed one has an effect. What arrives on a socket that
@@ -171,12 +171,15 @@ impl Connection {
             return;
         }
         // One odd string is no reason to refuse the gateway.
-        let payload = payload.map(|payload| payload.repaired().unwrap_or(payload));
+        let payload = payload.map_or_else(Payload::null, |payload| payload.repaired().unwrap_or(payload));
         let default_tick = self.options.default_tick_interval;
-        let Some(snapshot) = payload.and_then(|payload| read_hello(epoch, &payload, default_tick)) else {
-            let error = ConnectionError::Handshake("the answer to connect is no hello");
-            self.give_up(error, 1008, "connect failed", effects);
-            return;
+        let offered = self.phase.live_mut().1.offered();
+        let snapshot = match read_hello(epoch, &payload, offered, default_tick) {
+            Ok(snapshot) => snapshot,
+            Err(fault) => {
+                self.give_up(fault.into(), 1008, "connect failed", effects);
+                return;
+            }
         };
         let early = self.phase.live_mut().0.take_early();
         self.keep_tokens(&snapshot.hello, effects);

@@ -28,12 +28,14 @@ mod event;
 pub mod frame;
 mod handshake;
 pub mod headers;
+mod hello;
 mod host;
 mod id;
 mod in_flight;
 mod inbound;
 mod json;
 pub mod mailbox;
+mod members;
 mod options;
 pub mod payload;
 pub mod peer_text;
@@ -61,8 +63,8 @@ pub use effect::{
 };
 pub use endpoint::{Endpoint, Plaintext};
 pub use error::{
-    ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator, PauseReason, RequestError,
-    RequestErrorKind, Stage, StoreError,
+    BadMember, ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator, PauseReason,
+    RequestError, RequestErrorKind, Stage, StoreError,
 };
 pub use event::{Event, Gap, Ignored, StateVersion};
 pub use headers::Headers;
@@ -75,7 +77,7 @@ pub use peer_text::{OneLine, PeerText};
 pub use pins::{PinPolicy, Pins};
 pub use proxy::{Proxy, ProxyProblem, ProxyProtocol, SocksReply};
 pub use reach::{AddressFailure, AddressFailures, NameProblem, Shortage};
-pub use snapshot::{Hello, Policy, RoleToken, Snapshot};
+pub use snapshot::{AuthMethod, Hello, Policy, RoleToken, Snapshot};
 pub use time::Instant;
 pub use tls::{CertificateProblem, PresentedCertificate, TlsFailure, UnixTime};
 pub use typed::{DecodeError, TypedEvent};

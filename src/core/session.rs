@@ -7,6 +7,7 @@ use super::config::Options;
 use super::event::{Event, Gap};
 use super::handshake::Challenge;
 use super::id::Epoch;
+use super::peer_text::PeerText;
 use super::selection::Stored;
 use super::sequence::Sequence;
 use super::snapshot::Policy;
@@ -48,16 +49,31 @@ pub(super) enum SessionStage {
     /// The challenge is there, and the token store has not answered yet.
     AwaitingToken {
         deadline: Instant,
-        challenge: Challenge,
+        challenge: Box<Challenge>,
     },
+    /// `offered` are the capabilities of the challenge that was answered.
     AwaitingHello {
         deadline: Instant,
+        offered: Vec<PeerText>,
     },
     /// `policy` is what hello promised.
     Ready {
         since: Instant,
         policy: Policy,
     },
+}
+
+impl SessionStage {
+    /// What the challenge offered, while its answer is awaited.
+    pub(super) fn offered(&self) -> &[PeerText] {
+        match self {
+            Self::AwaitingHello { offered, .. } => offered,
+            Self::Dialing { .. }
+            | Self::AwaitingChallenge { .. }
+            | Self::AwaitingToken { .. }
+            | Self::Ready { .. } => &[],
+        }
+    }
 }
 
 /// What arrived before hello and must follow the snapshot (protocol 10.5).

@@ -22,16 +22,30 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Dials, opens and challenges the first connection; gives back the frame that was sent, too.
-    pub(crate) fn challenged(config: Arc<Config>, options: Options, seed: u64) -> (Self, Value) {
+    /// Dials and opens the first connection.
+    pub(crate) fn opened(config: Arc<Config>, options: Options, seed: u64) -> Self {
         let core = Connection::new(Some(config), options, seed).expect("valid options");
         let mut bench = Self { core, now: Instant::ZERO, connect: String::new() };
         bench.step(Input::Command(Command::Connect));
         bench.step(Input::Timeout);
         bench.step(Input::Opened { epoch: EPOCH });
-        let effects = bench.receive(&challenge());
-        bench.connect = wire_id(&effects);
-        (bench, sent(&effects).expect("connect was sent"))
+        bench
+    }
+
+    /// Dials, opens and challenges the first connection; gives back the frame that was sent, too.
+    pub(crate) fn challenged(config: Arc<Config>, options: Options, seed: u64) -> (Self, Value) {
+        Self::opened(config, options, seed).challenge(&challenge())
+    }
+
+    /// The same with a challenge of the test's own.
+    pub(crate) fn challenged_with(config: Arc<Config>, challenge: &str) -> (Self, Value) {
+        Self::opened(config, Options::default(), 1).challenge(challenge)
+    }
+
+    fn challenge(mut self, challenge: &str) -> (Self, Value) {
+        let effects = self.receive(challenge);
+        self.connect = wire_id(&effects);
+        (self, sent(&effects).expect("connect was sent"))
     }
 
     /// Goes on to ready.

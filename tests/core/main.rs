@@ -21,6 +21,7 @@ mod leases;
 mod limits;
 mod liveness;
 mod mailbox;
+mod members;
 mod odd_messages;
 mod pauses;
 mod proxies;

@@ -16,7 +16,7 @@ use super::scope::Scopes;
 use super::session::{Grant, Refusal};
 
 /// The protocol version spoken.
-const PROTOCOL: i64 = 4;
+pub(super) const PROTOCOL: i64 = 4;
 /// The oldest version a probe or a node may be limited to.
 const PROTOCOL_MIN: i64 = 3;
 

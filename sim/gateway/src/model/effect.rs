@@ -221,6 +221,8 @@ named! {
         HelloDelayed = "hello-delayed",
         /// The answer to `connect` is replaced by something a client cannot accept.
         HelloSpoiled = "hello-spoiled",
+        /// The answer to `connect` is replaced by a hello of another protocol version.
+        VersionBent = "version-bent",
         /// The connect is refused whatever it says.
         ConnectRejected = "connect-rejected",
         /// A `tick` that was due is not sent.

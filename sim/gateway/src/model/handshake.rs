@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::auth::Door;
+use super::auth::{Door, PROTOCOL};
 use super::connect::{CONNECT, Connect};
 use super::effect::{ConnectionId, Deviation, Effect, Message, ModelEvent, Secret, TerminateCause};
 use super::frame::{self, ErrorShape, Frame, Request};
@@ -309,7 +309,9 @@ impl GatewayModel {
         }
         if let Some(HandshakeFault::Payload { payload }) = fault {
             spoiled = Some(payload.to_string());
-            self.misbehaved(turn, connection, Deviation::HelloSpoiled);
+            let deviation =
+                if is_of_other_version(payload) { Deviation::VersionBent } else { Deviation::HelloSpoiled };
+            self.misbehaved(turn, connection, deviation);
         }
         let hello = spoiled.clone().unwrap_or_else(|| self.hello(turn.now, &conn_id, grant));
         let text = frame::response(&id, &frame::ok_body(&hello));
@@ -370,6 +372,12 @@ fn track(grant: &Grant, conn_id: &Arc<str>) -> Option<Arc<str>> {
         Some(device) if grant.connect.is_node() => Some(Arc::from(&*device.id)),
         Some(_) | None => Some(conn_id.clone()),
     }
+}
+
+/// Whether a payload is a hello but for its protocol version.
+fn is_of_other_version(payload: &str) -> bool {
+    let Ok(hello) = serde_json::from_str::<serde_json::Value>(payload) else { return false };
+    hello["type"] == "hello-ok" && hello["protocol"].as_i64().is_some_and(|version| version != PROTOCOL)
 }
 
 /// A connect during startup (protocol 17.1).

@@ -61,7 +61,10 @@ impl World {
             } => {
                 self.bent = true;
             }
-            ModelEvent::Misbehaved { connection: Some(connection), deviation: Deviation::HelloSpoiled } => {
+            ModelEvent::Misbehaved {
+                connection: Some(connection),
+                deviation: Deviation::HelloSpoiled | Deviation::VersionBent,
+            } => {
                 self.spoiled.insert(*connection);
             }
             ModelEvent::HelloSent { connection, .. } => {

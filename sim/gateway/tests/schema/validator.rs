@@ -130,7 +130,10 @@ fn is_wrong_on_purpose(effect: &Effect) -> bool {
     let Effect::ModelEvent(ModelEvent::Misbehaved { deviation, .. }) = effect else { return false };
     match deviation {
         // A challenge without a nonce, a hello that is none, and frames that no gateway sends.
-        Deviation::ChallengeWithheld | Deviation::HelloSpoiled | Deviation::FrameInvented => true,
+        Deviation::ChallengeWithheld
+        | Deviation::HelloSpoiled
+        | Deviation::VersionBent
+        | Deviation::FrameInvented => true,
         // Any words at all, absurd ones included.
         Deviation::ConnectRejected => true,
         // Judged when it was sent first.

@@ -1,6 +1,7 @@
 //! `pauses_have_causes`: why a client stops to reconnect.
 
 use onesocket::core::Instant;
+use onesocket_gateway::Deviation;
 
 use super::Oracle;
 use super::suspension::LATE;
@@ -9,7 +10,8 @@ use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 /// The close that says that a client did something that it must not repeat (RFC 6455, 7.4.1).
 const POLICY_VIOLATION: u16 = 1008;
 
-/// A client pauses only after a gateway refused it in a way that waiting does not mend, and not for a refusal from before the
+/// A client pauses only after a gateway refused it in a way that waiting does not mend, or greeted it in a protocol version
+/// that it does not speak, and not for a refusal from before the
 /// app mended it: the config changed, or the app said that the reason is gone.
 #[derive(Default)]
 pub(super) struct PausesHaveCauses {
@@ -58,7 +60,10 @@ impl Oracle for PausesHaveCauses {
                 GatewayEvent::Refused { code, .. } if calls_for_a_pause(code) => {
                     self.refused = Some(record.at);
                 }
-                GatewayEvent::Closed { code: POLICY_VIOLATION, .. } => self.refused = Some(record.at),
+                GatewayEvent::Closed { code: POLICY_VIOLATION, .. }
+                | GatewayEvent::Misbehaved { deviation: Deviation::VersionBent, .. } => {
+                    self.refused = Some(record.at);
+                }
                 _ => {}
             },
             _ => {}
@@ -83,6 +88,10 @@ mod tests {
         Event::Gateway { gateway: 0, event: GatewayEvent::Closed { connection: 1, code } }
     }
 
+    fn misbehaved(deviation: Deviation) -> Event {
+        Event::Gateway { gateway: 0, event: GatewayEvent::Misbehaved { connection: Some(1), deviation } }
+    }
+
     fn broken(history: &[(u64, Event)]) -> Option<usize> {
         first_broken(&mut PausesHaveCauses::default(), history.iter().cloned())
     }
@@ -93,12 +102,14 @@ mod tests {
         assert_eq!(after(refused(0, "AUTH_TOKEN_MISMATCH")), None);
         assert_eq!(after(refused(0, "PAIRING_REQUIRED")), None);
         assert_eq!(after(closed(1008)), None);
+        assert_eq!(after(misbehaved(Deviation::VersionBent)), None);
         for cause in [
             refused(1, "AUTH_TOKEN_MISMATCH"),
             refused(0, "UNAVAILABLE"),
             refused(0, "startup-sidecars"),
             refused(0, "DEVICE_AUTH_SIGNATURE_EXPIRED"),
             closed(1013),
+            misbehaved(Deviation::HelloSpoiled),
             Event::Woken,
         ] {
             assert_eq!(after(cause.clone()), Some(2), "{cause:?}");

@@ -104,6 +104,7 @@ fn spoils(deviation: Deviation) -> bool {
         | Deviation::HelloWithheld
         | Deviation::HelloDelayed
         | Deviation::HelloSpoiled
+        | Deviation::VersionBent
         | Deviation::ConnectRejected
         | Deviation::TickStarved => true,
         Deviation::ResponseWithheld
