@@ -1,20 +1,24 @@
 //! The `onesocket` command line, run as people run it, against the gateway model on real TCP.
 
+use std::collections::BTreeMap;
 use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use onesocket::Client;
 use onesocket::core::Config;
 use onesocket::net::TcpNetwork;
 use onesocket_gateway::host::{Host, Observer};
 use onesocket_gateway::{GatewayConfig, GatewayModel, ModelEvent, Order, Peer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 
 const TOKEN: &str = "test-token";
 
@@ -273,4 +277,76 @@ async fn right_credential_headers_come_from_arguments_a_file_and_the_environment
     }
     let clear = ["status", "--url", "ws://192.168.1.1:1", "--header", "X-A: 1"];
     assert!(complaint(&run(&clear, &[]).await, 2).contains("wss://"));
+}
+
+/// A gateway that writes what JavaScript can write: halves of pairs of surrogates, and 300 levels of nesting.
+async fn odd_gateway() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+                let challenge =
+                    r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#;
+                socket.send(Message::text(challenge)).await.unwrap();
+                while let Some(Ok(message)) = socket.next().await {
+                    let Message::Text(text) = message else { continue };
+                    let request: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&text).unwrap();
+                    let payload = if request["method"].get() == r#""connect""# {
+                        odd_hello()
+                    } else {
+                        format!("{{\n \"text\" : \"{HALF}\", \"deep\" : {} }}", deep())
+                    };
+                    let answer =
+                        format!(r#"{{"type":"res","id":{},"ok":true,"payload":{payload}}}"#, request["id"]);
+                    socket.send(Message::text(answer)).await.unwrap();
+                    let event = format!(
+                        r#"{{"type":"event","event":"chat","seq":1,"payload":{{"t":"{HALF}","deep":{}}}}}"#,
+                        deep()
+                    );
+                    socket.send(Message::text(event)).await.unwrap();
+                }
+            });
+        }
+    });
+    url
+}
+
+const HALF: &str = r"\ud83d";
+
+fn deep() -> String {
+    format!("{}{}", "[".repeat(300), "]".repeat(300))
+}
+
+fn odd_hello() -> String {
+    format!(
+        r#"{{"type":"hello-ok","protocol":4,"server":{{"version":"2026{HALF}","connId":"c"}},
+        "features":{{"methods":["{HALF}"],"events":[]}},
+        "snapshot":{{"presence":[{{"ts":1,"host":"{HALF}"}}],"health":{{"deep":{}}},"stateVersion":{{"presence":1,"health":1}},"uptimeMs":1}},
+        "auth":{{"role":"operator","scopes":[]}},
+        "policy":{{"maxPayload":26214400,"maxBufferedBytes":52428800,"tickIntervalMs":30000}}}}"#,
+        deep()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_gateway_writes_is_printed() {
+    let url = odd_gateway().await;
+    let called = run(&["--url", &url, "--json", "call", "anything"], &[]).await;
+    let expected = format!("{{\"text\":\"\\ufffd\",\"deep\":{}}}\n", deep());
+    assert_eq!((stdout(&called), called.status.code()), (&*expected, Some(0)));
+    let params = format!(r#"{{"p":"{HALF}","deep":{}}}"#, deep());
+    let called = run(&["--url", &url, "call", "anything", &params], &[]).await;
+    assert!(stdout(&called).starts_with("{\n  \"text\": \"\\ufffd\",\n"), "{called:?}");
+
+    let watched = run(&["--url", &url, "--json", "watch", "--count", "3"], &[]).await;
+    let lines: Vec<_> = stdout(&watched).lines().collect();
+    assert_eq!((lines.len(), watched.status.code()), (3, Some(0)), "{watched:?}");
+    assert!(lines[0].contains(r#""presence":[{"ts":1,"host":"\ufffd"}]"#), "{}", lines[0]);
+    let event = format!(
+        r#"{{"type":"event","epoch":1,"event":"chat","seq":1,"payload":{{"t":"\ufffd","deep":{}}}}}"#,
+        deep()
+    );
+    assert_eq!(lines[2], event);
 }

@@ -288,3 +288,65 @@ fn what_has_another_shape_is_a_typed_error_without_content() {
     assert_eq!(error, of("tick", "{}").decode().unwrap_err(), "errors can be compared");
     assert_eq!(&*error.what, "tick");
 }
+
+/// What JavaScript writes is read, and one odd part costs that part.
+#[test]
+fn one_odd_part_costs_that_part() {
+    let TypedEvent::Presence(rows) = decoded(
+        "presence",
+        r#"{"presence":[7,{"ts":1.5,"host":"a\ud83d","ip":4,"tags":["x",1,null],"user":"me","roles":null},{"host":"b"},null,
+            {"ts":2e3,"host":"c","lastInputSeconds":0.25,"user":{"id":"u","email":7},"deviceId":[[]],"scopes":{}}]}"#,
+    ) else {
+        panic!("not a presence event")
+    };
+    assert_eq!((rows.len(), rows.skipped()), (2, 3));
+    let (first, second) = (&rows[0], &rows[1]);
+    assert_eq!((first.ts, first.host.as_deref(), first.ip.as_deref()), (1, Some("a\u{fffd}"), None));
+    assert_eq!((&first.tags[..], &first.user, &first.roles[..]), (&["x".to_owned()][..], &None, &[][..]));
+    assert_eq!((second.ts, second.last_input_seconds), (2_000, Some(0)));
+    let user = second.user.as_ref().expect("an odd address is no reason to forget who it is");
+    assert_eq!((user.id.as_str(), &user.email), ("u", &None));
+
+    let TypedEvent::Health(health) = decoded(
+        "health",
+        r#"{"ok":"yes","ts":-1,"durationMs":"5","eventLoop":[],"channels":7,"channelOrder":["a",{}],
+            "channelLabels":{"a":"A","b":7},"defaultAgentId":"m","heartbeatSeconds":1e400,
+            "agents":[{"agentId":"a","name":1,"isDefault":"no","sessions":{"count":2.0,"recent":[{},{"key":"k","age":1}]}},{"name":"?"}]}"#,
+    ) else {
+        panic!("not a health event")
+    };
+    assert_eq!((health.ok, health.ts, health.duration, health.heartbeat), (None, None, None, None));
+    assert_eq!(health.channel_order, ["a"]);
+    assert_eq!(health.channel_labels.get("a").map(String::as_str), Some("A"));
+    assert_eq!((health.channel_labels.len(), health.default_agent_id.as_deref()), (1, Some("m")));
+    assert_eq!((health.agents.len(), health.agents.skipped()), (1, 1));
+    let agent = &health.agents[0];
+    assert_eq!((agent.name.as_deref(), agent.is_default, agent.sessions.count), (None, false, 2));
+    assert_eq!((agent.sessions.recent.len(), agent.sessions.recent.skipped()), (1, 1));
+
+    let TypedEvent::Chat(chat) = decoded(
+        "chat",
+        r#"{"runId":"r\ud83d","sessionKey":"s","seq":1.0,"state":"delta","deltaText":"\ude00","replace":1,"agentId":7,"state":"delta"}"#,
+    ) else {
+        panic!("not a chat event")
+    };
+    assert_eq!((chat.run_id.as_str(), chat.seq, chat.agent_id), ("r\u{fffd}", 1, None));
+    assert_eq!(chat.update, ChatUpdate::Delta { text: "\u{fffd}".to_owned(), replace: false, message: None });
+}
+
+/// A value of an app's own type, as deep as JavaScript nests what people write.
+#[test]
+fn nesting_is_no_reason_to_lose_a_payload() {
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let agent =
+        format!(r#"{{"runId":"r","seq":1,"stream":"tool","ts":1,"data":{{"phase":"end","x":{deep}}}}}"#);
+    let TypedEvent::Agent(step) = decoded("agent", &agent) else { panic!("not an agent event") };
+    assert_eq!(step.phase().as_deref(), Some("end"));
+    assert!(step.data.decode::<Value>().is_ok());
+    let rows = format!(r#"{{"presence":[{{"ts":1,"new":{deep}}}]}}"#);
+    let TypedEvent::Presence(rows) = decoded("presence", &rows) else { panic!("not a presence event") };
+    assert_eq!(rows.len(), 1);
+    let bottomless = Payload::from_text(format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)));
+    assert!(bottomless.decode::<Value>().is_err(), "an error, and no overflow of a stack");
+    assert_eq!(bottomless.get().len(), 200_000);
+}

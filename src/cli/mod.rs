@@ -2,6 +2,7 @@
 
 mod first_contact;
 mod headers;
+mod json;
 mod output;
 mod requests;
 mod sockets;
@@ -198,9 +199,6 @@ pub(crate) enum CliError {
         /// Why it failed.
         why: io::Error,
     },
-    /// The answer cannot be printed.
-    #[error("the answer is not JSON: {0}")]
-    Answer(serde_json::Error),
 }
 
 impl CliError {
@@ -218,8 +216,7 @@ impl CliError {
             | Self::TimedOut(_)
             | Self::ShutDown
             | Self::Request(_)
-            | Self::System { .. }
-            | Self::Answer(_) => 1,
+            | Self::System { .. } => 1,
         }
     }
 

@@ -2,9 +2,6 @@
 
 use std::io::{self, Write};
 
-use onesocket::core::Payload;
-use serde_json::Value;
-
 use super::CliError;
 
 /// Prints a line. A reader that has seen enough, like `head`, ends the program without an error.
@@ -14,9 +11,4 @@ pub(super) fn print(line: &str) -> Result<(), CliError> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.map_err(CliError::system("standard output cannot be written")),
     }
-}
-
-/// A payload as a value.
-pub(super) fn value(payload: &Payload) -> Result<Value, CliError> {
-    payload.decode().map_err(CliError::Answer)
 }

@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use onesocket::Client;
 use onesocket::core::{Endpoint, PeerText, Push, Snapshot};
-use serde_json::{Value, json};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::{Call, CliError, Common, connected, output};
+use super::{Call, CliError, Common, connected, json, output};
 
 /// Calls a method and prints the answer.
 pub(super) async fn call(client: &Client, common: &Common, call: &Call) -> Result<(), CliError> {
-    let params: Option<Value> =
+    // As they are: what is JSON to the caller need not be to us.
+    let params: Option<Box<RawValue>> =
         call.params.as_deref().map(serde_json::from_str).transpose().map_err(CliError::Params)?;
     let answer = async {
         connected(client).await?;
@@ -22,8 +24,8 @@ pub(super) async fn call(client: &Client, common: &Common, call: &Call) -> Resul
         Ok(request.await?)
     };
     let answer = within(common, answer).await?;
-    let answer = output::value(&answer.payload)?;
-    output::print(&if common.json { format!("{answer}") } else { format!("{answer:#}") })
+    let payload = &answer.payload;
+    output::print(&if common.json { json::on_one_line(payload) } else { json::for_people(payload) })
 }
 
 /// Connects once and prints who is there.
@@ -61,7 +63,7 @@ pub(super) async fn status(client: &Client, common: &Common, endpoint: &Endpoint
 
 fn as_json(endpoint: &Endpoint, snapshot: &Snapshot, connect_ms: u64) -> Value {
     let hello = &snapshot.hello;
-    json!({
+    serde_json::json!({
         "url": endpoint.to_string(),
         "connectMs": connect_ms,
         "serverVersion": hello.server_version,

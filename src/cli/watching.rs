@@ -2,9 +2,8 @@
 
 use onesocket::Client;
 use onesocket::core::{Push, Status};
-use serde_json::{Value, json};
 
-use super::{CliError, Common, Watch, output};
+use super::{CliError, Common, Watch, json, output};
 
 /// Characters of a payload that a line for people shows.
 const SHOWN: usize = 200;
@@ -22,7 +21,7 @@ pub(super) async fn watch(client: &Client, common: &Common, watch: &Watch) -> Re
             }
             push = pushes.next() => {
                 let Some(push) = push else { return Err(CliError::ShutDown) };
-                output::print(&if common.json { as_json(&push)?.to_string() } else { as_text(&push) })?;
+                output::print(&if common.json { as_json(&push) } else { as_text(&push) })?;
                 left -= 1;
             }
             // Before the first snapshot, a subscription says nothing of a gateway that says no.
@@ -36,35 +35,40 @@ pub(super) async fn watch(client: &Client, common: &Common, watch: &Watch) -> Re
     Ok(())
 }
 
-fn as_json(push: &Push) -> Result<Value, CliError> {
-    Ok(match push {
-        Push::Snapshot(snapshot) => json!({
-            "type": "snapshot",
-            "epoch": snapshot.epoch().0,
-            "serverVersion": snapshot.hello.server_version,
-            "connectionId": snapshot.hello.connection_id,
-            "presence": output::value(&snapshot.presence)?,
-            "health": output::value(&snapshot.health)?,
-        }),
-        Push::Event(event) => json!({
-            "type": "event",
-            "epoch": event.epoch.0,
-            "event": &*event.name,
-            "seq": event.seq,
-            "payload": output::value(&event.payload)?,
-        }),
-        Push::Gap(gap) => json!({
-            "type": "gap",
-            "epoch": gap.epoch.0,
-            "expected": gap.expected,
-            "received": gap.received,
-        }),
-        Push::Status(status) => json!({ "type": "status", "status": in_words(status) }),
-        Push::Lagged { missed } => json!({ "type": "lagged", "missed": missed }),
-        Push::Closed => json!({ "type": "closed" }),
+fn as_json(push: &Push) -> String {
+    let number = |number: u64| number.to_string();
+    match push {
+        Push::Snapshot(snapshot) => json::object(&[
+            ("type", json::text("snapshot")),
+            ("epoch", number(snapshot.epoch().0)),
+            ("serverVersion", json::text(snapshot.hello.server_version.as_str())),
+            ("connectionId", json::text(snapshot.hello.connection_id.as_str())),
+            ("presence", json::on_one_line(&snapshot.presence)),
+            ("health", json::on_one_line(&snapshot.health)),
+        ]),
+        Push::Event(event) => json::object(&[
+            ("type", json::text("event")),
+            ("epoch", number(event.epoch.0)),
+            ("event", json::text(&event.name)),
+            ("seq", event.seq.map_or("null".to_owned(), number)),
+            ("payload", json::on_one_line(&event.payload)),
+        ]),
+        Push::Gap(gap) => json::object(&[
+            ("type", json::text("gap")),
+            ("epoch", number(gap.epoch.0)),
+            ("expected", number(gap.expected)),
+            ("received", number(gap.received)),
+        ]),
+        Push::Status(status) => {
+            json::object(&[("type", json::text("status")), ("status", json::text(&in_words(status)))])
+        }
+        Push::Lagged { missed } => {
+            json::object(&[("type", json::text("lagged")), ("missed", number(*missed))])
+        }
+        Push::Closed => json::object(&[("type", json::text("closed"))]),
         // A kind of a later version.
-        _ => json!({ "type": "unknown" }),
-    })
+        _ => json::object(&[("type", json::text("unknown"))]),
+    }
 }
 
 fn as_text(push: &Push) -> String {
@@ -75,7 +79,7 @@ fn as_text(push: &Push) -> String {
         }
         Push::Event(event) => {
             let seq = event.seq.map(|seq| format!(" #{seq}")).unwrap_or_default();
-            format!("event     {}{seq} {}", event.name, shortened(event.payload.get()))
+            format!("event     {}{seq} {}", event.name, shortened(&json::on_one_line(&event.payload)))
         }
         Push::Gap(gap) => format!("gap       expected #{}, received #{}", gap.expected, gap.received),
         Push::Status(status) => format!("status    {}", in_words(status)),

@@ -91,6 +91,16 @@ impl Payload {
         &self.frame[self.range.clone()]
     }
 
+    /// The JSON text for readers that are stricter than JavaScript: half of a pair of surrogates is U+FFFD, and a
+    /// number beyond all numbers is `null`.
+    #[must_use]
+    pub fn strict_text(&self) -> Cow<'_, str> {
+        match self.repaired() {
+            Some(repaired) => Cow::Owned(repaired.get().to_owned()),
+            None => Cow::Borrowed(self.get()),
+        }
+    }
+
     /// Decodes into a type of your own.
     ///
     /// What JavaScript writes is read: half of a pair of surrogates becomes U+FFFD, and values may be nested 512

@@ -1,29 +1,35 @@
 //! Events and state with types, for those who show them.
 //!
 //! A gateway is often newer than its clients. So fields that are not known here are skipped, values that are
-//! not known are kept as text in an `Other`, and events that are not known are [`TypedEvent::Unknown`]. What
-//! is known and has another shape than it must have is a [`DecodeError`], which never repeats what the
-//! payload said: it may be somebody's conversation.
+//! not known are kept as text in an `Other`, and events that are not known are [`TypedEvent::Unknown`]. A value that may
+//! be absent and has another type counts as absent, and a row of a list that cannot be read costs that row ([`Rows`]).
+//! What must be there and has another shape is a [`DecodeError`], which never repeats what the payload said: it may be
+//! somebody's conversation.
 //!
 //! Points in time are milliseconds since 1970 by the gateway's clock.
 
 mod health;
 mod presence;
+mod rows;
 mod runs;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::event::Event;
+use super::json;
 use super::payload::Payload;
 use super::peer_text::PeerText;
 use super::snapshot::Snapshot;
 
 pub use health::{AgentHealth, EventLoopHealth, Health, RecentSession, SessionsHealth};
 pub use presence::{PresenceEntry, PresenceReason, PresenceUser};
+pub use rows::Rows;
 pub use runs::{AgentEvent, AgentStream, ChatErrorKind, ChatEvent, ChatUpdate};
 
 /// What an event says, if it is one of those that have a type here.
@@ -31,7 +37,7 @@ pub use runs::{AgentEvent, AgentStream, ChatErrorKind, ChatEvent, ChatUpdate};
 #[non_exhaustive]
 pub enum TypedEvent {
     /// Everybody who is connected, or was until just now: it replaces what was known (protocol 10.3).
-    Presence(Vec<PresenceEntry>),
+    Presence(Rows<PresenceEntry>),
     /// The health of the gateway, whole (protocol 10.4).
     Health(Box<Health>),
     /// A step of an agent's run.
@@ -51,6 +57,7 @@ pub enum TypedEvent {
 #[non_exhaustive]
 pub struct Tick {
     /// When it was sent.
+    #[serde(deserialize_with = "whole")]
     pub ts: u64,
 }
 
@@ -85,7 +92,7 @@ impl Event {
     pub fn decode(&self) -> Result<TypedEvent, DecodeError> {
         #[derive(Deserialize)]
         struct Wire {
-            presence: Vec<PresenceEntry>,
+            presence: Rows<PresenceEntry>,
         }
         let (what, payload) = (&self.name, &self.payload);
         Ok(match &*self.name {
@@ -104,8 +111,8 @@ impl Snapshot {
     /// Everybody who is connected, or was until just now, as of this snapshot.
     ///
     /// # Errors
-    /// [`DecodeError`] when the list has another shape.
-    pub fn typed_presence(&self) -> Result<Vec<PresenceEntry>, DecodeError> {
+    /// [`DecodeError`] when it is no list, or none of its rows can be read.
+    pub fn typed_presence(&self) -> Result<Rows<PresenceEntry>, DecodeError> {
         read(&"presence".into(), &self.presence)
     }
 
@@ -137,17 +144,50 @@ fn explain(error: &serde_json::Error) -> String {
 
 /// A time in milliseconds, whole or not. One that makes no sense is none.
 fn milliseconds<'de, D: Deserializer<'de>>(wire: D) -> Result<Option<Duration>, D::Error> {
-    let milliseconds: Option<f64> = Option::deserialize(wire)?;
+    let milliseconds: Option<f64> = lenient(wire)?;
     Ok(milliseconds.and_then(|time| Duration::try_from_secs_f64(time / 1_000.0).ok()))
 }
 
 /// A time in seconds, by the same rule.
 fn seconds<'de, D: Deserializer<'de>>(wire: D) -> Result<Option<Duration>, D::Error> {
-    let seconds: Option<f64> = Option::deserialize(wire)?;
+    let seconds: Option<f64> = lenient(wire)?;
     Ok(seconds.and_then(|time| Duration::try_from_secs_f64(time).ok()))
 }
 
-/// `null` means the same as nothing at all.
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(wire: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(wire)?.unwrap_or_default())
+/// What can do without its value: one of another type means the same as `null`, or nothing at all.
+fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(wire: D) -> Result<T, D::Error> {
+    let raw: Box<RawValue> = Box::deserialize(wire)?;
+    Ok(json::read(raw.get()).unwrap_or_default())
+}
+
+fn lenient_number<'de, D: Deserializer<'de>>(wire: D) -> Result<Option<u64>, D::Error> {
+    let raw: Box<RawValue> = Box::deserialize(wire)?;
+    Ok(number(raw.get()))
+}
+
+fn lenient_count<'de, D: Deserializer<'de>>(wire: D) -> Result<u64, D::Error> {
+    lenient_number(wire).map(Option::unwrap_or_default)
+}
+
+/// A number that must be there.
+fn whole<'de, D: Deserializer<'de>>(wire: D) -> Result<u64, D::Error> {
+    lenient_number(wire)?.ok_or_else(|| D::Error::custom("not a number"))
+}
+
+/// Numbers of JavaScript have fractions where nobody rounded them.
+fn number(json: &str) -> Option<u64> {
+    let fraction = || serde_json::from_str::<f64>(json).ok().filter(|number| *number >= 0.0);
+    serde_json::from_str(json).ok().or_else(|| fraction().map(|number| number as u64))
+}
+
+/// The texts in a list.
+fn texts<'de, D: Deserializer<'de>>(wire: D) -> Result<Vec<String>, D::Error> {
+    rows::rows(wire).map(Vec::from)
+}
+
+/// The texts in a map.
+fn labels<'de, D: Deserializer<'de>>(wire: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let labels: BTreeMap<String, Box<RawValue>> = lenient(wire)?;
+    let text = |(key, label): (String, Box<RawValue>)| Some((key, json::read(label.get()).ok()?));
+    Ok(labels.into_iter().filter_map(text).collect())
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::nullable;
+use super::{lenient, lenient_number, texts, whole};
 
 /// One row of the presence list: a client, a node, or the gateway itself.
 ///
@@ -12,66 +12,67 @@ use super::nullable;
 #[non_exhaustive]
 pub struct PresenceEntry {
     /// When the row last changed.
+    #[serde(deserialize_with = "whole")]
     pub ts: u64,
     /// The name it goes by.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub host: Option<String>,
     /// Its address.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub ip: Option<String>,
     /// Its version.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub version: Option<String>,
     /// Its operating system.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub platform: Option<String>,
     /// The kind of device.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub device_family: Option<String>,
     /// The model of the device.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub model_identifier: Option<String>,
     /// Its time zone.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub time_zone: Option<String>,
     /// One of the protocol's client modes, or `gateway`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub mode: Option<String>,
     /// How long ago somebody used it, in seconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient_number")]
     pub last_input_seconds: Option<u64>,
     /// Why the row last changed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub reason: Option<PresenceReason>,
     /// Anything it says of itself.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "texts")]
     pub tags: Vec<String>,
     /// A line for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub text: Option<String>,
     /// Since when it is connected.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient_number")]
     pub online_since: Option<u64>,
     /// When it was last active.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient_number")]
     pub last_activity_at: Option<u64>,
     /// The device's id.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub device_id: Option<String>,
     /// The roles it has.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "texts")]
     pub roles: Vec<String>,
     /// The scopes it has.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "texts")]
     pub scopes: Vec<String>,
     /// Tells several instances of one application apart.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub instance_id: Option<String>,
     /// Who is there.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub user: Option<PresenceUser>,
     /// The sessions it looks at.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "texts")]
     pub watched_sessions: Vec<String>,
 }
 
@@ -83,13 +84,13 @@ pub struct PresenceUser {
     /// Who.
     pub id: String,
     /// The address, if it is known.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub email: Option<String>,
     /// A name for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub name: Option<String>,
     /// A picture.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub avatar_url: Option<String>,
 }
 

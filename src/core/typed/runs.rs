@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::nullable;
+use super::{lenient, whole};
 use crate::core::payload::Payload;
 
 /// A step of an agent's run.
@@ -16,27 +16,29 @@ pub struct AgentEvent {
     /// The run; the same as the idempotency key it was asked for with.
     pub run_id: String,
     /// The number of this step in the run.
+    #[serde(deserialize_with = "whole")]
     pub seq: u64,
     /// What kind of step it is.
     pub stream: AgentStream,
     /// When it happened.
+    #[serde(deserialize_with = "whole")]
     pub ts: u64,
     /// What happened, in the form of its stream.
     pub data: Payload,
     /// The session it belongs to.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub session_key: Option<String>,
     /// The id of the session's present transcript.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub session_id: Option<String>,
     /// The agent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub agent_id: Option<String>,
     /// The session that started this run, if one did.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub spawned_by: Option<String>,
     /// Whether the agent looks around by itself, without having been asked.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "lenient")]
     pub is_heartbeat: bool,
 }
 
@@ -199,25 +201,26 @@ impl From<String> for ChatErrorKind {
 struct WireChat {
     run_id: String,
     session_key: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     agent_id: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     spawned_by: Option<String>,
+    #[serde(deserialize_with = "whole")]
     seq: u64,
     state: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     phase: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     delta_text: Option<String>,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "lenient")]
     replace: bool,
     #[serde(default)]
     message: Option<Payload>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     error_message: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     error_kind: Option<ChatErrorKind>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     stop_reason: Option<String>,
 }
 
