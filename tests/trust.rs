@@ -287,7 +287,7 @@ async fn no_wedge_exhausted_descriptors_are_waited_for() {
         // Those that are open stay open.
         watch.allow_descriptors(Some(3));
         gateway.hang_up();
-        watch.says("Too many open files").await;
+        watch.says("this process is out of file descriptors").await;
         watch.allow_descriptors(getrlimit(Resource::Nofile).current);
         watch.says("snapshot").await;
     }

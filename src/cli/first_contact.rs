@@ -12,7 +12,8 @@ pub(super) fn advice(error: &ConnectionError) -> String {
         | CertificateProblem::PinMismatch
         | CertificateProblem::Expired { .. }
         | CertificateProblem::NotYetValid { .. }
-        | CertificateProblem::NotForName { .. } => true,
+        | CertificateProblem::NotForName { .. }
+        | CertificateProblem::NotForServers => true,
         // It is somebody else's, or as good as that; and so may be what a later version knows.
         _ => false,
     };

@@ -82,6 +82,10 @@ pub enum CertificateProblem {
         /// The names that it is for, where the system tells.
         names: Vec<PeerText>,
     },
+    /// It is made for something else than a server: for clients, or for an authority, like those that
+    /// `openssl req -x509` makes by default. Make another, or pin it.
+    #[error("is not made for a server, but for an authority or a client; make another, or pin it")]
+    NotForServers,
     /// Its authority has taken it back: the gateway's owner must replace it.
     #[error("was revoked by its authority; replace it")]
     Revoked,
@@ -106,6 +110,9 @@ fn listed(names: &[PeerText]) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TlsFailure {
+    /// The gateway, or whatever answers for it, did not go on with the handshake.
+    #[error("the handshake did not end in time")]
+    TimedOut,
     /// The gateway speaks no version from TLS 1.2 on.
     #[error("the gateway speaks neither TLS 1.2 nor 1.3: update it, or what stands before it")]
     Version,

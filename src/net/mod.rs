@@ -2,7 +2,10 @@
 
 #[cfg(feature = "net")]
 mod happy_eyeballs;
-#[cfg(feature = "net")]
+#[cfg(any(
+    feature = "net",
+    all(feature = "tls", unix, not(target_vendor = "apple"), not(target_os = "android"))
+))]
 mod os_error;
 #[cfg(feature = "proxy")]
 mod proxy;

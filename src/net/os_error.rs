@@ -4,7 +4,10 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::core::{DialError, Shortage};
+#[cfg(feature = "net")]
+use crate::core::DialError;
+use crate::core::Shortage;
+#[cfg(feature = "net")]
 use crate::network::dial_error;
 
 /// What the system lacks, if it is that.
@@ -19,6 +22,7 @@ pub(super) fn shortage(error: &io::Error) -> Option<Shortage> {
 }
 
 /// An attempt to connect that failed.
+#[cfg(feature = "net")]
 pub(super) fn connect_error(error: &io::Error) -> DialError {
     if let Some(shortage) = shortage(error) {
         return DialError::System(shortage);
@@ -30,6 +34,7 @@ pub(super) fn connect_error(error: &io::Error) -> DialError {
     }
 }
 
+#[cfg(feature = "net")]
 #[cfg(test)]
 mod tests {
     use super::*;

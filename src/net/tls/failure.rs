@@ -96,10 +96,17 @@ fn certificate_problem(error: &CertificateError) -> CertificateProblem {
         }
         CertificateError::Revoked => CertificateProblem::Revoked,
         CertificateError::BadSignature => CertificateProblem::BadSignature,
-        CertificateError::Other(OtherError(other)) => match other.downcast_ref::<CertificateProblem>() {
-            Some(problem) => problem.clone(),
-            None => CertificateProblem::Unusable(other.to_string().into()),
-        },
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            CertificateProblem::NotForServers
+        }
+        CertificateError::Other(OtherError(other)) => {
+            let ours = other.downcast_ref::<CertificateProblem>();
+            match (ours, other.downcast_ref::<webpki::Error>()) {
+                (Some(problem), _) => problem.clone(),
+                (None, Some(webpki::Error::CaUsedAsEndEntity)) => CertificateProblem::NotForServers,
+                (None, Some(_) | None) => CertificateProblem::Unusable(other.to_string().into()),
+            }
+        }
         other => CertificateProblem::Unusable(other.to_string().into()),
     }
 }

@@ -3,6 +3,8 @@
 mod failure;
 mod stream;
 mod trust;
+#[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
+mod trust_files;
 mod verifier;
 
 use std::io;
@@ -14,10 +16,10 @@ use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use crate::core::{DialError, Endpoint, PinPolicy};
+use crate::core::{DialError, Endpoint, PinPolicy, TlsFailure};
 use crate::network::{Network, connect_until};
 
 pub use stream::MaybeTls;
@@ -51,7 +53,7 @@ impl<N> TlsNetwork<N> {
     #[must_use]
     pub fn new(network: N) -> Self {
         let provider = Arc::new(ring::default_provider());
-        Self { network, provider, trust: Trust::System, client_certificate: None }
+        Self { network, provider, trust: Trust::system(), client_certificate: None }
     }
 
     /// TLS with these authorities in place of those that the operating system trusts, like a private one.
@@ -105,34 +107,46 @@ impl<N> TlsNetwork<N> {
     }
 }
 
-impl<N: Network> Network for TlsNetwork<N> {
-    type Stream = MaybeTls<N::Stream>;
-
-    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Stream> {
-        self.connect_until(endpoint, None).await
-    }
-
-    async fn connect_within(&self, endpoint: &Endpoint, limit: Duration) -> io::Result<Self::Stream> {
-        self.connect_until(endpoint, Instant::now().checked_add(limit)).await
-    }
-}
-
 impl<N: Network> TlsNetwork<N> {
-    async fn connect_until(
-        &self,
-        endpoint: &Endpoint,
-        deadline: Option<Instant>,
-    ) -> io::Result<MaybeTls<N::Stream>> {
+    async fn dial(&self, endpoint: &Endpoint, deadline: Option<Instant>) -> io::Result<MaybeTls<N::Stream>> {
         if !endpoint.is_secure() {
             return connect_until(&self.network, endpoint, deadline).await.map(MaybeTls::Plain);
         }
         let name = server_name(endpoint).map_err(io::Error::other)?;
-        let verifier = Arc::new(self.verifier(endpoint).await.map_err(io::Error::other)?);
+        let late = || DialError::TrustStore("it took too long".into());
+        let verifier = within(deadline, late, self.verifier(endpoint)).await?.map_err(io::Error::other)?;
+        let verifier = Arc::new(verifier);
         let config = self.config(Arc::clone(&verifier)).map_err(io::Error::other)?;
         let stream = connect_until(&self.network, &endpoint.below_tls(), deadline).await?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let late = || DialError::Tls(TlsFailure::TimedOut);
+        let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+        let stream = within(deadline, late, handshake).await?;
         let stream = stream.map_err(|error| handshake_error(error, &verifier))?;
         Ok(MaybeTls::Tls(Box::new(stream)))
+    }
+}
+
+impl<N: Network> Network for TlsNetwork<N> {
+    type Stream = MaybeTls<N::Stream>;
+
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Stream> {
+        self.dial(endpoint, None).await
+    }
+
+    async fn connect_within(&self, endpoint: &Endpoint, limit: Duration) -> io::Result<Self::Stream> {
+        self.dial(endpoint, Instant::now().checked_add(limit)).await
+    }
+}
+
+/// What comes of `work`, or what it means that the time is up.
+async fn within<T>(
+    deadline: Option<Instant>,
+    late: impl FnOnce() -> DialError,
+    work: impl Future<Output = T>,
+) -> io::Result<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, work).await.map_err(|_| io::Error::other(late())),
+        None => Ok(work.await),
     }
 }
 

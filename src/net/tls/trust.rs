@@ -1,17 +1,28 @@
 //! Whom the operating system trusts, read when it is asked for.
 
 use std::sync::Arc;
+use std::thread;
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
+use tokio::sync::{Semaphore, oneshot};
 
-use crate::core::DialError;
+use crate::core::{DialError, Shortage};
+
+#[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
+use super::trust_files::of_system;
+
+/// Threads of one network that may read the system's trust at once. More wait their turn.
+const READERS: usize = 4;
 
 /// Who decides whether a certificate is trusted, pins apart.
 #[derive(Clone, Debug)]
 pub(super) enum Trust {
     /// The operating system.
-    System,
+    System {
+        /// A place for each thread that reads.
+        readers: Arc<Semaphore>,
+    },
     /// What the network was given.
     Given(Arc<dyn ServerCertVerifier>),
 }
@@ -20,85 +31,37 @@ pub(super) enum Trust {
 #[derive(Clone, Debug)]
 pub(super) struct ReadTrust {
     pub(super) verifier: Arc<dyn ServerCertVerifier>,
-    /// What could not be read of it: an authority that seems to be unknown may be there.
-    pub(super) unread: Option<String>,
+    /// Why not all of it could be read: an authority that seems to be unknown may be there.
+    pub(super) unread: Option<DialError>,
 }
 
 impl Trust {
-    /// Nothing is kept, so a failure lasts no longer than its cause. It takes some milliseconds of a thread for blocking
-    /// work.
+    pub(super) fn system() -> Self {
+        Self::System { readers: Arc::new(Semaphore::new(READERS)) }
+    }
+
+    /// Nothing is kept, so a failure lasts no longer than its cause.
     pub(super) async fn read(&self, provider: &Arc<CryptoProvider>) -> Result<ReadTrust, DialError> {
         match self {
             Self::Given(verifier) => Ok(ReadTrust { verifier: Arc::clone(verifier), unread: None }),
-            Self::System => {
-                let provider = Arc::clone(provider);
-                let read = tokio::task::spawn_blocking(move || of_system(provider)).await;
-                read.unwrap_or_else(|error| Err(DialError::TrustStore(error.to_string().into())))
-            }
+            Self::System { readers } => read_aside(readers, Arc::clone(provider)).await,
         }
     }
 }
 
-/// Certificates in files: those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, or the usual ones.
-#[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
-fn of_system(provider: Arc<CryptoProvider>) -> Result<ReadTrust, DialError> {
-    use rustls::RootCertStore;
-    use rustls::client::WebPkiServerVerifier;
-
-    check_kind()?;
-    let found = rustls_native_certs::load_native_certs();
-    let unread = unread(&found.errors);
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err(DialError::TrustStore(unread.unwrap_or_else(none_found).into()));
-    }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    let verifier = verifier.map_err(|error| DialError::TrustStore(error.to_string().into()))?;
-    Ok(ReadTrust { verifier, unread })
-}
-
-/// A pipe or a device may block its reader for ever, and the end of the program with it. What is in a directory is
-/// checked by whoever reads it.
-#[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
-fn check_kind() -> Result<(), DialError> {
-    let Some(file) = std::env::var_os(CERT_FILE) else { return Ok(()) };
-    // Whatever keeps it from being looked at keeps it from being read.
-    match std::fs::metadata(&file) {
-        Ok(metadata) if !metadata.is_file() => {
-            Err(DialError::TrustStore(format!("{CERT_FILE} names {file:?}, which is no regular file").into()))
-        }
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-#[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
-const CERT_FILE: &str = "SSL_CERT_FILE";
-#[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
-const CERT_DIR: &str = "SSL_CERT_DIR";
-
-/// The first thing that went wrong: with no descriptors left, every file goes wrong alike.
-#[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
-fn unread(errors: &[rustls_native_certs::Error]) -> Option<String> {
-    let first = errors.first()?;
-    let more = match errors.len() - 1 {
-        0 => String::new(),
-        more => format!(", and {more} more like it"),
-    };
-    Some(format!("{first}{more}, in {}", places()))
-}
-
-#[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
-fn none_found() -> String {
-    format!("there are none in {}: install them, or name them in {CERT_FILE}", places())
-}
-
-/// Where certificates are looked for.
-#[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
-fn places() -> String {
-    let named = |name| Some(format!("{name} ({:?})", std::env::var_os(name)?));
-    let named: Vec<String> = [CERT_FILE, CERT_DIR].into_iter().filter_map(named).collect();
-    if named.is_empty() { "the usual places".to_owned() } else { named.join(" and ") }
+/// Reads on a thread that nobody waits for: not a dial, not a shutdown, not the end of the runtime or of the process.
+/// It takes some milliseconds, and as long as it likes if the files are on another machine.
+async fn read_aside(readers: &Arc<Semaphore>, provider: Arc<CryptoProvider>) -> Result<ReadTrust, DialError> {
+    let place = Arc::clone(readers).acquire_owned().await.expect("it is never closed");
+    let (tell, told) = oneshot::channel();
+    let spawned = thread::Builder::new().name("gateway trust".to_owned()).spawn(move || {
+        let read = of_system(provider);
+        drop(place);
+        // The dial may be over.
+        let _ = tell.send(read);
+    });
+    spawned.map_err(|_| DialError::System(Shortage::Threads))?;
+    told.await.unwrap_or_else(|_| Err(DialError::TrustStore("the thread for it panicked".into())))
 }
 
 /// The system itself, which is asked about each certificate.

@@ -50,7 +50,7 @@ impl GatewayVerifier {
     /// As long as not everything was read, nobody is known to be unknown.
     fn unread(&self) -> Option<DialError> {
         match self.trust.as_ref()? {
-            Ok(trust) => trust.unread.as_deref().map(|why| DialError::TrustStore(why.into())),
+            Ok(trust) => trust.unread.clone(),
             Err(error) => Some(error.clone()),
         }
     }
