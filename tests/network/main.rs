@@ -5,5 +5,7 @@ mod cli;
 mod names;
 #[cfg(feature = "proxy")]
 mod proxies;
+#[cfg(target_os = "linux")]
+mod resolving;
 #[cfg(feature = "proxy")]
 mod servers;
