@@ -24,7 +24,8 @@
 //!   `mailbox` what waits for a subscriber, [`core::typed`] events with types.
 //! - `driver`: the loop, and `socket`, which makes a websocket something that is polled.
 //! - `client`: the handle, requests as futures, subscriptions as streams, the status as something to watch.
-//! - [`network`] and [`net`]: the seam, and TCP and TLS behind it.
+//! - [`network`] and [`net`]: the seam, and TCP, proxies and TLS behind it, each a network over the one below. Names are
+//!   looked up by a [`net::resolver`], and their addresses raced in `happy_eyeballs`.
 //! - [`hub`], [`config_source`] and [`endpoint_store`]: one connection for each config of a process, and where
 //!   configs come from.
 //! - [`token_store`]: where device tokens are kept between connections and runs.

@@ -23,7 +23,7 @@ pub trait Network: Send + Sync + 'static {
     /// Cancel safe: the driver drops the future when the attempt is no longer wanted or its time is
     /// up. Answer [`io::ErrorKind::Unsupported`] for endpoints this network can never reach; the
     /// connection then pauses instead of retrying. An error that carries a
-    /// [`DialError`](crate::core::DialError), made with [`io::Error::other`], is reported as that.
+    /// [`DialError`], made with [`io::Error::other`], is reported as that.
     fn connect(&self, endpoint: &Endpoint) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
     /// Opens a stream to `endpoint`, by somebody who waits for `limit` and no longer. This is what the driver calls.

@@ -1,4 +1,12 @@
 //! The production networks.
+//!
+//! ```text
+//!   TlsNetwork ──▶ ProxyNetwork ──▶ TlsNetwork ──▶ TcpNetwork
+//!    wss://         through it       https://       names and addresses
+//! ```
+//!
+//! Each is a [`Network`](crate::network::Network) over the next and leaves alone what it has nothing to do with, so an app
+//! puts on top of TCP what its gateways need. `any_network` has all of it.
 
 #[cfg(feature = "net")]
 mod happy_eyeballs;

@@ -116,7 +116,8 @@ where
         return match status {
             100..200 => continue,
             200..300 => Ok(()),
-            407 => Err(ProxyProblem::Credentials { given: proxy.credentials().is_some() }),
+            // Some say 401 for credentials that they refuse, as if they were the server.
+            401 | 407 => Err(ProxyProblem::Credentials { given: proxy.credentials().is_some() }),
             403 => Err(ProxyProblem::Forbidden),
             status => Err(ProxyProblem::Http { status, reason: response.reason.unwrap_or_default().into() }),
         };

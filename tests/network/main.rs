@@ -5,6 +5,8 @@ mod cli;
 mod names;
 #[cfg(feature = "proxy")]
 mod proxies;
+#[cfg(feature = "proxy")]
+mod real_proxies;
 #[cfg(target_os = "linux")]
 mod resolving;
 #[cfg(feature = "proxy")]

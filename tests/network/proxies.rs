@@ -89,6 +89,7 @@ async fn no_wedge_what_an_http_proxy_answers_is_told_as_its_doing() {
     };
     let wanted = ProxyProblem::Credentials { given: false };
     assert_eq!(problem(b"HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic\r\n\r\n").await, wanted);
+    assert_eq!(problem(b"HTTP/1.0 401 Unauthorized\r\n\r\n").await, wanted);
     assert_eq!(problem(b"HTTP/1.1 403 Filtered\r\n\r\n").await, ProxyProblem::Forbidden);
     for (status, reason) in
         [(502, "Bad Gateway"), (503, "Unavailable"), (504, ""), (302, "Found"), (404, "No")]

@@ -5,3 +5,5 @@ mod handshakes;
 mod identity;
 mod pins;
 mod site;
+#[cfg(all(feature = "net", feature = "proxy"))]
+mod through_proxies;
