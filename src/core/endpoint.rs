@@ -247,6 +247,11 @@ impl Endpoint {
         format!("{scheme}://{}:{}{}", self.host.in_url(), self.port, self.path)
     }
 
+    /// What stands behind the `?`, which may hold a secret.
+    pub(super) fn query(&self) -> Option<&str> {
+        self.path.split_once('?').map(|(_, query)| query)
+    }
+
     /// Plaintext is for loopback, private networks and local names only (protocol 18.1).
     fn may_be_plaintext(&self, plaintext: Plaintext) -> bool {
         match (self.address(), plaintext) {

@@ -136,7 +136,7 @@ pub enum DialError {
     #[error("{0}")]
     Addresses(AddressFailures),
     /// The host's name led to no address.
-    #[error("the name {name:?} could not be resolved: {problem}")]
+    #[error("the name {:?} could not be resolved: {problem}", OneLine::cut(name))]
     Name {
         /// The name.
         name: String,
@@ -144,7 +144,7 @@ pub enum DialError {
         problem: NameProblem,
     },
     /// The network interface that the address belongs to is not there (yet).
-    #[error("this machine has no network interface {zone:?}")]
+    #[error("this machine has no network interface {:?}", OneLine::cut(zone))]
     Zone {
         /// The interface, as the url has it.
         zone: String,

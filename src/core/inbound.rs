@@ -174,7 +174,7 @@ impl Connection {
         let payload = payload.map_or_else(Payload::null, |payload| payload.repaired().unwrap_or(payload));
         let default_tick = self.options.default_tick_interval;
         let offered = self.phase.live_mut().1.offered();
-        let snapshot = match read_hello(epoch, &payload, offered, default_tick) {
+        let mut snapshot = match read_hello(epoch, &payload, offered, default_tick) {
             Ok(snapshot) => snapshot,
             Err(fault) => {
                 self.give_up(fault.into(), 1008, "connect failed", effects);
@@ -183,6 +183,7 @@ impl Connection {
         };
         let early = self.phase.live_mut().0.take_early();
         self.keep_tokens(&snapshot.hello, effects);
+        self.redact_hello(&mut snapshot.hello);
         self.ready(snapshot, effects);
         for item in early {
             match item {
@@ -211,9 +212,10 @@ impl Connection {
             }
             Ok(Response { epoch, payload })
         } else {
-            let error = gateway_error(&Payload::from_text(Arc::clone(text)), frame.error, payload);
+            let mut error = gateway_error(&Payload::from_text(Arc::clone(text)), frame.error, payload);
             // A refusal may come after the deed.
             let delivery = if error.may_have_executed() { Delivery::Unknown } else { Delivery::Rejected };
+            error.redact(&self.redactor());
             Err((RequestErrorKind::Rejected(Arc::new(error)), delivery))
         };
         let (pending, _) = self.requests.take(id).expect("a reply was found for a pending request");

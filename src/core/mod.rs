@@ -43,6 +43,7 @@ mod pins;
 mod proxy;
 mod reach;
 mod reconnect;
+mod redaction;
 mod requests;
 mod selection;
 mod sequence;

@@ -95,6 +95,10 @@ impl AddressFailures {
         &self.told
     }
 
+    pub(super) fn told_mut(&mut self) -> impl Iterator<Item = &mut DialError> {
+        self.told.iter_mut().map(|failure| &mut failure.error)
+    }
+
     /// How many failed.
     #[must_use]
     pub fn total(&self) -> usize {

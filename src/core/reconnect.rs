@@ -140,7 +140,10 @@ impl Connection {
     }
 
     /// The live socket is gone: fail what it carried, and do what was decided.
-    fn ended_with(&mut self, error: ConnectionError, decision: Decision, effects: &mut Vec<Effect>) {
+    fn ended_with(&mut self, mut error: ConnectionError, mut decision: Decision, effects: &mut Vec<Effect>) {
+        let redactor = self.redactor();
+        error.redact(&redactor);
+        decision.redact(&redactor);
         if let (_, SessionStage::Ready { since, .. }) = self.phase.live_mut()
             && self.now.since(*since) >= self.options.backoff.stable_after
         {

@@ -97,13 +97,20 @@ pub enum CertificateProblem {
     Unusable(PeerText),
 }
 
+/// Names that are shown of a certificate that has many.
+const SHOWN_NAMES_MAX: usize = 4;
+
 fn since(word: &str, time: Option<UnixTime>) -> String {
     time.map(|time| format!("{word}{time}")).unwrap_or_default()
 }
 
 fn listed(names: &[PeerText]) -> String {
-    let shown: Vec<String> = names.iter().map(PeerText::to_string).collect();
-    if shown.is_empty() { String::new() } else { format!(", but for {}", shown.join(", ")) }
+    let shown: Vec<String> = names.iter().take(SHOWN_NAMES_MAX).map(PeerText::to_string).collect();
+    match names.len().saturating_sub(SHOWN_NAMES_MAX) {
+        _ if names.is_empty() => String::new(),
+        0 => format!(", but for {}", shown.join(", ")),
+        more => format!(", but for {} and {more} more", shown.join(", ")),
+    }
 }
 
 /// Why TLS came to nothing, the certificate apart.

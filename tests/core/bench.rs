@@ -8,7 +8,7 @@ use onesocket::core::{
 };
 use serde_json::Value;
 
-use crate::script::{HELLO, answer, challenge};
+use crate::script::{HELLO, answer, challenge, refusal};
 
 /// The first connection, which is the only one of a [`Bench`].
 pub(crate) const EPOCH: Epoch = Epoch(1);
@@ -57,6 +57,11 @@ impl Bench {
 
     pub(crate) fn greet(&mut self, hello: &str) -> Vec<Effect> {
         self.receive(&answer(&self.connect.clone(), hello))
+    }
+
+    /// The gateway says no to `connect`.
+    pub(crate) fn refuse(&mut self, error: &str) -> Vec<Effect> {
+        self.receive(&refusal(&self.connect.clone(), error))
     }
 
     pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {

@@ -24,6 +24,7 @@ mod mailbox;
 mod members;
 mod odd_messages;
 mod pauses;
+mod peer_text;
 mod proxies;
 mod reconnect;
 mod refusals;
