@@ -274,7 +274,7 @@ mod tests {
         let hello = GatewayEvent::Hello { connection: 1, issued: None, handed_over: None };
         let ready = [(0, Event::Wanted), (4, at_gateway(hello)), (5, Event::Status(StatusKind::Ready))];
         let later = (bound() + 10, Event::Woken);
-        assert_eq!(broken(&[&ready[..], &[later.clone()]].concat()), None);
+        assert_eq!(broken(&[&ready[..], std::slice::from_ref(&later)].concat()), None);
         for end in [GatewayEvent::Closed { connection: 1, code: 1000 }, GatewayEvent::Gone { connection: 1 }]
         {
             assert_eq!(broken(&[&ready[..], &[(9, at_gateway(end)), later.clone()]].concat()), Some(4));
