@@ -16,6 +16,7 @@ use crate::statistics::Counters;
 use crate::token_store::TokenStore;
 
 use super::idempotency::KeySeries;
+use super::places::Places;
 use super::{COMMANDS_AWAITED, Client, Shared};
 
 /// Makes a client. Nothing is dialed until something is wanted of it.
@@ -96,18 +97,15 @@ impl Builder {
             stopped,
             counters,
             next_id: AtomicU64::new(1),
-            request_permits: Arc::new(Semaphore::new(
-                options.max_in_flight.saturating_add(options.max_queued),
-            )),
-            request_limit: options.max_in_flight.saturating_add(options.max_queued),
-            subscription_permits: Arc::new(Semaphore::new(options.max_subscriptions)),
+            request_places: Places::new(options.max_in_flight.saturating_add(options.max_queued)),
+            subscription_places: Places::new(options.max_subscriptions).share(),
             awaited_permits: Arc::new(Semaphore::new(COMMANDS_AWAITED)),
             next_config_seq: AtomicU64::new(1),
             idempotency_keys: KeySeries::new(seed),
             fixed_config,
             options: self.options,
         };
-        Ok((Client { shared: Arc::new(shared) }, driver))
+        Ok((Client::of(Arc::new(shared)), driver))
     }
 
     /// A client whose driver runs on the current tokio runtime.

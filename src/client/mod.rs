@@ -2,6 +2,7 @@
 
 mod builder;
 mod idempotency;
+pub(crate) mod places;
 mod request;
 mod status;
 mod subscription;
@@ -27,6 +28,7 @@ pub use status::StatusWatch;
 pub use subscription::{SubscribeError, SubscribeOptions, Subscription};
 
 use idempotency::KeySeries;
+use places::{Places, Share};
 
 /// Config changes, and callers of `ready`, that may wait for the driver at once; further ones wait for
 /// their turn.
@@ -34,11 +36,16 @@ const COMMANDS_AWAITED: usize = 16;
 
 /// A handle to one connection. Clones share it.
 ///
+/// Each clone is a handle of its own: a handle may have twice as many requests open as there are places left for all
+/// (`max_in_flight` and `max_queued` of the options together). So give a part of an app that may ask for a lot a clone,
+/// and it cannot take the last place from the others.
+///
 /// When the last handle (clones, subscriptions and running requests together) is gone, the
 /// connection closes gracefully in the background.
-#[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    /// The places for requests that this handle holds.
+    share: Arc<Share>,
 }
 
 struct Shared {
@@ -47,9 +54,8 @@ struct Shared {
     stopped: WatchReader<Option<ShutdownReport>>,
     counters: Arc<Counters>,
     next_id: AtomicU64,
-    request_permits: Arc<Semaphore>,
-    request_limit: usize,
-    subscription_permits: Arc<Semaphore>,
+    request_places: Arc<Places>,
+    subscription_places: Arc<Share>,
     awaited_permits: Arc<Semaphore>,
     /// Numbers the config changes in the order in which their callers began.
     next_config_seq: AtomicU64,
@@ -95,6 +101,11 @@ pub enum NotReady {
 }
 
 impl Client {
+    fn of(shared: Arc<Shared>) -> Self {
+        let share = shared.request_places.share();
+        Self { shared, share }
+    }
+
     /// Begins to make a client.
     pub fn builder() -> Builder {
         Builder::default()
@@ -108,7 +119,7 @@ impl Client {
     /// Cancel safe: dropping the future forgets the request. The gateway may still carry it out,
     /// because the protocol has no cancel frame (2.1).
     pub fn request(&self, method: &str, params: impl Serialize) -> RequestBuilder {
-        RequestBuilder::new(Arc::clone(&self.shared), method, params)
+        RequestBuilder::new(Arc::clone(&self.shared), Arc::clone(&self.share), method, params)
     }
 
     /// A key that no other request of this process carries, for [`RequestBuilder::idempotency_key`].
@@ -279,12 +290,19 @@ impl Client {
 impl WeakClient {
     /// The client, while anybody else still holds it.
     pub(crate) fn upgrade(&self) -> Option<Client> {
-        self.shared.upgrade().map(|shared| Client { shared })
+        self.shared.upgrade().map(Client::of)
     }
 
     /// What the shutdown ended, once it is over; nothing if the driver was dropped without one.
     pub(crate) async fn stopped(&self) -> Option<ShutdownReport> {
         self.stopped.find(|report| *report).await
+    }
+}
+
+/// Another handle to the same connection, with its own share of the places for requests.
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        Self::of(Arc::clone(&self.shared))
     }
 }
 

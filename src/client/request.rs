@@ -17,6 +17,7 @@ use crate::driver::command::{ClientCommand, Waiter};
 
 use super::Shared;
 use super::idempotency::IdempotencyKey;
+use super::places::{NoPlace, Place, Share};
 
 /// The longest id of an account, as the gateway's schema has it.
 const PROFILE_ID_CHARS_MAX: usize = 128;
@@ -25,6 +26,7 @@ const PROFILE_ID_CHARS_MAX: usize = 128;
 #[must_use = "a request is sent when it is awaited"]
 pub struct RequestBuilder {
     shared: Arc<Shared>,
+    share: Arc<Share>,
     method: Arc<str>,
     params: Result<Option<Arc<str>>, String>,
     timeout: Option<Duration>,
@@ -36,7 +38,7 @@ pub struct RequestBuilder {
 }
 
 impl RequestBuilder {
-    pub(super) fn new(shared: Arc<Shared>, method: &str, params: impl Serialize) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, share: Arc<Share>, method: &str, params: impl Serialize) -> Self {
         let params = match serde_json::to_string(&params) {
             Ok(text) if text == "null" => Ok(None),
             Ok(text) => Ok(Some(Arc::from(text))),
@@ -45,6 +47,7 @@ impl RequestBuilder {
         let timeout = Some(shared.options.request_timeout);
         Self {
             shared,
+            share,
             method: Arc::from(method),
             params,
             timeout,
@@ -123,9 +126,12 @@ impl RequestBuilder {
             let why = format!("a profile id has 1 to {PROFILE_ID_CHARS_MAX} characters");
             return Err(self.refused(RequestErrorKind::Params(why.into())));
         }
-        let limit = self.shared.request_limit;
-        let permit = Arc::clone(&self.shared.request_permits).try_acquire_owned();
-        let permit = permit.map_err(|_| self.refused(RequestErrorKind::Overloaded { limit }))?;
+        let place = self.share.take().map_err(|why| {
+            self.refused(match why {
+                NoPlace::AllTaken { limit } => RequestErrorKind::Overloaded { limit },
+                NoPlace::ShareTaken { held } => RequestErrorKind::HandleOverloaded { held },
+            })
+        })?;
         let (sender, outcome) = oneshot::channel();
         let id = RequestId(self.shared.fresh_id());
         // Made here, so that it belongs to whatever its caller is doing.
@@ -137,7 +143,8 @@ impl RequestBuilder {
         );
         let accepted = self.on_accepted.take();
         let method = Arc::clone(&self.method);
-        let waiter = Waiter { method, outcome: sender, accepted, span, sent_at: None, _permit: permit };
+        let waiter =
+            Waiter { method, outcome: sender, accepted, span, sent_at: None, _place: place.shared() };
         let command = ClientCommand::Request {
             id,
             method: Arc::clone(&self.method),
@@ -150,7 +157,14 @@ impl RequestBuilder {
             waiter,
         };
         self.shared.commands.send(command);
-        Ok(InFlightRequest { shared: self.shared, id, method: self.method, outcome, ended: false })
+        Ok(InFlightRequest {
+            shared: self.shared,
+            id,
+            method: self.method,
+            outcome,
+            ended: false,
+            _place: place,
+        })
     }
 }
 
@@ -180,6 +194,7 @@ struct InFlightRequest {
     method: Arc<str>,
     outcome: oneshot::Receiver<Result<Response, RequestError>>,
     ended: bool,
+    _place: Place,
 }
 
 impl Future for RequestFuture {
@@ -210,7 +225,7 @@ impl Drop for InFlightRequest {
     fn drop(&mut self) {
         if !self.ended {
             // A driver that is gone has forgotten the request already.
-            self.shared.commands.send(ClientCommand::Cancel(self.id));
+            self.shared.commands.cancel(self.id);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::driver::subscriber_queue::SubscriberQueue;
 use crate::statistics::Total;
 
 use super::Shared;
+use super::places::Place;
 
 /// What one subscription is to be like.
 ///
@@ -92,19 +93,20 @@ pub struct Subscription {
     id: SubscriptionId,
     queue: Arc<SubscriberQueue>,
     ended: bool,
+    _place: Place,
 }
 
 impl Subscription {
     pub(super) fn open(shared: Arc<Shared>, options: &SubscribeOptions) -> Result<Self, SubscribeError> {
         let mailbox = options.mailbox(&shared)?;
         let limit = shared.options.max_subscriptions;
-        let permit = Arc::clone(&shared.subscription_permits).try_acquire_owned();
-        let permit = permit.map_err(|_| SubscribeError::TooMany { limit })?;
-        let queue = Arc::new(SubscriberQueue::new(mailbox, permit));
+        let place = shared.subscription_places.take_any();
+        let place = place.map_err(|_| SubscribeError::TooMany { limit })?;
+        let queue = Arc::new(SubscriberQueue::new(mailbox));
         let id = SubscriptionId(shared.fresh_id());
         let command = ClientCommand::Subscribe { id, queue: Arc::clone(&queue) };
         shared.commands.send(command);
-        Ok(Self { shared, id, queue, ended: false })
+        Ok(Self { shared, id, queue, ended: false, _place: place })
     }
 
     /// The next item; `None` after the last. Cancel safe: an item is taken only when it is returned.
@@ -138,6 +140,6 @@ impl Stream for Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         // A driver that is gone has forgotten the subscription already.
-        self.shared.commands.send(ClientCommand::Unsubscribe(self.id));
+        self.shared.commands.unsubscribe(self.id);
     }
 }

@@ -517,6 +517,13 @@ pub enum RequestErrorKind {
         /// The limit that was reached, in requests or in bytes.
         limit: usize,
     },
+    /// This handle has its share of the places for requests, and what is left is for others: wait for some of its
+    /// requests, or raise `max_queued`.
+    #[error("this handle has {held} requests open, and the places that are left are for others")]
+    HandleOverloaded {
+        /// The requests of this handle that have not ended.
+        held: usize,
+    },
     /// The request is larger than the gateway accepts, or than the whole queue: it can never be sent.
     #[error("the request has {bytes} bytes and the limit is {limit}")]
     TooLarge {
@@ -545,7 +552,11 @@ impl RequestError {
     pub fn is_retryable(&self) -> bool {
         match (&self.kind, self.delivery) {
             (RequestErrorKind::Rejected(error), Delivery::Rejected) => error.retryable,
-            (RequestErrorKind::Overloaded { .. } | RequestErrorKind::Disconnected(_), Delivery::NotSent)
+            (
+                RequestErrorKind::Overloaded { .. } | RequestErrorKind::HandleOverloaded { .. },
+                Delivery::NotSent,
+            )
+            | (RequestErrorKind::Disconnected(_), Delivery::NotSent)
             | (RequestErrorKind::TimedOut { .. }, Delivery::NotSent) => true,
             (_, Delivery::NotSent | Delivery::Unknown | Delivery::Rejected) => false,
         }

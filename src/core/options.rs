@@ -32,7 +32,8 @@ pub struct Options {
     pub default_tick_interval: Duration,
     /// Requests that may wait for a reply at once; more are queued.
     pub max_in_flight: usize,
-    /// Requests that may be queued at once; more are refused.
+    /// Requests that may be queued at once; more are refused. One handle is refused sooner, while as many places are
+    /// left as half of what it has open: see `Client`.
     pub max_queued: usize,
     /// Bytes of methods and parameters that may be queued at once; more are refused.
     pub max_queued_bytes: usize,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant as TokioInstant;
 
+use crate::client::places::Place;
 use crate::core::{
     Config, Delivery, Epoch, Instant, Payload, Reply, RequestError, RequestErrorKind, RequestId, Response,
     SubscriptionId,
@@ -13,9 +14,9 @@ use crate::core::{
 
 use super::subscriber_queue::SubscriberQueue;
 
-/// A command of a client to its driver. The queue is unbounded, but every command either carries a permit of
-/// a bounded set or is sent at most once until it is taken, so it is bounded all the same
-/// and sending never waits: a drop handler can send.
+/// A command of a client to its driver. The queue is unbounded, but every command either has a place or a permit of
+/// a bounded set, or ends something that the driver has taken, or waits at most once. What is dropped before it is
+/// taken is taken back. So the queue is bounded all the same, and sending never waits: a drop handler can send.
 pub(crate) enum ClientCommand {
     Request {
         id: RequestId,
@@ -63,6 +64,19 @@ pub(crate) enum Signal {
 pub(crate) struct ConfigSeq(pub(crate) u64);
 
 impl ClientCommand {
+    /// Whether it makes the driver connect, as a request does that may go over any connection.
+    pub(super) fn wants_connection(&self) -> bool {
+        match self {
+            Self::Request { only_on, .. } => only_on.is_none(),
+            Self::Subscribe { .. } | Self::Signal(Signal::Connect) => true,
+            Self::Cancel(_)
+            | Self::Unsubscribe(_)
+            | Self::Configure { .. }
+            | Self::Barrier { .. }
+            | Self::Signal(Signal::Wake | Signal::Resume | Signal::ShutDown) => false,
+        }
+    }
+
     /// Ends a command that a driver which is gone has not taken: nothing of it was done.
     pub(super) fn refuse(self) {
         match self {
@@ -85,8 +99,8 @@ pub(crate) struct Waiter {
     pub(crate) span: tracing::Span,
     /// When it was handed to the transport, if that was at once and there is no answer yet.
     pub(crate) sent_at: Option<Instant>,
-    /// Returned when the request has left the driver.
-    pub(crate) _permit: OwnedSemaphorePermit,
+    /// Free when the request has left the driver, or when nobody waits any more.
+    pub(crate) _place: Place,
 }
 
 impl Waiter {

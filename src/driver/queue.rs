@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
+use crate::core::{RequestId, SubscriptionId};
+
 use super::command::{ClientCommand, Signal};
 
 /// A queue and its two ends.
@@ -75,6 +77,44 @@ impl CommandSender {
             state.commands.push_back(ClientCommand::Signal(signal));
         }
         self.queue.driver.wake();
+    }
+
+    /// Takes a request back, or cancels it if the driver has it. That it was made has asked for a connection, and
+    /// goes on to do so.
+    pub(crate) fn cancel(&self, id: RequestId) {
+        let is_it =
+            |command: &ClientCommand| matches!(command, ClientCommand::Request { id: of, .. } if *of == id);
+        self.take_back(is_it, ClientCommand::Cancel(id));
+    }
+
+    /// Takes a subscription back, or ends it if the driver has it. What goes for a request goes for it.
+    pub(crate) fn unsubscribe(&self, id: SubscriptionId) {
+        let is_it =
+            |command: &ClientCommand| matches!(command, ClientCommand::Subscribe { id: of, .. } if *of == id);
+        self.take_back(is_it, ClientCommand::Unsubscribe(id));
+    }
+
+    fn take_back(&self, is_it: impl Fn(&ClientCommand) -> bool, otherwise: ClientCommand) {
+        let taken_back = {
+            let mut state = self.queue.lock();
+            // The latest are the likeliest.
+            match state.commands.iter().rposition(is_it) {
+                Some(at) => {
+                    let connect = state.commands[at].wants_connection() && !state.has(Signal::Connect);
+                    if connect {
+                        let signal = ClientCommand::Signal(Signal::Connect);
+                        Some(std::mem::replace(&mut state.commands[at], signal))
+                    } else {
+                        state.commands.remove(at)
+                    }
+                }
+                None => None,
+            }
+        };
+        // What was taken back is dropped without the lock.
+        if taken_back.is_none() {
+            self.send(otherwise);
+        }
     }
 
     /// Whether somebody has asked for the end.
@@ -148,7 +188,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::RequestId;
+    use crate::core::mailbox::Mailbox;
+    use crate::driver::subscriber_queue::SubscriberQueue;
 
     fn taken(receiver: &mut CommandReceiver) -> Vec<String> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -157,9 +198,9 @@ mod tests {
             taken.push(match command {
                 ClientCommand::Signal(signal) => format!("{signal:?}"),
                 ClientCommand::Cancel(id) => format!("cancel {}", id.0),
+                ClientCommand::Subscribe { id, .. } => format!("subscribe {}", id.0),
+                ClientCommand::Unsubscribe(id) => format!("unsubscribe {}", id.0),
                 ClientCommand::Request { .. }
-                | ClientCommand::Subscribe { .. }
-                | ClientCommand::Unsubscribe(_)
                 | ClientCommand::Configure { .. }
                 | ClientCommand::Barrier { .. } => unreachable!("nothing else was sent"),
             });
@@ -193,6 +234,25 @@ mod tests {
             sender.signal(Signal::Connect);
             assert_eq!(taken(&mut receiver), ["Wake", "Connect"]);
         }
+    }
+
+    /// What is made and dropped in one moment leaves nothing but the wish for a connection.
+    #[test]
+    fn limits_what_is_dropped_before_it_is_taken_is_taken_back() {
+        let queue = || Arc::new(SubscriberQueue::new(Mailbox::new(4, 100)));
+        let subscribe = |id| ClientCommand::Subscribe { id: SubscriptionId(id), queue: queue() };
+        let (sender, mut receiver) = command_queue();
+        for id in 1..=1_000 {
+            sender.send(subscribe(id));
+            sender.unsubscribe(SubscriptionId(id));
+        }
+        assert_eq!(taken(&mut receiver), ["Connect"]);
+        // The driver has it: it must hear of the end.
+        sender.send(subscribe(1));
+        assert_eq!(taken(&mut receiver), ["subscribe 1"]);
+        sender.unsubscribe(SubscriptionId(1));
+        sender.cancel(RequestId(7));
+        assert_eq!(taken(&mut receiver), ["unsubscribe 1", "cancel 7"]);
     }
 
     #[test]

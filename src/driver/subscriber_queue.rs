@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::core::mailbox::Mailbox;
 use crate::core::{Push, Snapshot};
@@ -13,13 +12,11 @@ use crate::core::{Push, Snapshot};
 pub(crate) struct SubscriberQueue {
     mailbox: Mutex<Mailbox>,
     reader: AtomicWaker,
-    /// Returned when neither the driver nor the subscriber needs the subscription any more.
-    _permit: OwnedSemaphorePermit,
 }
 
 impl SubscriberQueue {
-    pub(crate) fn new(mailbox: Mailbox, permit: OwnedSemaphorePermit) -> Self {
-        Self { mailbox: Mutex::new(mailbox), reader: AtomicWaker::new(), _permit: permit }
+    pub(crate) fn new(mailbox: Mailbox) -> Self {
+        Self { mailbox: Mutex::new(mailbox), reader: AtomicWaker::new() }
     }
 
     /// Adds an item; `latest` is the snapshot as of now. False if the subscription is over with it.

@@ -5,6 +5,7 @@ mod config_source;
 mod dropping;
 mod ending;
 mod endpoint_store;
+mod fairness;
 mod hub;
 mod lagging;
 mod requests;

@@ -58,7 +58,9 @@ fn failure_kind(kind: &RequestErrorKind) -> FailureKind {
         RequestErrorKind::Paused(_) => FailureKind::Paused,
         RequestErrorKind::ShutDown => FailureKind::ShutDown,
         RequestErrorKind::OtherConnection { .. } => FailureKind::OtherConnection,
-        RequestErrorKind::Overloaded { .. } | RequestErrorKind::TooLarge { .. } => FailureKind::Limit,
+        RequestErrorKind::Overloaded { .. }
+        | RequestErrorKind::HandleOverloaded { .. }
+        | RequestErrorKind::TooLarge { .. } => FailureKind::Limit,
         RequestErrorKind::NotConfigured | RequestErrorKind::Params(_) | RequestErrorKind::Decode(_) => {
             FailureKind::Other
         }
