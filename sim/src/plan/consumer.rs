@@ -143,6 +143,20 @@ impl ConsumerBehavior {
         }
     }
 
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Slow { every_ms: 0 } => {
+                Err("a slow consumer takes its time: every_ms must be at least 1".to_owned())
+            }
+            Self::Prompt
+            | Self::Slow { .. }
+            | Self::Stuck
+            | Self::Panics { .. }
+            | Self::ActsOnItem { .. }
+            | Self::ActsOnEnd { .. } => Ok(()),
+        }
+    }
+
     /// How fast its subscriptions are read.
     pub(crate) fn pace(&self) -> Pace {
         match self {

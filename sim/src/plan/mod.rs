@@ -246,8 +246,7 @@ impl Plan {
                 }
                 last = at_ms;
             }
-            step.action.check().map_err(|why| error(why.to_owned()))?;
-            self.check_terms(step).map_err(error)?;
+            step.action.check(&self.params).map_err(error)?;
             self.check_time(step).map_err(error)?;
             if step.action.gateway().is_some_and(|gateway| gateway >= GATEWAYS) {
                 return Err(error(format!("there are only {GATEWAYS} gateways, numbered from 0")));
@@ -276,21 +275,6 @@ impl Plan {
         let is_possible = |step: &&Step| step.action.fault().is_none_or(|fault| fault.applies_to(tier));
         let steps = self.steps.iter().filter(is_possible).cloned().collect();
         Cow::Owned(Self { steps, params: self.params.clone(), ..*self })
-    }
-
-    fn check_terms(&self, step: &Step) -> Result<(), String> {
-        let most = self.params.subscription_items;
-        match &step.action {
-            Action::App(AppAction::SubscribeWith { items: Some(items), .. })
-                if !(4..=most).contains(items) =>
-            {
-                Err(format!("items must be from 4 to the parameter subscription_items, which is {most}"))
-            }
-            Action::App(AppAction::ConfigureBootstrap { .. }) if !self.params.device => {
-                Err("only a device can be set up: the plan needs the parameter device".to_owned())
-            }
-            _ => Ok(()),
-        }
     }
 
     fn check_time(&self, step: &Step) -> Result<(), String> {

@@ -189,4 +189,13 @@ impl Params {
         }
         Ok(())
     }
+
+    /// Checks the limit of one subscription.
+    pub(super) fn check_items(&self, items: u64) -> Result<(), String> {
+        let most = self.subscription_items;
+        if (4..=most).contains(&items) {
+            return Ok(());
+        }
+        Err(format!("items must be from 4 to the parameter subscription_items, which is {most}"))
+    }
 }

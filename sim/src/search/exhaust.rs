@@ -16,9 +16,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::judge::oracle::Violation;
 use crate::judge::recorder::Finished;
-use crate::plan::Tier;
 use crate::plan::{
-    Action, AppAction, GatewayAction, LinkFault, Milestone, MilestoneKind, Plan, ProcessFault, Step,
+    Action, AppAction, Fault, GatewayAction, LinkFault, Milestone, MilestoneKind, Plan, ProcessFault, Step,
+    Tier,
 };
 use crate::search::explore::run_judged;
 use crate::trace::{Event, FailureKind, GatewayEvent, Item, Outcome, Record};
@@ -27,21 +27,36 @@ use onesocket_gateway::{HandshakeFault, Misbehave};
 /// The most faults of one plan: a million runs are made in minutes, a hundred millions are not.
 pub const FAULTS_MAX: usize = 3;
 
-/// The faults that are placed, by their names.
-pub const FAULTS: [&str; 12] = [
-    "crash",
-    "restart",
-    "partition",
-    "blip",
-    "half-open",
-    "reset",
-    "close",
-    "terminate",
-    "token-change",
-    "drop-event",
-    "suspend",
-    "late-hello",
+/// A fault that is placed.
+pub struct PlacedFault {
+    /// Its class.
+    pub class: Fault,
+    /// It strikes gateway 0, the path to it or the process. If it changes the token, it is given the new one.
+    action: fn(String) -> Action,
+}
+
+/// The faults that are placed.
+pub const FAULTS: [PlacedFault; 12] = [
+    placed(Fault::Crash, |_| GatewayAction::Restart { down_ms: 700, crash: true }.of(0)),
+    placed(Fault::Restart, |_| GatewayAction::Restart { down_ms: 700, crash: false }.of(0)),
+    placed(Fault::Partition, |_| LinkFault::Partition { for_ms: 2_500 }.to(0)),
+    placed(Fault::Blip, |_| LinkFault::Blip { for_ms: 600 }.to(0)),
+    placed(Fault::HalfOpen, |_| LinkFault::HalfOpen {}.to(0)),
+    placed(Fault::Reset, |_| LinkFault::Reset {}.to(0)),
+    placed(Fault::Close, |_| GatewayAction::Close { code: 1008, reason: "slow consumer".to_owned() }.of(0)),
+    placed(Fault::Terminate, |_| GatewayAction::Terminate {}.of(0)),
+    placed(Fault::TokenChange, |token| GatewayAction::ChangeToken { token }.of(0)),
+    placed(Fault::DropEvent, |_| GatewayAction::DropEvent {}.of(0)),
+    placed(Fault::Suspend, |_| ProcessFault::Suspend { for_ms: 1_500 }.into()),
+    placed(Fault::LateHello, |_| {
+        let fault = HandshakeFault::LateHello { by: Duration::from_millis(600) };
+        GatewayAction::Misbehave { how: Misbehave::Handshake { count: 1, fault } }.of(0)
+    }),
 ];
+
+const fn placed(class: Fault, action: fn(String) -> Action) -> PlacedFault {
+    PlacedFault { class, action }
+}
 
 /// Where they are placed.
 pub const MILESTONES: [(MilestoneKind, u32); 12] = [
@@ -84,10 +99,10 @@ impl Placement {
         Self { fault: number % FAULTS.len(), milestone: number / FAULTS.len() }
     }
 
-    /// The name of the fault.
+    /// The class of the fault.
     #[must_use]
-    pub fn fault(self) -> &'static str {
-        FAULTS[self.fault]
+    pub fn fault(self) -> Fault {
+        FAULTS[self.fault].class
     }
 
     /// What it follows.
@@ -99,48 +114,21 @@ impl Placement {
 
     /// A token of its own, if it changes the token.
     fn token(self) -> Option<String> {
-        (self.fault() == "token-change").then(|| format!("token-{}", self.milestone + 1))
+        (self.fault() == Fault::TokenChange).then(|| self.own_token())
+    }
+
+    fn own_token(self) -> String {
+        format!("token-{}", self.milestone + 1)
     }
 
     fn action(self) -> Action {
-        let gateway = 0;
-        match self.fault() {
-            "crash" => {
-                Action::Gateway { gateway, order: GatewayAction::Restart { down_ms: 700, crash: true } }
-            }
-            "restart" => {
-                Action::Gateway { gateway, order: GatewayAction::Restart { down_ms: 700, crash: false } }
-            }
-            "partition" => Action::Link { gateway, fault: LinkFault::Partition { for_ms: 2_500 } },
-            "blip" => Action::Link { gateway, fault: LinkFault::Blip { for_ms: 600 } },
-            "half-open" => Action::Link { gateway, fault: LinkFault::HalfOpen {} },
-            "reset" => Action::Link { gateway, fault: LinkFault::Reset {} },
-            "close" => Action::Gateway {
-                gateway,
-                order: GatewayAction::Close { code: 1008, reason: "slow consumer".to_owned() },
-            },
-            "terminate" => Action::Gateway { gateway, order: GatewayAction::Terminate {} },
-            "token-change" => Action::Gateway {
-                gateway,
-                order: GatewayAction::ChangeToken { token: self.token().expect("it changes the token") },
-            },
-            "drop-event" => Action::Gateway { gateway, order: GatewayAction::DropEvent {} },
-            "suspend" => Action::Process(ProcessFault::Suspend { for_ms: 1_500 }),
-            "late-hello" => {
-                let fault = HandshakeFault::LateHello { by: Duration::from_millis(600) };
-                Action::Gateway {
-                    gateway,
-                    order: GatewayAction::Misbehave { how: Misbehave::Handshake { count: 1, fault } },
-                }
-            }
-            other => unreachable!("{other} is not in the list of faults"),
-        }
+        (FAULTS[self.fault].action)(self.own_token())
     }
 }
 
 impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} after {}", self.fault(), self.milestone())
+        write!(f, "{} after {}", self.fault().name(), self.milestone())
     }
 }
 
@@ -430,7 +418,6 @@ mod tests {
     use super::*;
     use crate::judge::marks::{Coverage, Mark};
     use crate::judge::oracle::Invariant;
-    use crate::plan::Fault;
     use crate::trace::StatusKind;
 
     #[test]
@@ -443,6 +430,13 @@ mod tests {
         assert!(choices.iter().all(|choice| choice.windows(2).all(|pair| pair[0] != pair[1])));
         assert_eq!(placements(count(2) - 1).len(), 2);
         assert_eq!((placements(count(2)).len(), placements(count(3) - 1).len()), (3, 3));
+    }
+
+    #[test]
+    fn every_fault_is_of_its_class() {
+        for placed in FAULTS {
+            assert_eq!((placed.action)("token-1".to_owned()).fault(), Some(placed.class));
+        }
     }
 
     /// A fault behind a milestone that the session does not come to would be no fault at all.

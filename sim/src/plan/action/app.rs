@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Params;
 use crate::plan::consumer::{ConsumerBehavior, Lag, RequestSpec, SubscribeSpec};
 
 /// What the app and its consumers do.
@@ -214,15 +215,34 @@ impl AppAction {
         Some((*consumer, SubscribeSpec { lag: *lag, items }))
     }
 
-    pub(super) fn check(&self) -> Result<(), &'static str> {
+    pub(super) fn check(&self, params: &Params) -> Result<(), String> {
         match self {
             Self::AbandonConfigure { polls: 0, .. } | Self::AbandonShutdown { polls: 0 } => {
-                Err("what is never polled does nothing: polls must be at least 1")
+                Err("what is never polled does nothing: polls must be at least 1".to_owned())
             }
-            Self::Behave { behavior: ConsumerBehavior::Slow { every_ms: 0 }, .. } => {
-                Err("a slow consumer takes its time: every_ms must be at least 1")
+            Self::Behave { behavior, .. } => behavior.check(),
+            Self::SubscribeWith { items: Some(items), .. } => params.check_items(*items),
+            Self::ConfigureBootstrap { .. } if !params.device => {
+                Err("only a device can be set up: the plan needs the parameter device".to_owned())
             }
-            _ => Ok(()),
+            Self::Connect {}
+            | Self::Request { .. }
+            | Self::BoundRequest { .. }
+            | Self::UnboundedRequest { .. }
+            | Self::RunAgent { .. }
+            | Self::AbandonRequest { .. }
+            | Self::DropRequest { .. }
+            | Self::Subscribe { .. }
+            | Self::SubscribeWith { items: None, .. }
+            | Self::Unsubscribe { .. }
+            | Self::Configure { .. }
+            | Self::ConfigureBootstrap { .. }
+            | Self::AbandonConfigure { .. }
+            | Self::Unconfigure {}
+            | Self::Wake {}
+            | Self::Resume {}
+            | Self::Shutdown {}
+            | Self::AbandonShutdown { .. } => Ok(()),
         }
     }
 }

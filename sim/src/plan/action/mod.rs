@@ -7,7 +7,7 @@ mod process;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Fault;
+use super::{Fault, Params};
 use onesocket_gateway::Order;
 
 pub use app::AppAction;
@@ -116,9 +116,9 @@ impl Action {
         }
     }
 
-    pub(in crate::plan) fn check(&self) -> Result<(), &'static str> {
+    pub(in crate::plan) fn check(&self, params: &Params) -> Result<(), String> {
         match self {
-            Self::App(action) => action.check(),
+            Self::App(action) => action.check(params),
             Self::Gateway { .. } | Self::Link { .. } | Self::Process(_) => Ok(()),
         }
     }

@@ -154,18 +154,50 @@ impl Generator {
             Action::Gateway {
                 order: GatewayAction::Misbehave { how: Misbehave::Handshake { .. }, .. },
                 ..
-            } if draw.chance(40) => {
-                self.add(at_ms.min(draw.between(0, 50)), action);
+            } => {
+                if draw.chance(40) {
+                    self.add(at_ms.min(draw.between(0, 50)), action);
+                } else if draw.chance(60) {
+                    self.add(at_ms, action);
+                    self.add(at_ms + draw.between(0, 20), GatewayAction::Terminate {}.of(gateway));
+                } else {
+                    self.add_or_follow(at_ms, milestone, plus_ms, action, draw);
+                }
             }
             Action::Gateway {
-                order: GatewayAction::Misbehave { how: Misbehave::Handshake { .. }, .. },
+                order:
+                    GatewayAction::Emit { .. }
+                    | GatewayAction::Restart { .. }
+                    | GatewayAction::Start {}
+                    | GatewayAction::Close { .. }
+                    | GatewayAction::DropEvent {}
+                    | GatewayAction::Terminate {}
+                    | GatewayAction::ApprovePairing {}
+                    | GatewayAction::RejectPairing {}
+                    | GatewayAction::RotateTokens {}
+                    | GatewayAction::RevokeDevices {}
+                    | GatewayAction::Misbehave { .. },
                 ..
-            } if draw.chance(60) => {
-                self.add(at_ms, action);
-                self.add(at_ms + draw.between(0, 20), GatewayAction::Terminate {}.of(gateway));
             }
-            _ if draw.chance(30) => self.follow(milestone, plus_ms, action),
-            _ => self.add(at_ms, action),
+            | Action::App(_)
+            | Action::Link { .. }
+            | Action::Process(_) => self.add_or_follow(at_ms, milestone, plus_ms, action, draw),
+        }
+    }
+
+    /// Some faults follow a milestone.
+    fn add_or_follow(
+        &mut self,
+        at_ms: u64,
+        milestone: Milestone,
+        plus_ms: u64,
+        action: Action,
+        draw: &mut Rng,
+    ) {
+        if draw.chance(30) {
+            self.follow(milestone, plus_ms, action);
+        } else {
+            self.add(at_ms, action);
         }
     }
 
