@@ -145,6 +145,9 @@ pub(crate) enum CliError {
     /// The url cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The token would cross a network in the clear.
+    #[error("{0}; if it is the name of a host in a private network, --allow-private-plaintext lets it")]
+    Plaintext(ConfigError),
     /// The token file cannot be read.
     #[error("the token file {path} cannot be read: {why}")]
     TokenFile {
@@ -206,6 +209,7 @@ impl CliError {
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::Config(_)
+            | Self::Plaintext(_)
             | Self::TokenFile { .. }
             | Self::NoToken { .. }
             | Self::HeaderFile { .. }
@@ -217,6 +221,13 @@ impl CliError {
             | Self::ShutDown
             | Self::Request(_)
             | Self::System { .. } => 1,
+        }
+    }
+
+    fn of_url(error: ConfigError) -> Self {
+        match error {
+            ConfigError::PlaintextToPublicHost { .. } => Self::Plaintext(error),
+            other => Self::Config(other),
         }
     }
 
@@ -254,11 +265,15 @@ impl Common {
         let url = self.url.clone().or_else(|| environment(URL_VARIABLE).filter(|url| !url.trim().is_empty()));
         let info = ClientInfo { id: "cli".to_owned(), mode: "cli".to_owned(), ..ClientInfo::default() };
         let url = url.as_deref().unwrap_or(DEFAULT_URL);
-        let mut config = Config::from(Endpoint::parse_with(url, self.plaintext())?).client(info);
+        let endpoint = Endpoint::parse_with(url, self.plaintext()).map_err(CliError::of_url)?;
+        let mut config = Config::from(endpoint).client(info);
         config = match &self.proxy {
             Some(proxy) => config.proxy(Proxy::parse(proxy)?)?,
             None if self.no_proxy => config,
-            None => config.proxy_of_environment(environment)?,
+            // A variable that is no text must not look like none at all.
+            None => config.proxy_of_environment(|name| {
+                std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+            })?,
         };
         if let Some(pins) = self.pins()? {
             config = config.pin(pins)?;

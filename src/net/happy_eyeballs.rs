@@ -227,12 +227,13 @@ mod tests {
     use std::future::pending;
 
     use futures_util::stream;
+    use proptest::prelude::*;
     use tokio::time::sleep;
 
     use super::*;
 
     /// What an address does when it is dialed.
-    #[derive(Clone, Copy)]
+    #[derive(Clone, Copy, Debug)]
     enum At {
         Connects(u64),
         Refuses(u64),
@@ -435,5 +436,83 @@ mod tests {
         let found = run(parts, Rules { private_only: true, ..rules() }, |_| At::Connects(1)).await;
         assert_eq!(found.result, Ok(private));
         assert_eq!(found.started.len(), 1);
+    }
+
+    /// What an address does, and when it is known.
+    type Place = (SocketAddr, u64, At);
+
+    fn places() -> impl Strategy<Value = Vec<Place>> {
+        let does = prop_oneof![
+            (0..3_000_u64).prop_map(At::Connects),
+            (0..3_000_u64).prop_map(At::Refuses),
+            Just(At::Swallows),
+        ];
+        let address = prop_oneof![(0..8_u16).prop_map(v6), (0..8_u8).prop_map(v4)];
+        proptest::collection::vec((address, 0..2_000_u64, does), 0..12)
+    }
+
+    proptest! {
+        /// Whatever the addresses do, and whenever they become known.
+        #[test]
+        fn no_wedge_a_race_is_won_if_anybody_connects(places in places(), limit in 1..10_000_u64) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            runtime.expect("it can be made").block_on(judged(places, limit));
+        }
+    }
+
+    async fn judged(mut places: Vec<Place>, limit: u64) {
+        // A name has each address once.
+        places.sort_by_key(|(address, _, _)| *address);
+        places.dedup_by_key(|(address, _, _)| *address);
+        places.sort_by_key(|(_, known, _)| *known);
+        let place = |address| *places.iter().find(|place| place.0 == address).expect("it is known");
+        let mut before = 0;
+        let parts = places.iter().map(|(address, known, _)| {
+            let after = known - std::mem::replace(&mut before, *known);
+            (after, Ok(vec![*address]))
+        });
+        let deadline = Some(Instant::now() + Duration::from_millis(limit));
+        let found = run(parts.collect(), Rules { deadline, ..rules() }, |address| place(address).2).await;
+
+        assert_eq!(found.left, 0, "no attempt outlives the race");
+        for (index, (began, address)) in found.started.iter().enumerate() {
+            let earlier = &found.started[..index];
+            assert!(*began >= place(*address).1, "nothing is dialed before it is known");
+            assert!(earlier.iter().all(|(_, other)| other != address), "nothing is dialed twice");
+            let Some((last, _)) = earlier.last() else { continue };
+            let failed_since = |(began_then, other): &(u64, SocketAddr)| match place(*other).2 {
+                At::Refuses(after) => (*last..=*began).contains(&(began_then + after)),
+                At::Connects(_) | At::Swallows => false,
+            };
+            assert!(
+                began - last >= 250 || earlier.iter().any(failed_since),
+                "early for no reason: {:?}",
+                found.started
+            );
+        }
+        // Nobody who connected in time was passed over for a later one.
+        let arrival = |(began, address): &(u64, SocketAddr)| match place(*address).2 {
+            At::Connects(after) => Some(began + after),
+            At::Refuses(_) | At::Swallows => None,
+        };
+        let first = found.started.iter().filter_map(arrival).min();
+        match found.result {
+            Ok(_) => assert_eq!(Some(found.ended), first),
+            Err(lost) => {
+                assert!(first.is_none_or(|first| first >= limit), "{first:?} was in time");
+                // The last in the queue waits for a delay of each one before it.
+                let turns = 50 + 250 * u64::try_from(places.len()).expect("they are few");
+                let in_time = |(_, known, does): &Place| match does {
+                    At::Connects(after) => known + turns + after < limit,
+                    At::Refuses(_) | At::Swallows => false,
+                };
+                assert!(!places.iter().any(in_time), "somebody could have been reached");
+                assert!(found.ended <= limit && lost.attempts.is_empty() == lost.problem.is_some());
+                if found.ended < limit {
+                    assert_eq!((lost.attempts.len(), lost.untried), (places.len(), 0));
+                    assert!(lost.attempts.iter().all(|(_, error)| *error == Some("refused")));
+                }
+            }
+        }
     }
 }

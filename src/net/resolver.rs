@@ -49,12 +49,20 @@ impl SystemResolver {
     pub fn new(max_lookups: usize) -> Self {
         Self { running: Arc::default(), max_lookups }
     }
+
+    /// Places for the lookups of one name, if there are enough.
+    fn slots(&self) -> Option<[Slot; FAMILIES.len()]> {
+        let more =
+            |running: usize| Some(running + FAMILIES.len()).filter(|&running| running <= self.max_lookups);
+        self.running.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(FAMILIES.map(|_| Slot(Arc::clone(&self.running))))
+    }
 }
 
 impl Resolver for SystemResolver {
     fn resolve(&self, name: &str, port: u16) -> Answers {
         let (answered, mut answers) = mpsc::unbounded_channel();
-        match Slots::take(self) {
+        match self.slots() {
             None => {
                 // The receiver is in this function.
                 let _ = answered.send(Err(NameProblem::Busy { limit: self.max_lookups }));
@@ -85,17 +93,6 @@ impl Resolver for SystemResolver {
 
 /// One place among the lookups, given back when it is dropped.
 struct Slot(Arc<AtomicUsize>);
-
-struct Slots;
-
-impl Slots {
-    fn take(resolver: &SystemResolver) -> Option<[Slot; 2]> {
-        let limit = resolver.max_lookups;
-        let add = |running: usize| (running + FAMILIES.len() <= limit).then_some(running + FAMILIES.len());
-        resolver.running.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).ok()?;
-        Some(FAMILIES.map(|_| Slot(Arc::clone(&resolver.running))))
-    }
-}
 
 impl Drop for Slot {
     fn drop(&mut self) {

@@ -1,5 +1,6 @@
 //! What the command line makes of proxies, names and a lack of descriptors.
 
+use std::os::unix::ffi::OsStrExt;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,10 @@ async fn what_a_proxy_wants_is_said() {
 
     let (status, text) = run(&["call", "health", "--url", FAR, "--proxy", "ftp://x"], &[]).await;
     assert!(status == Some(2) && text.contains("it must begin with http://"), "{status:?} {text}");
+    let unreadable = std::ffi::OsStr::from_bytes(b"http://\xff:1");
+    let mut command = onesocket(&["call", "health", "--url", FAR], &[]);
+    let output = command.env("ALL_PROXY", unreadable).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
     let both = ["call", "health", "--proxy", "http://x", "--no-proxy"];
     assert_eq!(run(&both, &[]).await.0, Some(2));
 }
@@ -80,6 +85,7 @@ async fn plaintext_to_a_name_is_opted_into() {
     let call = ["call", "health", "--url", "ws://gateway.invalid:1"];
     let (status, text) = run(&call, &[]).await;
     assert!(status == Some(2) && text.contains("use wss://"), "{status:?} {text}");
+    assert!(text.contains("--allow-private-plaintext"), "{text}");
     let begun = Instant::now();
     let (status, text) = run(&[&call[..], &["--allow-private-plaintext"]].concat(), &[]).await;
     assert!(status == Some(1) && !text.contains("use wss://"), "{status:?} {text}");
