@@ -11,6 +11,8 @@ mod configuring;
 mod consumer;
 mod device_script;
 mod devices;
+#[cfg(feature = "tls")]
+mod pinning;
 mod script;
 mod sharing;
 mod side_by_side;

@@ -44,14 +44,18 @@ pub(crate) enum Readiness {
     Listening,
     /// It accepts a `connect`.
     Accepting,
+    /// It listens behind TLS, which these exchanges do not speak, and closes what is not TLS.
+    Encrypted,
 }
 
 impl Readiness {
-    /// The path that answers 200 from that moment on.
-    fn path(self) -> &'static str {
+    /// Whether the gateway at `port` is as far as that.
+    async fn is_reached(self, port: u16) -> bool {
+        let answers = async |path| http_get(port, path).await.is_ok_and(|reply| reply.status == 200);
         match self {
-            Self::Listening => "/healthz",
-            Self::Accepting => "/readyz",
+            Self::Listening => answers("/healthz").await,
+            Self::Accepting => answers("/readyz").await,
+            Self::Encrypted => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok(),
         }
     }
 }
@@ -260,11 +264,7 @@ impl Gateway {
 
     /// Waits until the gateway is as ready as the options ask.
     async fn wait_until_ready(&mut self) -> Result<(), StartError> {
-        let path = self.options.until.path();
-        self.wait_for(async |gateway: &Self| {
-            http_get(gateway.port, path).await.is_ok_and(|reply| reply.status == 200)
-        })
-        .await
+        self.wait_for(async |gateway: &Self| gateway.options.until.is_reached(gateway.port).await).await
     }
 
     /// Looks at `condition` until it holds, the process ends or the deadline passes.
