@@ -244,6 +244,7 @@ fn pairing_request(refusal: &GatewayError) -> Option<PeerText> {
 mod tests {
     use super::*;
     use crate::core::payload::Payload;
+    use crate::core::tls::{CertificateProblem, PresentedCertificate, TlsFailure};
     use crate::core::upgrade::{PeerProtocol, UpgradeRefusal};
 
     fn refused(details: &str, retry_after: Option<Duration>) -> Decision {
@@ -273,6 +274,40 @@ mod tests {
         }
         for code in ["DEVICE_AUTH_SIGNATURE_INVALID", "SOMETHING_NEW"] {
             assert!(!pauses(&format!(r#"{{"code":"{code}"}}"#)), "{code} must retry");
+        }
+    }
+
+    /// Renewals, captive portals, clocks and trust stores mend themselves without a word to this client.
+    #[test]
+    fn no_wedge_what_tls_comes_to_is_tried_again() {
+        let presented = Arc::new(PresentedCertificate::new(b"certificate", None, true));
+        let untrusted = [
+            CertificateProblem::UnknownIssuer,
+            CertificateProblem::PinMismatch,
+            CertificateProblem::Expired { not_after: None },
+            CertificateProblem::NotYetValid { not_before: None },
+            CertificateProblem::NotForName { names: Vec::new() },
+            CertificateProblem::NotForServers,
+            CertificateProblem::Revoked,
+            CertificateProblem::BadSignature,
+            CertificateProblem::Unusable("x".into()),
+        ];
+        let untrusted =
+            untrusted.map(|reason| DialError::Certificate { presented: Arc::clone(&presented), reason });
+        let failed = [
+            TlsFailure::TimedOut,
+            TlsFailure::Version,
+            TlsFailure::NothingInCommon,
+            TlsFailure::UnknownName,
+            TlsFailure::ClientCertificate,
+            TlsFailure::NoHttp,
+            TlsFailure::Alert { code: 80, name: "InternalError".into() },
+            TlsFailure::Other("x".into()),
+        ];
+        let others = [DialError::TrustStore("x".into()), DialError::NotTls];
+        for error in untrusted.into_iter().chain(failed.map(DialError::Tls)).chain(others) {
+            let decision = decide(&ConnectionError::Dial(error.clone()));
+            assert_eq!(decision, Decision::Retry { floor: None }, "{error}");
         }
     }
 

@@ -1,4 +1,19 @@
 //! TLS for `wss://`, on top of any network.
+//!
+//! A gateway that is not trusted is one that the user may know all the same. The error holds what to ask them:
+//!
+//! ```
+//! use onesocket::core::{ConnectionError, DialError, Pin, Status};
+//!
+//! /// What the gateway would be known by from now on. The user compares it with what the gateway's owner reads out.
+//! fn question(status: &Status) -> Option<Pin> {
+//!     let Status::Backoff { cause, .. } = status else { return None };
+//!     let ConnectionError::Dial(DialError::Certificate { presented, .. }) = &**cause else { return None };
+//!     Some(presented.public_key.map_or(Pin::from(presented.certificate), Pin::from))
+//! }
+//! ```
+//!
+//! If they agree, configure the same url with that [pin](crate::core::Config::pin), and keep it with the url.
 
 mod failure;
 mod stream;
@@ -155,4 +170,37 @@ fn server_name(endpoint: &Endpoint) -> Result<ServerName<'static>, DialError> {
     let host = endpoint.host();
     ServerName::try_from(host.to_owned())
         .map_err(|_| DialError::Unsupported(format!("no certificate can be for the name {host:?}").into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Nobody gets as far as this.
+    struct Nowhere;
+
+    impl Network for Nowhere {
+        type Stream = DuplexStream;
+
+        async fn connect(&self, _: &Endpoint) -> io::Result<DuplexStream> {
+            Err(io::Error::other("it was dialed without trust"))
+        }
+    }
+
+    /// A file on another machine may keep its readers for ever.
+    #[tokio::test(start_paused = true)]
+    async fn no_wedge_trust_that_cannot_be_read_in_time_is_told() {
+        let mut network = TlsNetwork::new(Nowhere);
+        network.trust = Trust::System { readers: Arc::new(Semaphore::new(0)) };
+        let endpoint = Endpoint::parse("wss://gateway.test").expect("a valid url");
+        let begun = Instant::now();
+        let limit = Duration::from_secs(3);
+        let error = network.connect_within(&endpoint, limit).await.expect_err("nobody answers");
+        assert_eq!(begun.elapsed(), limit);
+        let expected = DialError::TrustStore("it took too long".into());
+        assert_eq!(error.get_ref().and_then(|error| error.downcast_ref()), Some(&expected));
+    }
 }
