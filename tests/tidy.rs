@@ -378,6 +378,59 @@ fn a_violation_is_found_at_its_line() {
     assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3]);
 }
 
+/// A comment that cites a rule or a bug cites one that a reader finds.
+#[test]
+fn what_is_cited_is_in_the_documents() {
+    let read = |path: &str| {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
+            .expect("the document is there")
+    };
+    let (protocol, reports) = (read("docs/protocol.md"), read("docs/reports.md"));
+    let is_section = |number: &str| {
+        let letter = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let whole = number.strip_suffix(letter).unwrap_or(number);
+        let is_there =
+            protocol.contains(&format!("**{whole}**")) || protocol.contains(&format!("\n## {whole}. "));
+        is_there && (letter.is_empty() || protocol.contains(&format!("**{letter}.**")))
+    };
+    let mut missing = String::new();
+    for (path, text) in &sources() {
+        let (sections, bugs) = (cited_sections(text), cited_bugs(text));
+        for number in sections.iter().filter(|number| !is_section(number)) {
+            let _ = writeln!(missing, "{path}: protocol {number} is not in docs/protocol.md");
+        }
+        for number in bugs.iter().filter(|number| !reports.contains(&format!("\n| {number} | "))) {
+            let _ = writeln!(missing, "{path}: {number} is not in docs/reports.md");
+        }
+    }
+    assert!(missing.is_empty(), "\n{missing}");
+    assert_eq!(cited_sections("(protocol 3.8, 10.5; protocol 6.3a)"), ["3.8", "10.5", "6.3a"]);
+    assert_eq!(cited_bugs("B04, A26: and B1, 0B12, BB12"), ["B04", "A26"]);
+}
+
+/// The numbers after the word `protocol`.
+fn cited_sections(text: &str) -> Vec<&str> {
+    let lists = text.split("protocol ").skip(1).map(|rest| {
+        let end =
+            rest.find(|c: char| !c.is_ascii_alphanumeric() && !".,: ".contains(c)).unwrap_or(rest.len());
+        &rest[..end]
+    });
+    let numbers = lists.flat_map(|list| {
+        let numbers = list.split(", ").map(|number| number.split(' ').next().unwrap_or_default());
+        let numbers = numbers.map(|number| number.trim_end_matches(['.', ',', ':']));
+        numbers.take_while(|number| number.starts_with(|c: char| c.is_ascii_digit()))
+    });
+    numbers.collect()
+}
+
+/// Words like `B04`.
+fn cited_bugs(text: &str) -> Vec<&str> {
+    let is_bug = |word: &&str| {
+        word.len() == 3 && word.starts_with(['A', 'B']) && word[1..].bytes().all(|byte| byte.is_ascii_digit())
+    };
+    words(text).filter(is_bug).collect()
+}
+
 /// Where `text`, the file at `path`, breaks which rule.
 fn violations(path: &str, text: &str) -> Vec<(usize, &'static Rule)> {
     let lines: Vec<&str> = text.lines().collect();

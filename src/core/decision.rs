@@ -227,7 +227,7 @@ fn pairing(refusal: &GatewayError) -> PauseReason {
 }
 
 /// The pairing request's id if it has the form of protocol 7.6; anything else is dropped, because
-/// people paste it into commands (peer behaviour 82).
+/// people paste it into commands.
 fn pairing_request(refusal: &GatewayError) -> Option<PeerText> {
     let named = refusal.details.as_ref().and_then(|details| text_member(details, "requestId"));
     let id = match refusal.close_code {

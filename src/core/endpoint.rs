@@ -12,7 +12,7 @@ use super::proxy::Proxy;
 
 /// The gateway's default address.
 pub const DEFAULT_URL: &str = "ws://127.0.0.1:18789";
-/// The port used when a `ws://` url names none (peer behaviour 167).
+/// The port used when a `ws://` url names none.
 pub const DEFAULT_PORT: u16 = 18_789;
 
 /// Where a gateway is: `ws://` or `wss://`, host, port and path.

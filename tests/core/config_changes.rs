@@ -238,7 +238,7 @@ fn one_reconnect_per_change_a_first_config_after_connect() {
     ");
 }
 
-/// B10, peer behaviour 83: what the old gateway refused says nothing about the new one.
+/// B10: what the old gateway refused says nothing about the new one.
 #[test]
 fn one_reconnect_per_change_ends_a_pause() {
     let script = handshaking().refuse(1, &unauthorized()).at(10).configure("b").until(10);

@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use crate::history::check;
 use crate::script::{subscribed, subscribed_early};
 
-/// B36, peer behaviour 133.
+/// B36.
 #[test]
 fn gap_before_event_a_dropped_event_is_reported_just_before_the_next() {
     assert_snapshot!(check(subscribed().at(10).events(1, [1, 3, 4])), @r"
@@ -20,7 +20,7 @@ fn gap_before_event_a_dropped_event_is_reported_just_before_the_next() {
     ");
 }
 
-/// B39, peer behaviour 134: unnumbered, repeated and older events are delivered and move nothing.
+/// B39: unnumbered, repeated and older events are delivered and move nothing.
 #[test]
 fn gap_before_event_duplicates_older_and_unnumbered_events_cause_no_false_gap() {
     let numbers = [Some(41), None, Some(42), Some(42), Some(41), Some(42), Some(44)];
@@ -65,7 +65,7 @@ fn gap_before_event_a_much_older_event_does_not_move_the_baseline() {
     ");
 }
 
-/// B34, peer behaviour 137: the numbering belongs to its connection.
+/// B34: the numbering belongs to its connection.
 #[test]
 fn gap_before_event_numbers_start_again_with_every_connection() {
     let script = subscribed()

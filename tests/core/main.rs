@@ -1,7 +1,7 @@
 //! The rules of the sans-IO core, through its public API.
 //!
-//! A test is named for the invariant it belongs to and for its situation; numbers like B04 refer to
-//! bugs that real clients of this kind had. Most tests are a script and the history that follows from
+//! A test is named for the invariant it belongs to and for its situation; numbers like B04 are those of
+//! `docs/reports.md`, bugs that real clients of this kind had. Most tests are a script and the history that follows from
 //! it (see `script.rs` and `history.rs`); rules that hold for every history are in `laws.rs`.
 
 mod answers;

@@ -170,7 +170,7 @@ fn no_storm_a_stable_connection_resets_the_waits() {
     ");
 }
 
-/// B55, peer behaviours 51 and 52: `retryAfterMs` lengthens one wait, and the next one is back on
+/// B55: `retryAfterMs` lengthens one wait, and the next one is back on
 /// schedule; one that is shorter than the wait changes nothing.
 #[test]
 fn no_storm_retry_after_is_a_floor() {

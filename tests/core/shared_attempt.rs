@@ -137,7 +137,7 @@ fn shared_attempt_dropping_the_first_caller_keeps_the_attempt_alive() {
     "#);
 }
 
-/// A09, peer behaviour 21: a caller that left during the handshake has nothing sent for it.
+/// A09: a caller that left during the handshake has nothing sent for it.
 #[test]
 fn shared_attempt_a_caller_that_left_is_never_sent() {
     let script = script().requests(1..=2).at(10).cancel(2).ready(1);

@@ -74,7 +74,7 @@ fn what_cannot_be_reached_says_why() {
     }
 }
 
-/// Protocol 19.3, peer behaviour 163.
+/// Protocol 19.3.
 #[test]
 fn right_credential_the_environment_goes_before_the_settings_and_blank_is_none() {
     let secret = |text: &str| Secret::trimmed(text);
