@@ -65,6 +65,14 @@ fn tells_how_to_go_on(outcome: &MutantResult) {
     assert!(lines[3].contains("s  "), "a record is a time and what happened: {text}");
 }
 
+/// A core that changes takes its mutants along.
+#[test]
+fn every_mutant_applies_to_the_core_of_today() {
+    for mutant in mutants::load(workspace(), &[]).expect("the mutants can be read") {
+        mutant.mutated(workspace()).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
 /// Except for the two that any broken assertion or draw would fire.
 #[test]
 fn every_oracle_has_a_mutant() {

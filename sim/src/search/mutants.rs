@@ -273,16 +273,29 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     fs::write(to, text)
 }
 
-fn apply(copy: &Path, mutant: &Mutant) -> Result<(), MutantError> {
-    let path = copy.join(&mutant.file);
-    let failed = |why| MutantError::Io { what: format!("{} cannot be changed", mutant.file.display()), why };
-    let text = fs::read_to_string(&path).map_err(failed)?;
-    let count = text.matches(&mutant.find).count();
-    if count != 1 {
-        let file = mutant.file.display().to_string();
-        return Err(MutantError::Stale { id: mutant.id.clone(), file, count });
+impl Mutant {
+    /// The text of the file that it changes in `workspace`, changed.
+    ///
+    /// # Errors
+    /// [`MutantError::Stale`] if the core has changed, [`MutantError::Io`] if the file cannot be read.
+    pub fn mutated(&self, workspace: &Path) -> Result<String, MutantError> {
+        let text = fs::read_to_string(workspace.join(&self.file)).map_err(|why| self.unreadable(why))?;
+        let count = text.matches(&self.find).count();
+        if count != 1 {
+            let file = self.file.display().to_string();
+            return Err(MutantError::Stale { id: self.id.clone(), file, count });
+        }
+        Ok(text.replacen(&self.find, &self.replace, 1))
     }
-    fs::write(&path, text.replacen(&mutant.find, &mutant.replace, 1)).map_err(failed)
+
+    fn unreadable(&self, why: io::Error) -> MutantError {
+        MutantError::Io { what: format!("{} cannot be changed", self.file.display()), why }
+    }
+}
+
+fn apply(copy: &Path, mutant: &Mutant) -> Result<(), MutantError> {
+    let text = mutant.mutated(copy)?;
+    fs::write(copy.join(&mutant.file), text).map_err(|why| mutant.unreadable(why))
 }
 
 fn build(copy: &Path, target: &Path, mutant: &Mutant) -> Result<PathBuf, MutantError> {

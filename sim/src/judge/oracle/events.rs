@@ -38,6 +38,8 @@ struct Reading {
     earlier: Option<Instant>,
     /// Whether a snapshot of the same connection comes next.
     resnapshot: Resnapshot,
+    /// Whether it was told that the connection of its latest snapshot is over.
+    is_over: bool,
 }
 
 /// Whether a subscription resnapshots.
@@ -61,6 +63,7 @@ impl Reading {
         if previous == Some(Item::Closed) {
             return Err(format!("gets {item} after the end"));
         }
+        self.outlives(item)?;
         let resnapshot = std::mem::take(&mut self.resnapshot);
         match (item, self.epoch) {
             (Item::Snapshot { epoch: new }, old) => {
@@ -110,6 +113,19 @@ impl Reading {
                 Ok(())
             }
         }
+    }
+
+    /// Nothing of a connection comes after the news that there is none.
+    fn outlives(&mut self, item: Item) -> Result<(), String> {
+        match item {
+            Item::Snapshot { .. } => self.is_over = false,
+            Item::Status(status) => self.is_over = status != StatusKind::Ready,
+            Item::Event { .. } | Item::Gap { .. } if self.is_over => {
+                return Err(format!("gets {item} of a connection that is over"));
+            }
+            Item::Event { .. } | Item::Gap { .. } | Item::Lagged { .. } | Item::Closed => {}
+        }
+        Ok(())
     }
 }
 
@@ -272,6 +288,18 @@ mod tests {
         assert_eq!(read(Lag::Resnapshot, &[snapshot(3), event(1), snapshot(3)]), Some(3));
         assert_eq!(read(Lag::DropOldest, &[snapshot(3), event(1), lag, event(4)]), None);
         assert_eq!(read(Lag::DropOldest, &[snapshot(3), event(1), lag, snapshot(3)]), Some(4));
+    }
+
+    #[test]
+    fn nothing_follows_the_end_of_a_connection() {
+        let event = Item::Event { epoch: 3, seq: Some(1) };
+        let gap = Item::Gap { epoch: 3, expected: 2, received: 4 };
+        let (begin, next) = (Item::Snapshot { epoch: 3 }, Item::Snapshot { epoch: 4 });
+        for over in [StatusKind::Closing, StatusKind::Backoff, StatusKind::Paused].map(Item::Status) {
+            assert_eq!(read(Lag::DropOldest, &[begin, over, next, Item::Status(StatusKind::Ready)]), None);
+            assert_eq!(read(Lag::DropOldest, &[begin, event, over, event]), Some(4));
+            assert_eq!(read(Lag::DropOldest, &[begin, over, gap]), Some(3));
+        }
     }
 
     #[test]

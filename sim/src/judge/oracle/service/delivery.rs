@@ -13,7 +13,8 @@ use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 const BLUR: Duration = Duration::from_millis(100);
 
 /// The requests of a consumer arrive over each connection in the order in which they were made; and while a connection is
-/// ready, its path is free and the window has room, each arrives within the time that messages take.
+/// ready, its path is free and the window has room, each arrives within the time that messages take. No more are without an
+/// answer than the window has places.
 pub(super) struct InOrder {
     travel: Duration,
     max_in_flight: usize,
@@ -22,6 +23,8 @@ pub(super) struct InOrder {
     /// Requests that may take a place in the window, and since when all of them have one.
     open: BTreeSet<u32>,
     room: Instant,
+    /// Those of them that arrived: never more than the window has places.
+    in_flight: BTreeSet<u32>,
     /// The latest request of each consumer that arrived over each connection.
     arrived: BTreeMap<(u8, u32, u8), u32>,
     /// The connection that was accepted since the latest dial, and since when it is known to deliver.
@@ -50,6 +53,7 @@ impl InOrder {
             waiting: BTreeMap::new(),
             open: BTreeSet::new(),
             room: Instant::ZERO,
+            in_flight: BTreeSet::new(),
             arrived: BTreeMap::new(),
             path: None,
             ready: None,
@@ -88,6 +92,7 @@ impl InOrder {
         let was_full = self.open.len() > self.max_in_flight;
         self.open.remove(&request);
         self.waiting.remove(&request);
+        self.in_flight.remove(&request);
         if was_full && self.open.len() <= self.max_in_flight {
             self.room = at;
         }
@@ -146,6 +151,15 @@ impl InOrder {
     }
 
     fn arrives(&mut self, gateway: u8, connection: u32, request: u32, at: Instant) -> Result<(), String> {
+        if self.open.contains(&request) {
+            self.in_flight.insert(request);
+        }
+        if self.in_flight.len() > self.max_in_flight {
+            return Err(format!(
+                "request {request} arrives beside {} others without an answer",
+                self.max_in_flight
+            ));
+        }
         let Some((consumer, made)) = self.waiting.remove(&request) else { return Ok(()) };
         if let Some(path) = self.path.as_mut().filter(|it| it.gateway == gateway && it.number == connection)
             && path.healed.is_some_and(|healed| healed < made)
@@ -251,6 +265,22 @@ mod tests {
             broken(&[fault(50), made(60, 0, 1), healed(90), arrives(95, 1), made(100, 0, 2), later]),
             None
         );
+    }
+
+    #[test]
+    fn the_window_is_kept() {
+        let plan = Plan::new(1).with(|params| params.limits.in_flight = 1);
+        let broken = |history: &[(u64, Event)]| {
+            let mut judge = InOrder::new(&plan);
+            history.iter().cloned().position(|(at_ms, event)| {
+                let record = Record { at: Instant::from_millis(at_ms), event };
+                judge.observe(&record, &Suspension::default()).is_err()
+            })
+        };
+        let ended = (30, Event::RequestDropped { request: 1 });
+        let begin = [made(20, 0, 1), made(20, 0, 2), arrives(25, 1)];
+        assert_eq!(broken(&[&begin[..], &[arrives(26, 2)]].concat()), Some(3));
+        assert_eq!(broken(&[&begin[..], &[ended, arrives(36, 2)]].concat()), None);
     }
 
     #[test]
