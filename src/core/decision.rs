@@ -83,6 +83,7 @@ fn after_dial(error: &DialError) -> Decision {
         DialError::Proxy { problem, .. } if problem.needs_somebody() => {
             Decision::Pause(Arc::new(PauseReason::Proxy(error.clone())))
         }
+        DialError::Proxy { problem, .. } => Decision::Retry { floor: problem.retry_after() },
         // A name is entered, a name server comes back, an interface goes up, descriptors are given back.
         DialError::Refused
         | DialError::Unreachable
@@ -90,7 +91,6 @@ fn after_dial(error: &DialError) -> Decision {
         | DialError::Addresses(_)
         | DialError::Name { .. }
         | DialError::Zone { .. }
-        | DialError::Proxy { .. }
         | DialError::System(_)
         | DialError::Denied
         | DialError::Reset

@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -233,6 +234,8 @@ pub enum ProxyProblem {
         status: u16,
         /// The words that came with it.
         reason: PeerText,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
     },
     /// It answered that it could not connect to the gateway.
     #[error("it could not connect to the gateway: {0}")]
@@ -285,6 +288,8 @@ impl ProxyProblem {
         match self {
             Self::Credentials { .. } | Self::Forbidden => true,
             Self::Unreachable(error) => matches!(**error, DialError::Unsupported(_)),
+            // Who says when to come again does not mean never.
+            Self::Http { retry_after: Some(_), .. } => false,
             // Whatever cannot connect to gateways is no proxy for them; a server in trouble may recover.
             Self::Http { status, .. } => match status {
                 408 | 425 | 429 => false,
@@ -302,6 +307,12 @@ impl ProxyProblem {
             ) => false,
             Self::OtherProtocol | Self::Ended | Self::Silent => false,
         }
+    }
+
+    /// The proxy's wish for the time before a retry.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Http { retry_after, .. } = self { *retry_after } else { None }
     }
 }
 

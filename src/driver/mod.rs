@@ -11,7 +11,7 @@ pub(crate) mod queue;
 mod socket;
 mod store_queue;
 pub(crate) mod subscriber_queue;
-mod upgrade;
+pub(crate) mod upgrade;
 pub(crate) mod watch;
 
 use std::collections::BTreeMap;

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use crate::core::{DialError, Endpoint, Proxy, ProxyProblem, ProxyProtocol, SocksReply};
+use crate::driver::upgrade::head::{self, Head};
+use crate::driver::upgrade::retry_after;
 use crate::network::{Network, connect_until, dial_error};
 
 /// Another network, where endpoints with a [proxy](Endpoint::proxy) are reached through that. Others pass through
@@ -82,8 +84,6 @@ impl<N: Network> Network for ProxyNetwork<N> {
 
 /// The longest head of an answer to `CONNECT`.
 const HEAD_BYTES: usize = 16 * 1024;
-/// The most headers in it.
-const HEADERS: usize = 128;
 
 /// `CONNECT` (RFC 9110, 9.3.6).
 async fn http_connect<S>(stream: &mut S, endpoint: &Endpoint, proxy: &Proxy) -> Result<(), ProxyProblem>
@@ -107,34 +107,30 @@ where
     stream.flush().await.map_err(|error| broken(&error))?;
     loop {
         let head = read_head(stream).await?;
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-        let mut response = httparse::Response::new(&mut headers);
-        if !response.parse(&head).is_ok_and(|status| status.is_complete()) {
-            return Err(ProxyProblem::OtherProtocol);
-        }
-        let status = response.code.unwrap_or_default();
-        return match status {
+        return match head.status {
             100..200 => continue,
             200..300 => Ok(()),
             // Some say 401 for credentials that they refuse, as if they were the server.
             401 | 407 => Err(ProxyProblem::Credentials { given: proxy.credentials().is_some() }),
             403 => Err(ProxyProblem::Forbidden),
-            status => Err(ProxyProblem::Http { status, reason: response.reason.unwrap_or_default().into() }),
+            status => {
+                let retry_after = retry_after(&head);
+                Err(ProxyProblem::Http { status, reason: head.reason.into(), retry_after })
+            }
         };
     }
 }
 
 /// To the end of the empty line and no further: what follows is the gateway's.
-async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, ProxyProblem> {
-    let mut head = Vec::with_capacity(256);
-    while !head.ends_with(b"\r\n\r\n") {
-        let looks_like_http = b"HTTP/".iter().zip(&head).all(|(expected, found)| expected == found);
-        if head.len() >= HEAD_BYTES || !looks_like_http {
+async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Head, ProxyProblem> {
+    let mut bytes = Vec::with_capacity(256);
+    while head::end(&bytes, bytes.len().saturating_sub(1)).is_none() {
+        if bytes.len() >= HEAD_BYTES || !head::may_be_http(&bytes) {
             return Err(ProxyProblem::OtherProtocol);
         }
-        head.push(stream.read_u8().await.map_err(|error| broken(&error))?);
+        bytes.push(stream.read_u8().await.map_err(|error| broken(&error))?);
     }
-    Ok(head)
+    Head::parse(&bytes).map_err(|_| ProxyProblem::OtherProtocol)
 }
 
 const VERSION: u8 = 5;

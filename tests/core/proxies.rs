@@ -1,6 +1,7 @@
 //! Which texts are proxies, what the environment says, and what a failure of a proxy leads to.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use insta::assert_snapshot;
 use onesocket::core::{
@@ -215,7 +216,7 @@ fn no_proxy_lists_what_is_reached_without() {
 /// What a person has to mend pauses; what may mend itself is tried again.
 #[test]
 fn no_storm_a_proxy_pauses_only_where_no_time_mends_it() {
-    let http = |status| ProxyProblem::Http { status, reason: "no".into() };
+    let http = |status| ProxyProblem::Http { status, reason: "no".into(), retry_after: None };
     let unreachable = |error| ProxyProblem::Unreachable(Box::new(error));
     let pausing = [
         ProxyProblem::Credentials { given: false },
@@ -231,6 +232,7 @@ fn no_storm_a_proxy_pauses_only_where_no_time_mends_it() {
     ];
     let waiting = [
         http(302),
+        ProxyProblem::Http { status: 404, reason: "no".into(), retry_after: Some(Duration::from_secs(5)) },
         http(408),
         http(429),
         http(500),
@@ -264,6 +266,16 @@ fn no_storm_a_proxy_pauses_only_where_no_time_mends_it() {
         assert!(shown.contains("status: backoff") && !shown.contains("paused"), "{shown}");
     }
     assert_eq!(Proxy::parse("socks5h://x").unwrap().protocol(), ProxyProtocol::Socks5);
+}
+
+/// A proxy that says when it wants to be asked again is asked then.
+#[test]
+fn no_storm_a_hint_of_a_proxy_is_a_floor() {
+    let problem =
+        ProxyProblem::Http { status: 503, reason: "no".into(), retry_after: Some(Duration::from_secs(60)) };
+    let error = DialError::Proxy { proxy: "http://proxy:1".to_owned(), problem };
+    let shown = crate::history::check(script().connect().dial_failed(1, error).until(59_000));
+    assert!(!shown.contains("dial 2"), "{shown}");
 }
 
 /// Everything that keeps a name or an address from being reached may mend itself.

@@ -95,9 +95,13 @@ async fn no_wedge_what_an_http_proxy_answers_is_told_as_its_doing() {
         [(502, "Bad Gateway"), (503, "Unavailable"), (504, ""), (302, "Found"), (404, "No")]
     {
         let answer = format!("HTTP/1.1 {status} {reason}\r\nContent-Length: 2\r\n\r\nno");
-        let expected = ProxyProblem::Http { status, reason: reason.into() };
+        let expected = ProxyProblem::Http { status, reason: reason.into(), retry_after: None };
         assert_eq!(problem(answer.as_bytes()).await, expected);
     }
+    let later = b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n\r\n";
+    assert_eq!(problem(later).await.retry_after(), Some(Duration::from_secs(7)));
+    // Lines may end as they do in Unix.
+    assert_eq!(problem(b"HTTP/1.1 403 No\nVia: x\n\n").await, ProxyProblem::Forbidden);
     assert_eq!(problem(b"SSH-2.0-x\r\n").await, ProxyProblem::OtherProtocol);
     assert_eq!(problem(b"HTTP/1.1 nonsense\r\n\r\n").await, ProxyProblem::OtherProtocol);
     let endless = [b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &[b'x'; 20_000]].concat();

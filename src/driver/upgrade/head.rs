@@ -5,16 +5,16 @@ use httparse::{EMPTY_HEADER, Header, ParserConfig, Response, Status};
 use crate::core::UpgradeFault;
 
 /// Status line and headers.
-pub(super) struct Head {
+pub(crate) struct Head {
     /// The minor number of HTTP/1.
     minor: u8,
-    pub(super) status: u16,
-    pub(super) reason: String,
+    pub(crate) status: u16,
+    pub(crate) reason: String,
     headers: Vec<(String, Vec<u8>)>,
 }
 
 /// Where a head ends, if it does; the bytes before `searched` were looked at before.
-pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
+pub(crate) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
     // The end may have come in pieces.
     let from = searched.saturating_sub(2);
     bytes[from..].iter().enumerate().filter(|(_, byte)| **byte == b'\n').find_map(|(at, _)| {
@@ -27,7 +27,7 @@ pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
 }
 
 /// Whether this can be the beginning of an answer in HTTP/1.
-pub(super) fn may_be_http(bytes: &[u8]) -> bool {
+pub(crate) fn may_be_http(bytes: &[u8]) -> bool {
     let version = b"HTTP/";
     let length = bytes.len().min(version.len());
     bytes[..length] == version[..length]
@@ -36,7 +36,7 @@ pub(super) fn may_be_http(bytes: &[u8]) -> bool {
 impl Head {
     /// Reads a whole head. One with an odd line is read without it unless it means a websocket: a refusal that is
     /// not quite right is a refusal all the same.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, UpgradeFault> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, UpgradeFault> {
         let mut lenient = ParserConfig::default();
         lenient
             .allow_spaces_after_header_name_in_responses(true)

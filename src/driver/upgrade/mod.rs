@@ -4,7 +4,7 @@
 //! takes an interim answer for a refusal, and keeps of a refusal what came in one segment with its head.
 
 mod body;
-mod head;
+pub(crate) mod head;
 mod presented;
 mod request;
 
@@ -194,7 +194,7 @@ fn refusal(head: &Head, body: &str, presented: &Presented) -> UpgradeRefusal {
 
 /// `Retry-After`, which is in seconds or a date (RFC 9110, 10.2.3). The date is the server's, as is the `Date` of the
 /// answer; our clock is taken where that is missing.
-fn retry_after(head: &Head) -> Option<Duration> {
+pub(crate) fn retry_after(head: &Head) -> Option<Duration> {
     let value = head.first("retry-after")?;
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // Only a number too large for any wait does not fit.
