@@ -22,6 +22,9 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// A connection asks for one thing after the other and never drops an operation half done, unless the
 /// client itself is dropped. A slow store delays the handshake, and nothing else; one that takes longer than
 /// `challenge_timeout` of the options ends the attempt with [`Stage::TokenStore`](crate::core::Stage::TokenStore).
+///
+/// A store keeps keys apart that differ in anything. A gateway that is known by several pins has one key for each of
+/// them ([`TokenKey::by_pin`]), and the connection asks for one after the other.
 pub trait TokenStore: Send + Sync + 'static {
     /// The token stored under `key`, if there is one. An error is not "nothing": with an unreadable
     /// store a connection does not pretend to be a new device.

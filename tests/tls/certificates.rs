@@ -5,10 +5,11 @@ use std::sync::Arc;
 use onesocket::core::{CertificateProblem, DialError, UnixTime};
 use onesocket::net::TlsNetwork;
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyPair};
-use rustls::ServerConfig;
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 
 use crate::identity::{Authority, Identity, params};
 use crate::site::{Behaviour, NAME, Site, attempt, client, config, config_of, first_failure, secs};
@@ -22,6 +23,14 @@ async fn a_trusted_gateway_is_talked_to() {
         assert_eq!(attempt(network.clone(), config()).await, Ok(()));
     }
     assert_eq!(site.accepted(), 3);
+    // Whoever decides by themselves is asked in the system's place.
+    let verifier = WebPkiServerVerifier::builder_with_provider(
+        Arc::new(root.roots()),
+        Arc::new(ring::default_provider()),
+    );
+    let network = TlsNetwork::with_verifier(site, verifier.build().unwrap());
+    assert_eq!(attempt(network, config()).await, Ok(()));
+    assert!(TlsNetwork::with_roots((), RootCertStore::empty()).is_err());
 }
 
 /// Each reason has its own value, goes with the certificate, is tried again, and leaves the gateway without a byte.

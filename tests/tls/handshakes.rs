@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use onesocket::core::{ConnectionError, DialError, Options, Status, TlsFailure};
+use onesocket::core::{ConnectionError, DialError, Options, PauseReason, PeerProtocol, Status, TlsFailure};
 use onesocket::net::TlsNetwork;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::ring;
@@ -44,15 +44,15 @@ async fn stop_is_final_a_shutdown_ends_a_handshake() {
     assert_eq!((start.elapsed(), site.link.open_streams()), (Duration::ZERO, 0));
 }
 
-/// What else than TLS may be at a port, each with its first words.
+/// It may be the gateway without TLS, or a captive portal that goes away.
 #[tokio::test(start_paused = true)]
 async fn a_port_without_tls_is_named_and_tried_again() {
     let identity = Identity::new(NAME);
     for said in [
         "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
-        "SSH-2.0-OpenSSH_9.9\r\n",
-        "220 mail.example ESMTP\r\n",
         "{\"type\":\"event\",\"event\":\"connect.challenge\"}",
+        "<html>",
+        "\r\nlogin: ",
     ] {
         let site = Site::behaving(Behaviour::Says(said.as_bytes().to_vec()));
         let client = client(TlsNetwork::new(site.clone()), config().pin(identity.pin()).unwrap());
@@ -61,10 +61,30 @@ async fn a_port_without_tls_is_named_and_tried_again() {
         timeout(secs(60), client.ready()).await.unwrap().unwrap();
         client.shutdown().await;
     }
-    assert!(
-        DialError::NotTls.to_string().contains("does not speak TLS")
-            && DialError::NotTls.to_string().contains("ws://")
-    );
+    let said = DialError::NotTls.to_string();
+    assert!(said.contains("does not speak TLS") && said.contains("ws://"), "{said}");
+}
+
+/// Where something else is known to be, no time mends it.
+#[tokio::test(start_paused = true)]
+async fn a_port_of_another_protocol_pauses() {
+    for (said, protocol) in [
+        ("SSH-2.0-OpenSSH_9.9\r\n", PeerProtocol::Ssh),
+        ("220 mail.example ESMTP\r\n", PeerProtocol::SmtpOrFtp),
+        ("-ERR unknown command\r\n", PeerProtocol::Redis),
+        ("\0\0\x06\x04\0\0\0\0\0\0\x05\0\0\x40\0", PeerProtocol::Http2),
+    ] {
+        let site = Site::behaving(Behaviour::Says(said.as_bytes().to_vec()));
+        let config = config().pin(Identity::new(NAME).pin()).unwrap();
+        let client = client(TlsNetwork::new(site.clone()), config);
+        let mut statuses = client.watch_status();
+        client.connect();
+        let paused = statuses.wait_for(|status| matches!(status, Status::Paused(_)));
+        let paused = timeout(secs(30), paused).await.unwrap().unwrap();
+        let expected = PauseReason::Endpoint(DialError::OtherProtocol(protocol));
+        assert_eq!(paused, Status::Paused(Arc::new(expected)));
+        client.shutdown().await;
+    }
 }
 
 /// A connection that ends within the handshake is one that was cut, wherever that was.

@@ -5,25 +5,26 @@ use std::io;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible};
 
 use super::verifier::GatewayVerifier;
-use crate::core::{CertificateProblem, DialError, PeerText, TlsFailure, UnixTime};
+use crate::core::{CertificateProblem, DialError, PeerProtocol, PeerText, TlsFailure, UnixTime};
 
 /// The most names of a certificate that an error lists.
 const NAMES_MAX: usize = 8;
 
-/// What a failed handshake means; failures of the stream below stay what they are.
-pub(super) fn handshake_error(error: io::Error, verifier: &GatewayVerifier) -> io::Error {
+/// What a failed handshake means; failures of the stream below, on which these were the first bytes, stay what they are.
+pub(super) fn handshake_error(error: io::Error, verifier: &GatewayVerifier, first: &[u8]) -> io::Error {
     let Some(cause) = rustls_error(&error) else { return error };
-    let untrusted = match cause {
+    let known = match cause {
         Error::InvalidCertificate(why) => verifier.untrusted(certificate_problem(why)),
+        Error::InvalidMessage(_) => other_protocol(first),
         _ => None,
     };
-    io::Error::other(untrusted.unwrap_or_else(|| dial_error(cause)))
+    io::Error::other(known.unwrap_or_else(|| DialError::Tls(tls_failure(cause))))
 }
 
 /// What a failure behind the handshake means.
 pub(super) fn stream_error(error: io::Error) -> io::Error {
     match rustls_error(&error) {
-        Some(cause) => io::Error::other(dial_error(cause)),
+        Some(cause) => io::Error::other(DialError::Tls(tls_failure(cause))),
         None => error,
     }
 }
@@ -32,11 +33,13 @@ fn rustls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
-fn dial_error(error: &Error) -> DialError {
-    match error {
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => DialError::NotTls,
-        other => DialError::Tls(tls_failure(other)),
+/// What is at the other end, unless it speaks TLS. HTTP may be the gateway's without TLS, or a captive portal's.
+fn other_protocol(first: &[u8]) -> Option<DialError> {
+    const HANDSHAKE_OR_ALERT: [u8; 2] = [22, 21];
+    if first.first().is_none_or(|kind| HANDSHAKE_OR_ALERT.contains(kind)) {
+        return None;
     }
+    Some(PeerProtocol::of_first_bytes(first).map_or(DialError::NotTls, DialError::OtherProtocol))
 }
 
 pub(super) fn tls_failure(error: &Error) -> TlsFailure {

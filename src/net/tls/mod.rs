@@ -41,6 +41,7 @@ pub use stream::MaybeTls;
 pub use verifier::public_key_pin;
 
 use failure::{handshake_error, tls_failure};
+use stream::Below;
 use trust::Trust;
 use verifier::GatewayVerifier;
 
@@ -125,7 +126,7 @@ impl<N> TlsNetwork<N> {
 impl<N: Network> TlsNetwork<N> {
     async fn dial(&self, endpoint: &Endpoint, deadline: Option<Instant>) -> io::Result<MaybeTls<N::Stream>> {
         if !endpoint.is_secure() {
-            return connect_until(&self.network, endpoint, deadline).await.map(MaybeTls::Plain);
+            return connect_until(&self.network, endpoint, deadline).await.map(MaybeTls::plain);
         }
         let name = server_name(endpoint).map_err(io::Error::other)?;
         let late = || DialError::TrustStore("it took too long".into());
@@ -134,10 +135,10 @@ impl<N: Network> TlsNetwork<N> {
         let config = self.config(Arc::clone(&verifier)).map_err(io::Error::other)?;
         let stream = connect_until(&self.network, &endpoint.below_tls(), deadline).await?;
         let late = || DialError::Tls(TlsFailure::TimedOut);
-        let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
-        let stream = within(deadline, late, handshake).await?;
-        let stream = stream.map_err(|error| handshake_error(error, &verifier))?;
-        Ok(MaybeTls::Tls(Box::new(stream)))
+        let handshake = TlsConnector::from(Arc::new(config)).connect(name, Below::new(stream));
+        let stream = within(deadline, late, handshake.into_fallible()).await?;
+        let stream = stream.map_err(|(error, stream)| handshake_error(error, &verifier, stream.first()))?;
+        Ok(MaybeTls::tls(stream))
     }
 }
 

@@ -11,42 +11,120 @@ use super::failure::stream_error;
 
 /// A stream with TLS, or without where the endpoint wants none.
 #[derive(Debug)]
-pub enum MaybeTls<S> {
-    /// As it is.
+pub struct MaybeTls<S>(Inner<S>);
+
+#[derive(Debug)]
+enum Inner<S> {
     Plain(S),
-    /// Encrypted.
-    Tls(Box<TlsStream<S>>),
+    Tls(Box<TlsStream<Below<S>>>),
+}
+
+impl<S> MaybeTls<S> {
+    pub(super) fn plain(stream: S) -> Self {
+        Self(Inner::Plain(stream))
+    }
+
+    pub(super) fn tls(stream: TlsStream<Below<S>>) -> Self {
+        Self(Inner::Tls(Box::new(stream)))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for MaybeTls<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, into),
+        match &mut self.get_mut().0 {
+            Inner::Plain(stream) => Pin::new(stream).poll_read(cx, into),
             // A gateway that wants a certificate of the client says so when we take the handshake for done.
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, into).map_err(stream_error),
+            Inner::Tls(stream) => Pin::new(stream).poll_read(cx, into).map_err(stream_error),
         }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MaybeTls<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, data),
+        match &mut self.get_mut().0 {
+            Inner::Plain(stream) => Pin::new(stream).poll_write(cx, data),
+            Inner::Tls(stream) => Pin::new(stream).poll_write(cx, data),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().0 {
+            Inner::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Inner::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().0 {
+            Inner::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Inner::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+/// The most first bytes that are looked at: what tells one protocol from another.
+const FIRST_BYTES_MAX: usize = 16;
+
+/// A stream below TLS. It remembers the first bytes that came, which say what is at the other end if it is not TLS.
+#[derive(Debug)]
+pub(super) struct Below<S> {
+    stream: S,
+    first: [u8; FIRST_BYTES_MAX],
+    count: usize,
+}
+
+impl<S> Below<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, first: [0; FIRST_BYTES_MAX], count: 0 }
+    }
+
+    /// The first bytes that came.
+    pub(super) fn first(&self) -> &[u8] {
+        &self.first[..self.count]
+    }
+
+    fn remember(&mut self, came: &[u8]) {
+        let left = &mut self.first[self.count..];
+        let kept = left.len().min(came.len());
+        left[..kept].copy_from_slice(&came[..kept]);
+        self.count += kept;
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Below<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let below = self.get_mut();
+        let before = into.filled().len();
+        let outcome = Pin::new(&mut below.stream).poll_read(cx, into);
+        if below.count < FIRST_BYTES_MAX {
+            below.remember(&into.filled()[before..]);
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Below<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
