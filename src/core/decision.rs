@@ -80,7 +80,7 @@ fn after_dial(error: &DialError) -> Decision {
         DialError::Unsupported(_) | DialError::OtherProtocol(_) => {
             Decision::Pause(Arc::new(PauseReason::Endpoint(error.clone())))
         }
-        DialError::Proxy { problem, .. } if problem.needs_somebody() => {
+        DialError::Proxy { problem, .. } if problem.is_permanent() => {
             Decision::Pause(Arc::new(PauseReason::Proxy(error.clone())))
         }
         DialError::Proxy { problem, .. } => Decision::Retry { floor: problem.retry_after() },

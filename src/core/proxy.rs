@@ -284,7 +284,7 @@ pub enum SocksReply {
 impl ProxyProblem {
     /// Whether waiting does not help, and somebody has to act.
     #[must_use]
-    pub fn needs_somebody(&self) -> bool {
+    pub fn is_permanent(&self) -> bool {
         match self {
             Self::Credentials { .. } | Self::Forbidden => true,
             Self::Unreachable(error) => matches!(**error, DialError::Unsupported(_)),

@@ -7,6 +7,7 @@ use insta::assert_snapshot;
 use onesocket::core::{
     Config, ConfigError, DialError, Endpoint, Proxy, ProxyProblem, ProxyProtocol, SocksReply,
 };
+use proptest::prelude::*;
 
 use crate::script::script;
 
@@ -210,6 +211,24 @@ fn no_proxy_lists_what_is_reached_without() {
     ];
     for (list, url) in no {
         assert!(!excepted(list, url), "{list} {url}");
+    }
+}
+
+proptest! {
+    /// No text makes a panic, and what is understood is understood again in its own words.
+    #[test]
+    fn reading_proxies_is_total_and_stable(
+        url in "((http|https|socks5h?|x)://)?[a-z0-9.:@/?%\\[\\] -]{0,30}",
+        list in "[a-z0-9.:/*,\\[\\] -]{0,30}",
+    ) {
+        if let Ok(proxy) = Proxy::parse(&url)
+            && proxy.credentials().is_none()
+        {
+            prop_assert_eq!(Proxy::parse(&proxy.to_string()), Ok(proxy));
+        }
+        for gateway in ["wss://gateway.example", "ws://10.0.0.1", "ws://[fd00::1]:7"] {
+            let _ = of(&[("all_proxy", &url), ("no_proxy", &list)], gateway);
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What the command line makes of proxies, names and a lack of descriptors.
 
 use std::os::unix::ffi::OsStrExt;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use onesocket_gateway::Peer;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::servers::{TOKEN, gateway, tunnels};
 
@@ -94,13 +95,13 @@ async fn plaintext_to_a_name_is_opted_into() {
     assert_eq!(status, Some(1));
 }
 
-/// However few descriptors there are: it works, or it says that they are too few.
+/// However few descriptors there are: it works, or it says that they are too few, and works once there are more.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_lack_of_descriptors_is_told_as_that() {
     let url = format!("ws://127.0.0.1:{}", gateway(Peer::LOCAL).await);
     let program = env!("CARGO_BIN_EXE_onesocket");
-    let (mut told, mut worked) = (false, false);
+    let (mut told, mut worked) = (None, false);
     for limit in 3..=24 {
         let line = format!("ulimit -n {limit}; exec {program} --timeout 1 call health --url {url}");
         let mut shell = Command::new("sh");
@@ -110,12 +111,40 @@ async fn a_lack_of_descriptors_is_told_as_that() {
         if status.success() {
             worked = true;
         } else if text.contains("out of file descriptors") {
-            told = true;
+            told = Some(limit);
         } else {
             // Not even the program, or its runtime, could start.
             let reasons = ["no runtime can be made", "error while loading", "os error 24", "code: 24"];
             assert!(reasons.iter().any(|reason| text.contains(reason)), "{limit}: {text}");
         }
     }
-    assert!(told && worked);
+    assert!(worked);
+    let limit = told.expect("between too few to start and enough are too few to connect");
+
+    let line = format!("ulimit -S -n {limit}; exec {program} watch --count 1 --url {url}");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).env("OPENCLAW_GATEWAY_TOKEN", TOKEN).stdout(Stdio::piped()).kill_on_drop(true);
+    let watching = shell.spawn().unwrap();
+    let pid = watching.id().expect("it runs");
+    // The first dial fails at once; then the program waits, for nothing but its next.
+    while !waits_in_epoll(pid) {
+        tokio::task::yield_now().await;
+    }
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap());
+    let more = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
+    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, more).unwrap();
+    let output = timeout(Duration::from_secs(20), watching.wait_with_output()).await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.starts_with("snapshot"), "{text}");
+}
+
+/// Whether the program is past its start and sleeps.
+#[cfg(target_os = "linux")]
+fn waits_in_epoll(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let has_epoll = descriptors
+        .filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok())
+        .any(|target| target.to_string_lossy().contains("eventpoll"));
+    has_epoll && stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S'))
 }

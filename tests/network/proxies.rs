@@ -193,7 +193,7 @@ async fn no_storm_what_no_proxy_can_reach_pauses() {
     };
     let below = unsupported("https://127.0.0.1", "ws://gateway.local").await;
     let Some(DialError::Proxy { problem, .. }) = below else { panic!("{below:?}") };
-    assert!(problem.needs_somebody(), "{problem}");
+    assert!(problem.is_permanent(), "{problem}");
     let zoned = unsupported("http://127.0.0.1", "ws://[fe80::1%25eth0]").await;
     assert!(matches!(zoned, Some(DialError::Unsupported(_))), "{zoned:?}");
     // A network without proxies does not go past one.

@@ -76,7 +76,7 @@ async fn outcome(url: &str, proxy: &str) -> Result<(), ProxyProblem> {
     match status {
         Some(Status::Ready { .. }) => Ok(()),
         Some(Status::Backoff { cause, .. }) => match &*cause {
-            ConnectionError::Dial(DialError::Proxy { problem, .. }) if !problem.needs_somebody() => {
+            ConnectionError::Dial(DialError::Proxy { problem, .. }) if !problem.is_permanent() => {
                 Err(problem.clone())
             }
             other => panic!("{other}"),
