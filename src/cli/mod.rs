@@ -17,8 +17,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use onesocket::Client;
 use onesocket::core::config::DEFAULT_URL;
 use onesocket::core::{
-    ClientInfo, Config, ConfigError, ConnectionError, Endpoint, PauseReason, Pin, PinPolicy, Pins, Plaintext,
-    Proxy, RequestError, Secret, Status,
+    ClientInfo, Config, ConfigError, ConnectionError, Endpoint, Options, PauseReason, Pin, PinPolicy, Pins,
+    Plaintext, Proxy, RequestError, Secret, Status,
 };
 use onesocket::endpoint_store::credentials;
 use onesocket::net::any_network;
@@ -129,6 +129,9 @@ struct Watch {
     /// Stop after so many items.
     #[arg(long)]
     count: Option<u64>,
+    /// While this device waits to be approved, ask the gateway again after so many seconds, instead of giving up.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=3_600))]
+    pairing_poll: Option<u64>,
 }
 
 /// Counts TCP connections.
@@ -247,7 +250,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     let runtime = runtime.map_err(CliError::system("no runtime can be made"))?;
     runtime.block_on(async {
         let endpoint = config.endpoint().clone();
-        let client = Client::builder().config(config).spawn(any_network())?;
+        let client = Client::builder().config(config).options(command.options()).spawn(any_network())?;
         let outcome = match command {
             Command::Call(call) => requests::call(&client, &common, &call).await,
             Command::Status => requests::status(&client, &common, &endpoint).await,
@@ -257,6 +260,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         client.shutdown().await;
         outcome
     })
+}
+
+impl Command {
+    fn options(&self) -> Options {
+        let mut options = Options::default();
+        if let Self::Watch(watch) = self {
+            options.pairing_poll = watch.pairing_poll.map(Duration::from_secs);
+        }
+        options
+    }
 }
 
 impl Common {

@@ -1,7 +1,7 @@
 //! The command that listens: `watch`.
 
 use onesocket::Client;
-use onesocket::core::{Push, Status};
+use onesocket::core::{AfterApproval, PauseReason, Push, Status};
 
 use super::{CliError, Common, Watch, json, output};
 
@@ -25,7 +25,7 @@ pub(super) async fn watch(client: &Client, common: &Common, watch: &Watch) -> Re
                 left -= 1;
             }
             // Before the first snapshot, a subscription says nothing of a gateway that says no.
-            paused = statuses.wait_for(|status| matches!(status, Status::Paused(_))) => {
+            paused = statuses.wait_for(ends) => {
                 if let Status::Paused(reason) = paused.ok_or(CliError::ShutDown)? {
                     return Err(CliError::Paused(reason));
                 }
@@ -33,6 +33,16 @@ pub(super) async fn watch(client: &Client, common: &Common, watch: &Watch) -> Re
         }
     }
     Ok(())
+}
+
+/// Whether the client waits for somebody who cannot be told by the command line. One that asks the gateway by itself, or is
+/// told by it, goes on.
+fn ends(status: &Status) -> bool {
+    let Status::Paused(reason) = status else { return false };
+    match &**reason {
+        PauseReason::Pairing { then, .. } => *then == AfterApproval::Resume,
+        _ => true,
+    }
 }
 
 fn as_json(push: &Push) -> String {

@@ -12,7 +12,7 @@ use super::pins::Pins;
 use super::proxy::Proxy;
 
 pub use super::endpoint::{DEFAULT_PORT, DEFAULT_URL, Endpoint};
-pub use super::options::{BackoffOptions, Options};
+pub use super::options::{BackoffOptions, Options, Patience};
 
 /// The *effective config*: everything that decides which socket this is.
 ///

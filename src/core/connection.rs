@@ -89,7 +89,11 @@ pub(super) enum Phase {
         deadline: Instant,
         then: AfterClose,
     },
-    Paused(Arc<PauseReason>),
+    /// `poll_at` is when to ask the gateway whether the pause is over.
+    Paused {
+        reason: Arc<PauseReason>,
+        poll_at: Option<Instant>,
+    },
     /// Shutting down without a socket, while the token store still writes.
     Flushing {
         deadline: Instant,
@@ -105,7 +109,7 @@ impl Phase {
             Self::Idle
             | Self::Waiting { .. }
             | Self::Closing { .. }
-            | Self::Paused(_)
+            | Self::Paused { .. }
             | Self::Flushing { .. }
             | Self::Stopped => panic!("the session is over: {self:?}"),
         }
@@ -224,7 +228,7 @@ impl Connection {
             Phase::Closing { epoch, .. } => Some(*epoch),
             Phase::Idle
             | Phase::Waiting { .. }
-            | Phase::Paused(_)
+            | Phase::Paused { .. }
             | Phase::Flushing { .. }
             | Phase::Stopped => None,
         }
@@ -291,7 +295,7 @@ impl Connection {
         self.fail_all(&RequestErrorKind::Disconnected(Arc::new(ConnectionError::Superseded)), effects);
         match &self.phase {
             Phase::Closing { .. } | Phase::Flushing { .. } | Phase::Stopped => {}
-            Phase::Idle | Phase::Waiting { .. } | Phase::Paused(_) => self.settle(effects),
+            Phase::Idle | Phase::Waiting { .. } | Phase::Paused { .. } => self.settle(effects),
             Phase::Live { .. } => self.retire(AfterClose::Reconnect, "configuration changed", effects),
         }
     }
@@ -301,7 +305,7 @@ impl Connection {
         match &mut self.phase {
             Phase::Flushing { .. } | Phase::Stopped => {}
             Phase::Closing { then, .. } => *then = AfterClose::Stop,
-            Phase::Idle | Phase::Waiting { .. } | Phase::Paused(_) => {
+            Phase::Idle | Phase::Waiting { .. } | Phase::Paused { .. } => {
                 self.stop(self.close_deadline(), effects);
             }
             Phase::Live { .. } => self.retire(AfterClose::Stop, "client shut down", effects),
@@ -356,9 +360,12 @@ impl Connection {
             return;
         };
         session.heard(self.now);
+        let is_poll = session.polls_for.is_some();
         *stage = SessionStage::AwaitingChallenge { deadline: self.now + self.options.challenge_timeout };
         let epoch = session.epoch;
-        self.set_status(Status::Handshaking { epoch }, effects);
+        if !is_poll {
+            self.set_status(Status::Handshaking { epoch }, effects);
+        }
     }
 
     // Nobody watches over a socket that closes.
@@ -378,7 +385,8 @@ impl Connection {
     pub(super) fn ready(&mut self, snapshot: Snapshot, effects: &mut Vec<Effect>) {
         let epoch = snapshot.epoch();
         self.startup_retries = 0;
-        let (_, stage) = self.phase.live_mut();
+        let (session, stage) = self.phase.live_mut();
+        session.polls_for = None;
         *stage = SessionStage::Ready { since: self.now, policy: snapshot.hello.policy };
         let snapshot = Arc::new(snapshot);
         self.snapshot = Some(Arc::clone(&snapshot));

@@ -152,6 +152,9 @@ impl Connection {
     /// decides (protocol 9).
     pub(super) fn refused(&mut self, refusal: GatewayError, effects: &mut Vec<Effect>) {
         let retry = self.refused_credential(&refusal, effects);
+        if let Some(request) = self.request_to_hold_for(&refusal) {
+            return self.hold(request, &refusal, effects);
+        }
         let error = ConnectionError::Refused(refusal);
         let decision = if retry { Decision::RetryDeviceToken } else { decide(&error) };
         self.give_up_with(error, decision, (1008, "connect failed"), effects);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::close_reason::{pairing_request_in, refusal_of_close};
-use super::error::{ConnectionError, DialError, GatewayError, PauseReason};
+use super::error::{AfterApproval, ConnectionError, DialError, GatewayError, PauseReason};
 use super::handshake::{startup_delay, text_member};
 use super::peer_text::PeerText;
 use super::upgrade::UpgradeRemedy;
@@ -223,12 +223,16 @@ fn pause_of_top_code(refusal: &GatewayError) -> Option<PauseReason> {
 }
 
 fn pairing(refusal: &GatewayError) -> PauseReason {
-    PauseReason::Pairing { request_id: pairing_request(refusal), error: refusal.clone() }
+    PauseReason::Pairing {
+        request_id: pairing_request(refusal),
+        then: AfterApproval::Resume,
+        error: refusal.clone(),
+    }
 }
 
 /// The pairing request's id if it has the form of protocol 7.6; anything else is dropped, because
 /// people paste it into commands.
-fn pairing_request(refusal: &GatewayError) -> Option<PeerText> {
+pub(super) fn pairing_request(refusal: &GatewayError) -> Option<PeerText> {
     let named = refusal.details.as_ref().and_then(|details| text_member(details, "requestId"));
     let id = match refusal.close_code {
         Some(_) => pairing_request_in(&refusal.message).map(Into::into),

@@ -33,6 +33,8 @@ pub enum DeadlineReason {
     Silence,
     /// A message that the gateway has begun takes too long.
     Message,
+    /// A pairing request has not been decided in time, on a connection that is kept open for that.
+    Approval,
     /// The peer has not confirmed a close in time.
     Close,
     /// The token store has not finished its writes in time, for which a shutdown waits.
@@ -53,7 +55,8 @@ impl Connection {
                 Some(Deadline { at: *deadline, reason: DeadlineReason::Close })
             }
             Phase::Flushing { deadline } => Some(Deadline { at: *deadline, reason: DeadlineReason::Flush }),
-            Phase::Idle | Phase::Paused(_) | Phase::Stopped => None,
+            Phase::Paused { poll_at, .. } => poll_at.map(|at| Deadline { at, reason: DeadlineReason::Dial }),
+            Phase::Idle | Phase::Stopped => None,
         };
         let request = self
             .requests
@@ -76,6 +79,7 @@ impl Connection {
     fn run_due_phase(&mut self, effects: &mut Vec<Effect>) {
         match self.phase {
             Phase::Waiting { until, .. } if until <= self.now => self.dial(effects),
+            Phase::Paused { poll_at: Some(at), .. } if at <= self.now => self.poll(effects),
             Phase::Live { .. } => self.run_due_stage(effects),
             Phase::Closing { epoch, deadline, then } if deadline <= self.now => {
                 let close = Close::Now { code: 1000, reason: "close timeout" };
@@ -97,7 +101,7 @@ impl Connection {
             Phase::Idle
             | Phase::Waiting { .. }
             | Phase::Closing { .. }
-            | Phase::Paused(_)
+            | Phase::Paused { .. }
             | Phase::Flushing { .. }
             | Phase::Stopped => {}
         }
@@ -121,6 +125,7 @@ impl Connection {
             SessionStage::AwaitingHello { deadline, .. } if *deadline <= now => {
                 self.give_up(timeout(Stage::Hello), 4000, "connect timeout", effects);
             }
+            SessionStage::AwaitingApproval { deadline, .. } if *deadline <= now => self.undecided(effects),
             SessionStage::Ready { policy, .. } if session.silent_at(policy, &self.options) <= now => {
                 let silent_for = now.since(session.last_inbound);
                 self.give_up(ConnectionError::Silent { silent_for }, 4000, "tick timeout", effects);
@@ -133,6 +138,7 @@ impl Connection {
             | SessionStage::AwaitingChallenge { .. }
             | SessionStage::AwaitingToken { .. }
             | SessionStage::AwaitingHello { .. }
+            | SessionStage::AwaitingApproval { .. }
             | SessionStage::Ready { .. } => {}
         }
     }
@@ -144,6 +150,7 @@ fn stage_deadline(session: &Session, stage: &SessionStage, options: &Options) ->
         SessionStage::AwaitingChallenge { deadline } => (*deadline, DeadlineReason::Stage(Stage::Challenge)),
         SessionStage::AwaitingToken { deadline, .. } => (*deadline, DeadlineReason::Stage(Stage::TokenStore)),
         SessionStage::AwaitingHello { deadline, .. } => (*deadline, DeadlineReason::Stage(Stage::Hello)),
+        SessionStage::AwaitingApproval { deadline, .. } => (*deadline, DeadlineReason::Approval),
         SessionStage::Ready { policy, .. } => {
             let silent_at = session.silent_at(policy, options);
             match session.message_due(options).filter(|due| *due < silent_at) {

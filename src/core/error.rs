@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::frame::FrameError;
 use super::handshake::text_member;
 use super::id::Epoch;
+pub use super::pause::{AfterApproval, PauseReason};
 use super::payload::Payload;
 use super::peer_text::{OneLine, PeerText};
 use super::proxy::ProxyProblem;
@@ -393,69 +394,6 @@ impl ConnectionError {
             | Self::ShutDown => None,
         }
     }
-}
-
-/// Why reconnecting is paused until somebody acts. No timer runs meanwhile.
-#[derive(Clone, Debug, PartialEq, Error)]
-#[non_exhaustive]
-pub enum PauseReason {
-    /// The credentials were refused: configure others, or fix the gateway and resume.
-    #[error(
-        "the gateway refused the credentials ({0}): configure others, or resume once the gateway takes these"
-    )]
-    Credentials(GatewayError),
-    /// The device waits for approval on the gateway: approve it there, then resume.
-    #[error(
-        "the gateway wants this device approved ({error}): approve request {}, then resume",
-        request_id.as_deref().unwrap_or("of this device")
-    )]
-    Pairing {
-        /// The id of the pairing request, if the gateway named a well-formed one.
-        request_id: Option<PeerText>,
-        /// The gateway's refusal.
-        error: GatewayError,
-    },
-    /// Whoever approves devices on the gateway has declined this one: resume to ask again.
-    #[error("the gateway's owner declined this device ({0}): resume to ask again")]
-    PairingRejected(GatewayError),
-    /// Nobody approved the device in time: resume to ask again, and approve it on the gateway.
-    #[error("nobody approved this device in time ({0}): resume to ask again, and approve it on the gateway")]
-    PairingExpired(GatewayError),
-    /// The gateway knows who asks and denies access: have it granted there, or configure other credentials.
-    #[error(
-        "the gateway denies access ({0}): have its owner grant it, or configure other credentials, then resume"
-    )]
-    AccessDenied(GatewayError),
-    /// The gateway advises a person to update or review something: see to it, then resume.
-    #[error("the gateway refused to connect ({error}) and advises {step}: see to it, then resume")]
-    Advised {
-        /// The gateway's advice, like `update_client`; `pauseReconnect` where it only said that a person must act.
-        step: PeerText,
-        /// The gateway's refusal.
-        error: GatewayError,
-    },
-    /// Client and gateway speak different protocol versions: update one of them.
-    #[error("client and gateway speak different protocol versions ({0}): update the older one, then resume")]
-    Protocol(GatewayError),
-    /// The gateway answered with a protocol version that this client does not speak: update the older one.
-    #[error(
-        "the gateway answers with protocol version {answered} and this client speaks {offered}: update the older one, then resume"
-    )]
-    ProtocolVersion {
-        /// What this client offers.
-        offered: u32,
-        /// What the gateway answered with.
-        answered: u64,
-    },
-    /// The endpoint cannot be dialed by this network, or what listens there is no gateway: configure another.
-    #[error("{0}; configure another endpoint")]
-    Endpoint(DialError),
-    /// The proxy has to be seen to: configure its credentials, or another one, or have its rules changed.
-    #[error("{0}; see to it, or configure another proxy, then resume")]
-    Proxy(DialError),
-    /// The upgrade was refused, and asking again does not help: see [`UpgradeRefusal::remedy`] for what does.
-    #[error("the upgrade was answered with {0}")]
-    Upgrade(Box<UpgradeRefusal>),
 }
 
 /// What is known about a failed request's way to the gateway.

@@ -12,6 +12,7 @@ use super::frame::{
 use super::handshake::{gateway_error, text_member};
 use super::hello::read_hello;
 use super::id::Epoch;
+use super::pairing::PAIRING_RESOLVED;
 use super::payload::Payload;
 use super::peer_text::PeerText;
 use super::session::{Early, EarlyLimits, Session, SessionStage};
@@ -68,7 +69,7 @@ impl Connection {
         let (session, stage) = self.phase.live_mut();
         let epoch = session.epoch;
         match stage {
-            SessionStage::AwaitingHello { .. } => {
+            SessionStage::AwaitingHello { .. } | SessionStage::AwaitingApproval { .. } => {
                 let is_hello = id == self.connect_id(epoch);
                 if is_hello {
                     let error = ConnectionError::Handshake("the answer to connect is malformed");
@@ -99,6 +100,7 @@ impl Connection {
             }
             SessionStage::Dialing { .. }
             | SessionStage::AwaitingHello { .. }
+            | SessionStage::AwaitingApproval { .. }
             | SessionStage::Ready { .. } => effects.push(Effect::Ignored(Ignored::Challenge)),
         }
     }
@@ -113,7 +115,8 @@ impl Connection {
             SessionStage::Dialing { .. }
             | SessionStage::AwaitingChallenge { .. }
             | SessionStage::AwaitingToken { .. }
-            | SessionStage::AwaitingHello { .. } => session.keep_early(Early::Gap(gap), limits),
+            | SessionStage::AwaitingHello { .. }
+            | SessionStage::AwaitingApproval { .. } => session.keep_early(Early::Gap(gap), limits),
         }
     }
 
@@ -128,6 +131,13 @@ impl Connection {
             SessionStage::AwaitingChallenge { .. }
             | SessionStage::AwaitingToken { .. }
             | SessionStage::AwaitingHello { .. } => early_event(session, limits, text, frame),
+            SessionStage::AwaitingApproval { .. } => {
+                if frame.event == PAIRING_RESOLVED {
+                    self.resolved(&payload_of(text, frame), effects);
+                } else {
+                    early_event(session, limits, text, frame);
+                }
+            }
             SessionStage::Ready { .. } => {
                 let gap = session.admit(frame.seq);
                 let event = Arc::new(event_of(session.epoch, text, frame));
@@ -151,7 +161,10 @@ impl Connection {
         let (session, stage) = self.phase.live_mut();
         let epoch = session.epoch;
         match stage {
-            SessionStage::AwaitingHello { .. } => self.hello(epoch, text, frame, effects),
+            // A gateway that kept the socket open may answer once more.
+            SessionStage::AwaitingHello { .. } | SessionStage::AwaitingApproval { .. } => {
+                self.hello(epoch, text, frame, effects);
+            }
             SessionStage::Ready { .. } => self.reply(epoch, text, frame, effects),
             SessionStage::Dialing { .. }
             | SessionStage::AwaitingChallenge { .. }

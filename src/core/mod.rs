@@ -37,6 +37,8 @@ mod json;
 pub mod mailbox;
 mod members;
 mod options;
+mod pairing;
+mod pause;
 pub mod payload;
 pub mod peer_text;
 mod pins;
@@ -64,8 +66,8 @@ pub use effect::{
 };
 pub use endpoint::{Endpoint, Plaintext};
 pub use error::{
-    BadMember, ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator, PauseReason,
-    RequestError, RequestErrorKind, Stage, StoreError,
+    AfterApproval, BadMember, ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator,
+    PauseReason, RequestError, RequestErrorKind, Stage, StoreError,
 };
 pub use event::{Event, Gap, Ignored, StateVersion};
 pub use headers::Headers;

@@ -57,6 +57,14 @@ pub struct Options {
     pub subscription_items: usize,
     /// Bytes of frames that may wait in one subscription, with the same consequence.
     pub subscription_bytes: usize,
+    /// How often a gateway is asked whether it has approved this device by now, while the client is paused for that;
+    /// each wait is up to the jitter of the backoff longer. `None` leaves it to [`Client::resume`](crate::Client::resume).
+    /// From five seconds, because older gateways replace the request that a person is about to approve with every
+    /// question, to an hour.
+    pub pairing_poll: Option<Duration>,
+    /// How long a connection is kept open on which the gateway has promised to tell how a pairing request is decided
+    /// (`waitForResolution`). `None` closes it at once.
+    pub pairing_hold: Option<Duration>,
     /// The waits between attempts.
     pub backoff: BackoffOptions,
 }
@@ -84,6 +92,8 @@ impl Default for Options {
             max_subscriptions: 256,
             subscription_items: 1_024,
             subscription_bytes: 64 * 1024 * 1024,
+            pairing_poll: None,
+            pairing_hold: Some(Duration::from_secs(600)),
             backoff: BackoffOptions::default(),
         }
     }
@@ -132,6 +142,16 @@ impl Options {
             // A snapshot, a lag notice, the newest event and the end must fit.
             return Err(ConfigError::Option { name: "subscription_items", why: "must be at least 4" });
         }
+        let polls = Duration::from_secs(5)..=Duration::from_secs(3_600);
+        if self.pairing_poll.is_some_and(|poll| !polls.contains(&poll)) {
+            return Err(ConfigError::Option {
+                name: "pairing_poll",
+                why: "must be from five seconds to an hour",
+            });
+        }
+        if self.pairing_hold.is_some_and(|hold| hold < SHORTEST) {
+            return Err(ConfigError::Option { name: "pairing_hold", why: "must be at least a millisecond" });
+        }
         self.backoff.validate()
     }
 }
@@ -152,6 +172,20 @@ pub struct BackoffOptions {
     pub stable_after: Duration,
     /// The longest `retryAfterMs`, or `Retry-After` of an HTTP answer to the upgrade, that is believed.
     pub retry_after_max: Duration,
+    /// For times without hope, as where a battery matters more than to be back at once: see [`Patience`]. `None` tries
+    /// every [`cap`](Self::cap), for ever.
+    pub patience: Option<Patience>,
+}
+
+/// A second cap. After so many attempts in a row without a stable connection the waits go on growing beyond the first
+/// cap, up to this one. What makes the client forget earlier failures ends it: a stable connection, another config,
+/// [`Client::wake`](crate::Client::wake) when the network is back, [`Client::resume`](crate::Client::resume).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// The attempts that the first cap is for; none counts as one.
+    pub after_attempts: u32,
+    /// The longest wait from then on, without a floor from the gateway.
+    pub cap: Duration,
 }
 
 impl Default for BackoffOptions {
@@ -163,6 +197,7 @@ impl Default for BackoffOptions {
             jitter: 0.2,
             stable_after: Duration::from_secs(30),
             retry_after_max: Duration::from_secs(600),
+            patience: None,
         }
     }
 }
@@ -179,6 +214,12 @@ impl BackoffOptions {
             return Err(ConfigError::Option {
                 name: "backoff.cap",
                 why: "must not be below backoff.initial",
+            });
+        }
+        if self.patience.is_some_and(|patience| patience.cap < self.cap) {
+            return Err(ConfigError::Option {
+                name: "backoff.patience.cap",
+                why: "must not be below backoff.cap",
             });
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::session::{Session, SessionStage};
 use super::time::Instant;
 
 /// The wait before the one retry with the stored device token (protocol 7.10).
-const DEVICE_TOKEN_RETRY: Duration = Duration::from_millis(250);
+pub(super) const DEVICE_TOKEN_RETRY: Duration = Duration::from_millis(250);
 
 /// Startup answers in a row that are retried quickly; after that the backoff takes over, so that
 /// a gateway that never finishes starting meets no storm.
@@ -43,21 +43,48 @@ impl Connection {
                     SessionStage::Dialing { .. }
                     | SessionStage::AwaitingChallenge { .. }
                     | SessionStage::AwaitingToken { .. }
-                    | SessionStage::AwaitingHello { .. },
+                    | SessionStage::AwaitingHello { .. }
+                    | SessionStage::AwaitingApproval { .. },
                 ..
             } => {}
             Phase::Idle
             | Phase::Closing { .. }
-            | Phase::Paused(_)
+            | Phase::Paused { .. }
             | Phase::Flushing { .. }
             | Phase::Stopped => {}
         }
     }
 
     pub(super) fn resume(&mut self, effects: &mut Vec<Effect>) {
-        if let Phase::Paused(_) = self.phase {
-            self.backoff.reset();
-            self.settle(effects);
+        match &mut self.phase {
+            Phase::Paused { .. } => {
+                self.backoff.reset();
+                self.settle(effects);
+            }
+            Phase::Live { session, stage: SessionStage::AwaitingApproval { .. } } => {
+                let close = Close::Now { code: 1000, reason: "connecting anew" };
+                effects.push(Effect::HangUp { epoch: session.epoch, close });
+                self.backoff.reset();
+                self.settle(effects);
+            }
+            // The attempt that is under way will do.
+            Phase::Live { session, stage } if session.polls_for.is_some() => {
+                session.polls_for = None;
+                let epoch = session.epoch;
+                let is_open = !matches!(stage, SessionStage::Dialing { .. });
+                self.backoff.reset();
+                let status = match is_open {
+                    true => Status::Handshaking { epoch },
+                    false => Status::Connecting { epoch, attempt: 1 },
+                };
+                self.set_status(status, effects);
+            }
+            Phase::Live { .. }
+            | Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Closing { .. }
+            | Phase::Flushing { .. }
+            | Phase::Stopped => {}
         }
     }
 
@@ -71,7 +98,7 @@ impl Connection {
         }
     }
 
-    fn dial_at(&mut self, until: Instant, not_before: Instant, effects: &mut Vec<Effect>) {
+    pub(super) fn dial_at(&mut self, until: Instant, not_before: Instant, effects: &mut Vec<Effect>) {
         self.phase = Phase::Waiting { until, not_before };
         // A dial that is due now shows as `Connecting` in a moment; a status for it would be noise.
         if let (true, Status::Backoff { attempt, cause, .. }) = (until > self.now, self.status()) {
@@ -81,6 +108,11 @@ impl Connection {
     }
 
     pub(super) fn dial(&mut self, effects: &mut Vec<Effect>) {
+        self.dial_for(None, effects);
+    }
+
+    /// Dials, for the pause that `polls_for` if there is one: it goes on, and its status stays.
+    pub(super) fn dial_for(&mut self, polls_for: Option<Arc<PauseReason>>, effects: &mut Vec<Effect>) {
         let config = self.config.as_ref().expect("only a configured connection waits to dial");
         assert!(self.live_epoch().is_none(), "a dial while a socket is alive");
         let epoch = Epoch(self.next_epoch);
@@ -89,11 +121,16 @@ impl Connection {
         let headers = Arc::clone(&config.headers);
         effects.push(Effect::Dial { epoch, endpoint: config.endpoint.clone(), headers });
         let key = self.token_key();
+        let is_poll = polls_for.is_some();
+        let mut session = Session::new(epoch, self.now, key.is_some());
+        session.polls_for = polls_for;
         self.phase = Phase::Live {
-            session: Session::new(epoch, self.now, key.is_some()),
+            session,
             stage: SessionStage::Dialing { deadline: self.now + self.options.dial_timeout },
         };
-        self.set_status(Status::Connecting { epoch, attempt: self.backoff.attempts() + 1 }, effects);
+        if !is_poll {
+            self.set_status(Status::Connecting { epoch, attempt: self.backoff.attempts() + 1 }, effects);
+        }
         effects.extend(key.map(|key| Effect::LoadToken { epoch, key }));
     }
 
@@ -109,6 +146,9 @@ impl Connection {
 
     /// What comes next. A close may say that the credential was refused, as an answer does.
     fn after_end(&mut self, error: &ConnectionError, effects: &mut Vec<Effect>) -> Decision {
+        if let Some(decision) = self.after_hold(error) {
+            return decision;
+        }
         let ConnectionError::Closed { code, reason } = error else { return decide(error) };
         let refusal = refusal_of_close(*code, reason);
         let retry = refusal.is_some_and(|refusal| self.refused_credential(&refusal, effects));
@@ -149,10 +189,17 @@ impl Connection {
         {
             self.backoff.reset();
         }
+        let polls_for = self.phase.live_mut().0.polls_for.take();
         let cause = Arc::new(error);
         // The phase changes before anything is told, so that nothing acts on a dead connection; and the
         // status before any request fails, so that whoever sees the failure sees no status from before.
         match decision {
+            Decision::Pause(reason) => self.pause(reason, &cause, effects),
+            Decision::Retry { .. } | Decision::RetryStartup { .. } | Decision::RetryDeviceToken
+                if let Some(reason) = polls_for =>
+            {
+                self.go_on_pausing(reason, &decision, effects);
+            }
             Decision::Retry { floor } => self.back_off(floor, cause, effects),
             Decision::RetryStartup { delay } if self.startup_retries < STARTUP_RETRIES_MAX => {
                 self.startup_retries += 1;
@@ -160,7 +207,6 @@ impl Connection {
             }
             Decision::RetryDeviceToken => self.wait(DEVICE_TOKEN_RETRY, Duration::ZERO, cause, effects),
             Decision::RetryStartup { delay } => self.back_off(Some(delay), cause, effects),
-            Decision::Pause(reason) => self.pause(reason, &cause, effects),
         }
     }
 
@@ -184,7 +230,9 @@ impl Connection {
     }
 
     fn pause(&mut self, reason: Arc<PauseReason>, cause: &Arc<ConnectionError>, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Paused(Arc::clone(&reason));
+        let wait = self.pairing_wait();
+        let (reason, poll_at) = self.with_poll(reason, wait);
+        self.phase = Phase::Paused { reason: Arc::clone(&reason), poll_at };
         self.set_status(Status::Paused(Arc::clone(&reason)), effects);
         self.fail_carried(&RequestErrorKind::Disconnected(Arc::clone(cause)), effects);
         self.fail_all(&RequestErrorKind::Paused(reason), effects);

@@ -41,7 +41,9 @@ impl Connection {
                 Some(RequestErrorKind::ShutDown)
             }
             (_, Some(bound_to)) => Some(RequestErrorKind::OtherConnection { bound_to }),
-            (Phase::Paused(reason), None) => Some(RequestErrorKind::Paused(Arc::clone(reason))),
+            _ if self.paused().is_some() => {
+                self.paused().map(|reason| RequestErrorKind::Paused(Arc::clone(reason)))
+            }
             _ if late.is_some() => late.map(|after| RequestErrorKind::TimedOut { after }),
             _ if self.config.is_none() => Some(RequestErrorKind::NotConfigured),
             _ if bytes > most_bytes => Some(RequestErrorKind::TooLarge { bytes, limit: most_bytes }),
@@ -52,6 +54,7 @@ impl Connection {
             (
                 Phase::Idle
                 | Phase::Waiting { .. }
+                | Phase::Paused { .. }
                 | Phase::Live { .. }
                 | Phase::Closing { then: AfterClose::Reconnect, .. },
                 None,

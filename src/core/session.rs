@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::config::Options;
+use super::error::PauseReason;
 use super::event::{Event, Gap};
 use super::handshake::Challenge;
 use super::id::Epoch;
@@ -28,6 +29,8 @@ pub(super) struct Session {
     pub(super) sequence: Sequence,
     /// What the store says about this device's token.
     pub(super) stored: Stored,
+    /// The pause that this attempt asks the gateway about. It holds until hello.
+    pub(super) polls_for: Option<Arc<PauseReason>>,
     /// Whether the stored token is what was presented.
     pub(super) presented_stored: bool,
     /// Whether a bootstrap token is what was presented.
@@ -56,6 +59,13 @@ pub(super) enum SessionStage {
         deadline: Instant,
         offered: Vec<PeerText>,
     },
+    /// `connect` was refused, and the gateway tells on this socket how the pairing request is decided.
+    AwaitingApproval {
+        deadline: Instant,
+        request: PeerText,
+        /// The pause that holds meanwhile.
+        reason: Arc<PauseReason>,
+    },
     /// `policy` is what hello promised.
     Ready {
         since: Instant,
@@ -71,6 +81,7 @@ impl SessionStage {
             Self::Dialing { .. }
             | Self::AwaitingChallenge { .. }
             | Self::AwaitingToken { .. }
+            | Self::AwaitingApproval { .. }
             | Self::Ready { .. } => &[],
         }
     }
@@ -94,6 +105,7 @@ impl Session {
             unwritten: 0,
             sequence: Sequence::default(),
             stored: if asks_store { Stored::Awaited } else { Stored::Unused },
+            polls_for: None,
             presented_stored: false,
             presented_bootstrap: false,
             early: Vec::new(),

@@ -23,6 +23,7 @@ mod liveness;
 mod mailbox;
 mod members;
 mod odd_messages;
+mod pairing;
 mod pauses;
 mod peer_text;
 mod proxies;

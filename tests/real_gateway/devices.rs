@@ -241,7 +241,7 @@ async fn approved_while_paused(
     let error = within("the refusal", client.request("health", ()).into_future()).await;
     let error = error.expect_err("the device is not approved");
     let RequestErrorKind::Paused(pause) = &error.kind else { panic!("{error}") };
-    let PauseReason::Pairing { request_id: Some(request), error } = &**pause else { panic!("{pause}") };
+    let PauseReason::Pairing { request_id: Some(request), error, .. } = &**pause else { panic!("{pause}") };
     assert_eq!(error.detail_code.as_deref(), Some("PAIRING_REQUIRED"));
     let details = error.details.as_ref().map(|details| details.decode::<Value>());
     assert_eq!(details.expect("details").expect("they are JSON")["reason"], reason);

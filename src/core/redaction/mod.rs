@@ -176,7 +176,7 @@ impl GatewayError {
 }
 
 impl PauseReason {
-    fn redact(&mut self, redactor: &Redactor) {
+    pub(super) fn redact(&mut self, redactor: &Redactor) {
         match self {
             Self::Credentials(error)
             | Self::PairingRejected(error)
@@ -189,7 +189,7 @@ impl PauseReason {
             }
             Self::Upgrade(refusal) => refusal.redact(redactor),
             Self::ProtocolVersion { .. } => {}
-            Self::Pairing { request_id, error } => {
+            Self::Pairing { request_id, then: _, error } => {
                 request_id.iter_mut().for_each(|id| redactor.text(id));
                 error.redact(redactor);
             }
