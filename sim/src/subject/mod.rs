@@ -246,7 +246,8 @@ impl Subject for Client {
 
     fn request(&self, call: Call) -> impl Future<Output = Outcome> + Send + 'static {
         let params: serde_json::Value = serde_json::from_str(&call.params).expect("a probe is JSON");
-        let mut builder = self.request(&call.method, params).timeout(call.timeout);
+        // Each comes from a handle of its own: the core knows no handles, and what is judged is the room for all.
+        let mut builder = Self::clone(self).request(&call.method, params).timeout(call.timeout);
         if let Some(epoch) = call.only_on {
             builder = builder.only_on(Epoch(epoch));
         }

@@ -61,9 +61,10 @@ fn failure_kind(kind: &RequestErrorKind) -> FailureKind {
         RequestErrorKind::Overloaded { .. }
         | RequestErrorKind::HandleOverloaded { .. }
         | RequestErrorKind::TooLarge { .. } => FailureKind::Limit,
-        RequestErrorKind::NotConfigured | RequestErrorKind::Params(_) | RequestErrorKind::Decode(_) => {
-            FailureKind::Other
-        }
+        RequestErrorKind::NotConfigured
+        | RequestErrorKind::Params(_)
+        | RequestErrorKind::MalformedAnswer(_)
+        | RequestErrorKind::Decode(_) => FailureKind::Other,
         // As above.
         _ => unreachable!("a failure that the harness does not know"),
     }
