@@ -39,6 +39,15 @@ pub trait Network: Send + Sync + 'static {
         let _ = limit;
         self.connect(endpoint)
     }
+
+    /// How many bytes have arrived over `stream`, where more arrive than can be read from it yet, as below TLS, whose
+    /// records are passed on when they are whole. They show that the peer lives, on however slow a line.
+    ///
+    /// By itself what is read from the stream is counted, and a network on top of another asks that one.
+    fn bytes_arrived(stream: &Self::Stream) -> Option<u64> {
+        let _ = stream;
+        None
+    }
 }
 
 /// A stream of the network below, which is told what is left of the time.

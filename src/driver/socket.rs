@@ -57,6 +57,8 @@ pub(super) struct Socket<S> {
     state: State<S>,
     outbox: VecDeque<Message>,
     incoming: Incoming,
+    /// What the network knows of bytes that cannot be read yet.
+    bytes_arrived: fn(&S) -> Option<u64>,
     /// Frames taken by the websocket layer and not flushed yet.
     unflushed: usize,
     /// Bytes of the answers to pings since everything was last flushed.
@@ -101,6 +103,7 @@ where
             state: State::Dialing(Box::pin(dial)),
             outbox: VecDeque::new(),
             incoming: Incoming::new(epoch, started),
+            bytes_arrived: N::bytes_arrived,
             unflushed: 0,
             pong_bytes: 0,
             max_pong_bytes: limits.max_pong_bytes,
@@ -176,7 +179,10 @@ where
         } else {
             self.poll_read(cx, inputs);
             if let State::Open(websocket) = &self.state {
-                inputs.extend(self.incoming.look(websocket.get_ref().bytes_read()));
+                let stream = websocket.get_ref();
+                let read = stream.bytes_read();
+                let arrived = (self.bytes_arrived)(stream.get_ref()).unwrap_or(read);
+                inputs.extend(self.incoming.look(read, arrived));
             }
             self.poll_write(cx, inputs);
         }

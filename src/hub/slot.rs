@@ -39,6 +39,10 @@ impl<N: Network> Network for SlotNetwork<N> {
         let stream = self.network.connect(endpoint).await?;
         Ok(Placed { stream, _place: place })
     }
+
+    fn bytes_arrived(stream: &Self::Stream) -> Option<u64> {
+        N::bytes_arrived(&stream.stream)
+    }
 }
 
 /// A stream and its place. The stream is dropped first.

@@ -80,6 +80,10 @@ impl<N: Network> Network for ProxyNetwork<N> {
     async fn connect_within(&self, endpoint: &Endpoint, limit: Duration) -> io::Result<N::Stream> {
         self.connect_until(endpoint, Instant::now().checked_add(limit)).await
     }
+
+    fn bytes_arrived(stream: &N::Stream) -> Option<u64> {
+        N::bytes_arrived(stream)
+    }
 }
 
 /// The longest head of an answer to `CONNECT`.

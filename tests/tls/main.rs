@@ -5,5 +5,6 @@ mod handshakes;
 mod identity;
 mod pins;
 mod site;
+mod slow_records;
 #[cfg(all(feature = "net", feature = "proxy"))]
 mod through_proxies;

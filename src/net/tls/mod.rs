@@ -152,6 +152,10 @@ impl<N: Network> Network for TlsNetwork<N> {
     async fn connect_within(&self, endpoint: &Endpoint, limit: Duration) -> io::Result<Self::Stream> {
         self.dial(endpoint, Instant::now().checked_add(limit)).await
     }
+
+    fn bytes_arrived(stream: &Self::Stream) -> Option<u64> {
+        stream.bytes_arrived(N::bytes_arrived)
+    }
 }
 
 /// What comes of `work`, or what it means that the time is up.

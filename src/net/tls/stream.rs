@@ -27,6 +27,14 @@ impl<S> MaybeTls<S> {
     pub(super) fn tls(stream: TlsStream<Below<S>>) -> Self {
         Self(Inner::Tls(Box::new(stream)))
     }
+
+    /// The bytes that have arrived, as `of_plain` knows them of a stream without TLS.
+    pub(super) fn bytes_arrived(&self, of_plain: impl FnOnce(&S) -> Option<u64>) -> Option<u64> {
+        match &self.0 {
+            Inner::Plain(stream) => of_plain(stream),
+            Inner::Tls(stream) => Some(stream.get_ref().0.arrived),
+        }
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for MaybeTls<S> {
@@ -65,17 +73,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MaybeTls<S> {
 /// The most first bytes that are looked at: what tells one protocol from another.
 const FIRST_BYTES_MAX: usize = 16;
 
-/// A stream below TLS. It remembers the first bytes that came, which say what is at the other end if it is not TLS.
+/// A stream below TLS. It remembers the first bytes that came, which say what is at the other end if it is not TLS, and
+/// counts all of them.
 #[derive(Debug)]
 pub(super) struct Below<S> {
     stream: S,
     first: [u8; FIRST_BYTES_MAX],
     count: usize,
+    /// All bytes that came.
+    arrived: u64,
 }
 
 impl<S> Below<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, first: [0; FIRST_BYTES_MAX], count: 0 }
+        Self { stream, first: [0; FIRST_BYTES_MAX], count: 0, arrived: 0 }
     }
 
     /// The first bytes that came.
@@ -96,6 +107,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Below<S> {
         let below = self.get_mut();
         let before = into.filled().len();
         let outcome = Pin::new(&mut below.stream).poll_read(cx, into);
+        below.arrived += (into.filled().len() - before) as u64;
         if below.count < FIRST_BYTES_MAX {
             below.remember(&into.filled()[before..]);
         }

@@ -17,6 +17,10 @@ impl<S> Counted<S> {
         Self { stream, bytes_read: 0 }
     }
 
+    pub(super) fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     pub(super) fn bytes_read(&self) -> u64 {
         self.bytes_read
     }
