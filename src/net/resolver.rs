@@ -22,7 +22,36 @@ use crate::core::{DialError, NameProblem};
 /// there is nothing more to come. Dropping it gives the lookup up.
 pub type Answers = Pin<Box<dyn Stream<Item = Result<Vec<SocketAddr>, NameProblem>> + Send>>;
 
+/// The answers of a lookup that brings all of them at once.
+pub fn answer(
+    lookup: impl Future<Output = Result<Vec<SocketAddr>, NameProblem>> + Send + 'static,
+) -> Answers {
+    Box::pin(stream::once(lookup))
+}
+
 /// Looks names up.
+///
+/// ```
+/// use std::net::{Ipv4Addr, SocketAddr};
+///
+/// use onesocket::core::NameProblem;
+/// use onesocket::net::TcpConnector;
+/// use onesocket::net::resolver::{Answers, Resolver, answer};
+///
+/// /// Knows one name, of a container.
+/// #[derive(Debug)]
+/// struct Container(Ipv4Addr);
+///
+/// impl Resolver for Container {
+///     fn resolve(&self, name: &str, port: u16) -> Answers {
+///         let known = (name == "gateway.local").then(|| vec![SocketAddr::from((self.0, port))]);
+///         answer(async { known.ok_or(NameProblem::NotFound) })
+///     }
+/// }
+///
+/// let network = TcpConnector::default().resolver(Container(Ipv4Addr::new(172, 17, 0, 2)));
+/// # let _ = network;
+/// ```
 pub trait Resolver: fmt::Debug + Send + Sync + 'static {
     /// The addresses of `name` with `port`, the best first within each family.
     ///

@@ -1,18 +1,18 @@
 //! Plain TCP on tokio.
 
+use std::future::ready;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use futures_util::stream;
 use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::happy_eyeballs::{Lost, Rules, race};
 use super::os_error::connect_error;
-use super::resolver::{Answers, Resolver, SystemResolver, scoped};
+use super::resolver::{self, Answers, Resolver, SystemResolver, scoped};
 use crate::core::{AddressFailure, AddressFailures, ConfigError, DialError, Endpoint, NameProblem};
 use crate::network::Network;
 
@@ -38,7 +38,7 @@ impl Network for TcpNetwork {
 ///
 /// A name may have many addresses, of which some lead nowhere. All are tried, IPv6 and IPv4 in turn, each a moment after
 /// the one before or as soon as one has failed; the first to connect is taken and the others are dropped (RFC 8305).
-/// What failed is told for each address ([`DialError::Addresses`]). Plaintext goes to private addresses only, whatever a
+/// What failed is told for each address ([`DialError::Addresses`]). `localhost` is this machine, without a lookup. Plaintext goes to private addresses only, whatever a
 /// name leads to.
 #[derive(Clone, Debug)]
 pub struct TcpConnector {
@@ -144,12 +144,16 @@ impl TcpConnector {
 
     fn addresses(&self, endpoint: &Endpoint) -> Result<Answers, DialError> {
         let port = endpoint.port();
-        let address = match (endpoint.address(), endpoint.zone()) {
+        let known = match (endpoint.address(), endpoint.zone()) {
+            // It is trusted as this machine, so no name server has a say in it (RFC 6761, 6.3).
+            (None, _) if endpoint.is_loopback() => {
+                vec![(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()]
+            }
             (None, _) => return Ok(self.resolver.resolve(endpoint.host(), port)),
-            (Some(IpAddr::V6(address)), Some(zone)) => scoped(address, zone, port)?,
-            (Some(address), _) => SocketAddr::new(address, port),
+            (Some(IpAddr::V6(address)), Some(zone)) => vec![scoped(address, zone, port)?],
+            (Some(address), _) => vec![SocketAddr::new(address, port)],
         };
-        Ok(Box::pin(stream::iter([Ok(vec![address])])))
+        Ok(resolver::answer(ready(Ok(known))))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use onesocket::Client;
 use onesocket::core::{
     Config, ConnectionError, DialError, Endpoint, Initiator, NameProblem, Options, Plaintext, Status,
@@ -134,9 +134,9 @@ async fn no_wedge_a_name_that_leads_nowhere_says_whose_doing_it_is() {
     assert_eq!(problem(vec![Ok(vec![public]), unknown()]).await, NameProblem::Public);
 
     let busy = TcpConnector::default().resolver(SystemResolver::new(0));
-    let error = dial(&busy, "ws://localhost").await;
+    let error = dial(&busy, "ws://gateway.local").await;
     let problem = NameProblem::Busy { limit: 0 };
-    assert_eq!(error, Err(DialError::Name { name: "localhost".to_owned(), problem }));
+    assert_eq!(error, Err(DialError::Name { name: "gateway.local".to_owned(), problem }));
 }
 
 /// The address of a name of which some are public is the private one, and nothing was sent to the others.
@@ -203,8 +203,17 @@ async fn no_wedge_an_unknown_name_is_asked_for_again() {
 /// The system's own resolver, whose threads nobody waits for.
 #[tokio::test]
 async fn no_wedge_the_system_resolves() {
+    let answers: Vec<_> = SystemResolver::new(2).resolve("localhost", 7).collect().await;
+    let addresses: Vec<SocketAddr> = answers.into_iter().flatten().flatten().collect();
+    assert!(addresses.contains(&SocketAddr::from((HERE, 7))), "{addresses:?}");
+}
+
+/// What is trusted as this machine is this machine, whatever its name servers say.
+#[tokio::test]
+async fn right_credential_localhost_is_not_looked_up() {
     let (_listener, port) = listener().await;
-    let reached = dial(&TcpConnector::default(), &format!("ws://localhost:{port}")).await;
+    let elsewhere = found(&[Ipv4Addr::new(10, 0, 0, 1)]);
+    let reached = dial(&elsewhere, &format!("ws://localhost:{port}")).await;
     assert_eq!(reached, Ok(SocketAddr::from((HERE, port))));
     let endpoint = Endpoint::parse(&format!("ws://localhost:{port}")).unwrap();
     assert!(TcpNetwork.connect_within(&endpoint, Duration::from_secs(60)).await.is_ok());
