@@ -262,10 +262,11 @@ pub struct Credentials {
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// `None` when nothing but white space is left of `text`.
+    /// Without white space and byte order marks around it; `None` when nothing else is left of `text`.
     #[must_use]
     pub fn trimmed(text: &str) -> Option<Self> {
-        let text = text.trim();
+        // As in JavaScript, a byte order mark is white space: it is what some editors put before a text.
+        let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
         (!text.is_empty()).then(|| Self(SecretString::from(text)))
     }
 

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
+use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -33,7 +34,10 @@ impl DeviceIdentity {
     /// # Errors
     /// [`ConfigError::Identity`] when the text is no Ed25519 key.
     pub fn from_pkcs8_pem(pem: &str) -> Result<Self, ConfigError> {
-        SigningKey::from_pkcs8_pem(pem).map(Self::from_key).map_err(|_| ConfigError::Identity)
+        // Other programs put a byte order mark before a text, and end its lines in their own way.
+        let pem = pem.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+        let pem = Zeroizing::new(pem.replace("\r\n", "\n"));
+        SigningKey::from_pkcs8_pem(&pem).map(Self::from_key).map_err(|_| ConfigError::Identity)
     }
 
     fn from_key(key: SigningKey) -> Self {
@@ -161,5 +165,25 @@ mod tests {
         assert_eq!(format!("{device:?}"), format!("DeviceIdentity {{ id: {:?}, .. }}", device.id()));
         assert_eq!(device, DeviceIdentity::from_seed([7; 32]));
         assert_ne!(device, DeviceIdentity::from_seed([8; 32]));
+    }
+
+    #[test]
+    fn an_identity_may_come_from_any_editor() {
+        // The form that PKCS#8 gives an Ed25519 key, around 32 times the byte 7.
+        let der = [b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".as_slice(), &[7; 32]]
+            .concat();
+        let body = base64::engine::general_purpose::STANDARD.encode(der);
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+        let device = DeviceIdentity::from_seed([7; 32]);
+        for text in [
+            pem.clone(),
+            pem.trim().to_owned(),
+            pem.replace('\n', "\r\n"),
+            format!("\u{feff}{pem}"),
+            format!("\u{feff} \n{}\n\n", pem.replace('\n', "\r\n")),
+        ] {
+            assert_eq!(DeviceIdentity::from_pkcs8_pem(&text).as_ref(), Ok(&device), "{text:?}");
+        }
+        assert_eq!(DeviceIdentity::from_pkcs8_pem("\u{feff}"), Err(ConfigError::Identity));
     }
 }
