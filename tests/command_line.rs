@@ -20,6 +20,11 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
+#[path = "command_line/texts.rs"]
+mod texts;
+#[path = "command_line/waiting.rs"]
+mod waiting;
+
 const TOKEN: &str = "test-token";
 
 /// Reports each connection that is ready for events.
@@ -44,7 +49,12 @@ struct Gateway {
 
 impl Gateway {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(0).await
+    }
+
+    /// At any port if it is 0.
+    async fn start_at(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let greetings = Greetings::default();
         let host = Host::new(GatewayModel::new(GatewayConfig::default(), 7), greetings.clone());
@@ -175,7 +185,7 @@ async fn wrong_usage_and_an_absent_gateway_differ() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = format!("ws://127.0.0.1:{}", free.local_addr().unwrap().port());
     drop(free);
-    let absent = run(&["status", "--url", &nobody], &[]).await;
+    let absent = run(&["status", "--url", &nobody, "--timeout", "1"], &[]).await;
     assert!(complaint(&absent, 1).contains("the connection was refused"), "{absent:?}");
 
     let wrong: [&[&str]; 7] = [

@@ -1,6 +1,7 @@
 //! The `onesocket` command line: call a gateway, watch it, and count the sockets to it.
 //!
-//! Exit status: 0 done, 1 the gateway could not be reached or said no, 2 wrong usage or input.
+//! Exit status: 0 done, 1 the gateway could not be reached in time or said no, 2 wrong usage or input, 130 interrupted,
+//! 143 terminated.
 
 #[path = "../cli/mod.rs"]
 mod cli;
@@ -14,7 +15,9 @@ fn main() -> ExitCode {
     match cli::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("onesocket: {error}");
+            if error.is_news() {
+                cli::output::tell(&error.to_string());
+            }
             ExitCode::from(error.exit_status())
         }
     }

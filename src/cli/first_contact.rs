@@ -1,12 +1,23 @@
-//! What a person can do about a gateway whose certificate was not taken.
+//! What a person at a terminal can do about a connection that fails.
 
-use onesocket::core::{CertificateProblem, ConnectionError, DialError, Pin};
+use onesocket::core::{CertificateProblem, ConnectionError, DialError, Pin, PresentedCertificate};
 
-/// What goes behind the text of an error, if a pin can help: the argument that takes the certificate from now on.
+/// What goes behind the text of an error that does not say it by itself.
 pub(super) fn advice(error: &ConnectionError) -> String {
-    let ConnectionError::Dial(DialError::Certificate { presented, reason }) = error else {
-        return String::new();
-    };
+    match error {
+        ConnectionError::Dial(DialError::Certificate { presented, reason }) => pin(presented, reason),
+        ConnectionError::Dial(DialError::Refused) => {
+            "; is the gateway running, and is this its port?".to_owned()
+        }
+        ConnectionError::Dial(DialError::Unreachable | DialError::TimedOut) => {
+            "; is this its address, and does a firewall stand in between?".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// The argument that takes the certificate from now on, if a pin can help.
+fn pin(presented: &PresentedCertificate, reason: &CertificateProblem) -> String {
     let may_be_pinned = match reason {
         CertificateProblem::UnknownIssuer
         | CertificateProblem::PinMismatch

@@ -22,6 +22,11 @@ pub(super) fn for_people(payload: &Payload) -> String {
     rewritten(&payload.strict_text(), Some(0))
 }
 
+/// A value of ours on one line.
+pub(super) fn value(value: &serde_json::Value) -> String {
+    rewritten(&value.to_string(), None)
+}
+
 /// An object of ours on one line.
 pub(super) fn object(members: &[(&str, String)]) -> String {
     let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();

@@ -2,10 +2,13 @@
 
 mod first_contact;
 mod headers;
+mod input;
 mod json;
-mod output;
+pub(crate) mod output;
 mod requests;
+mod signals;
 mod sockets;
+mod waiting;
 mod watching;
 
 use std::io;
@@ -18,11 +21,14 @@ use onesocket::Client;
 use onesocket::core::config::DEFAULT_URL;
 use onesocket::core::{
     ClientInfo, Config, ConfigError, ConnectionError, Endpoint, Options, PauseReason, Pin, PinPolicy, Pins,
-    Plaintext, Proxy, RequestError, Secret, Status,
+    Plaintext, Proxy, RequestError,
 };
-use onesocket::endpoint_store::credentials;
+use onesocket::endpoint_store::{PASSWORD_VARIABLE, TOKEN_VARIABLE};
 use onesocket::net::any_network;
 use thiserror::Error;
+
+use input::{Environment, InputFile, InputProblem};
+use signals::Signal;
 
 /// The environment variable that holds the gateway's url.
 const URL_VARIABLE: &str = "OPENCLAW_GATEWAY_URL";
@@ -30,14 +36,18 @@ const URL_VARIABLE: &str = "OPENCLAW_GATEWAY_URL";
 /// The environment variable that lets plaintext go to private names (protocol 18.1).
 const PLAINTEXT_VARIABLE: &str = "OPENCLAW_ALLOW_INSECURE_PRIVATE_WS";
 
+/// What the command tells its caller.
+const EXIT_STATUS: &str = "Exit status: 0 done; 1 the gateway could not be reached in time, or said no; 2 wrong usage or \
+    input; 130 interrupted (Ctrl-C), 143 terminated. Results go to standard output, everything else to standard error.";
+
 /// Talks to an OpenClaw Gateway over one socket.
 ///
 /// The token comes from OPENCLAW_GATEWAY_TOKEN or from --token-file, never from an argument: the
 /// arguments of a process can be seen by everybody on the machine. A password comes from
 /// OPENCLAW_GATEWAY_PASSWORD, and headers for a proxy in front of the gateway from --header-file or
-/// OPENCLAW_GATEWAY_HEADERS.
+/// OPENCLAW_GATEWAY_HEADERS. A blank variable counts as not set.
 #[derive(Debug, Parser)]
-#[command(name = "onesocket", version)]
+#[command(name = "onesocket", version, after_long_help = EXIT_STATUS)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     common: Common,
@@ -78,7 +88,7 @@ pub(crate) struct Common {
     /// does OPENCLAW_ALLOW_INSECURE_PRIVATE_WS=1.
     #[arg(long, global = true)]
     allow_private_plaintext: bool,
-    /// Seconds to connect and get an answer.
+    /// Seconds to connect and get an answer. What may pass by itself, such as a restart of the gateway, is waited for.
     #[arg(long, global = true, default_value = "10", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
     /// Print JSON, one value to a line.
@@ -116,7 +126,7 @@ enum Command {
 struct Call {
     /// The method, like health.
     method: String,
-    /// Its parameters, as JSON.
+    /// Its parameters, as JSON; or @FILE for those in a file, where - is standard input.
     params: Option<String>,
     /// Wait for the final answer of a method that answers twice.
     #[arg(long = "final")]
@@ -151,27 +161,23 @@ pub(crate) enum CliError {
     /// The token would cross a network in the clear.
     #[error("{0}; if it is the name of a host in a private network, --allow-private-plaintext lets it")]
     Plaintext(ConfigError),
-    /// The token file cannot be read.
-    #[error("the token file {path} cannot be read: {why}")]
-    TokenFile {
+    /// A file cannot be used.
+    #[error("{file} {path} {problem}")]
+    File {
+        /// What it is for.
+        file: InputFile,
         /// The file.
         path: String,
-        /// Why.
-        why: io::Error,
+        /// Why not.
+        problem: InputProblem,
     },
-    /// The token file holds nothing.
-    #[error("the token file {path} is empty")]
-    NoToken {
-        /// The file.
-        path: String,
-    },
-    /// The file with headers cannot be read.
-    #[error("the file with headers {path} cannot be read: {why}")]
-    HeaderFile {
-        /// The file.
-        path: String,
-        /// Why.
-        why: io::Error,
+    /// A variable of the environment cannot be used.
+    #[error("the variable {name} {problem}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// Why not.
+        problem: InputProblem,
     },
     /// Something is no header.
     #[error("{from} does not hold headers, which are lines like 'X-Team: blue'")]
@@ -182,21 +188,42 @@ pub(crate) enum CliError {
     /// The parameters are not JSON.
     #[error("the parameters are not JSON: {0}")]
     Params(serde_json::Error),
-    /// There is no connection.
-    #[error("{cause}{advice}", cause = .0, advice = first_contact::advice(.0))]
-    NotConnected(Arc<ConnectionError>),
+    /// There was no connection in time.
+    #[error("{cause}{advice}; gave up after {after:?}", advice = first_contact::advice(.cause))]
+    NotConnected {
+        /// Why the last attempt failed.
+        cause: Arc<ConnectionError>,
+        /// The time it was tried for.
+        after: Duration,
+        /// Whether that was told when it happened.
+        was_told: bool,
+    },
     /// The gateway wants somebody to act.
     #[error("{0}")]
     Paused(Arc<PauseReason>),
     /// The gateway did not answer in time.
-    #[error("the gateway did not answer within {0:?}")]
-    TimedOut(Duration),
+    #[error(
+        "the gateway did not answer within {after:?}{}",
+        if *.may_be_done { ", and may have done what it was asked all the same" } else { "" }
+    )]
+    NoAnswer {
+        /// The time it had.
+        after: Duration,
+        /// Whether it has the request.
+        may_be_done: bool,
+    },
     /// The connection was shut down meanwhile.
     #[error("the connection was shut down")]
     ShutDown,
     /// The request failed.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// A signal ended the command.
+    #[error("interrupted")]
+    Interrupted(Signal),
+    /// Whoever reads standard output has seen enough.
+    #[error("nobody reads the output")]
+    ReaderGone,
     /// The system does not tell, or cannot be used.
     #[error("{what}: {why}")]
     System {
@@ -208,22 +235,43 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// 2 if the caller must call differently, 1 if the world must be different.
+    /// 2 if the caller must call differently, 1 if the world must be different; what shells give for a signal; and 0
+    /// where nobody wants more.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::Config(_)
             | Self::Plaintext(_)
-            | Self::TokenFile { .. }
-            | Self::NoToken { .. }
-            | Self::HeaderFile { .. }
+            | Self::File { .. }
+            | Self::Variable { .. }
             | Self::HeaderLine { .. }
             | Self::Params(_) => 2,
-            Self::NotConnected(_)
+            Self::NotConnected { .. }
             | Self::Paused(_)
-            | Self::TimedOut(_)
+            | Self::NoAnswer { .. }
             | Self::ShutDown
             | Self::Request(_)
             | Self::System { .. } => 1,
+            Self::Interrupted(signal) => signal.exit_status(),
+            Self::ReaderGone => 0,
+        }
+    }
+
+    /// Whether the person at the terminal does not know yet.
+    pub(crate) fn is_news(&self) -> bool {
+        match self {
+            Self::Interrupted(_) | Self::ReaderGone => false,
+            Self::NotConnected { was_told, .. } => !was_told,
+            Self::Config(_)
+            | Self::Plaintext(_)
+            | Self::File { .. }
+            | Self::Variable { .. }
+            | Self::HeaderLine { .. }
+            | Self::Params(_)
+            | Self::Paused(_)
+            | Self::NoAnswer { .. }
+            | Self::ShutDown
+            | Self::Request(_)
+            | Self::System { .. } => true,
         }
     }
 
@@ -251,12 +299,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     runtime.block_on(async {
         let endpoint = config.endpoint().clone();
         let client = Client::builder().config(config).options(command.options()).spawn(any_network())?;
-        let outcome = match command {
-            Command::Call(call) => requests::call(&client, &common, &call).await,
-            Command::Status => requests::status(&client, &common, &endpoint).await,
-            Command::Watch(watch) => watching::watch(&client, &common, &watch).await,
-            Command::Sockets(_) => Ok(()),
+        let work = async {
+            match command {
+                Command::Call(call) => requests::call(&client, &common, &call).await,
+                Command::Status => requests::status(&client, &common, &endpoint).await,
+                Command::Watch(watch) => watching::watch(&client, &common, &watch).await,
+                Command::Sockets(_) => Ok(()),
+            }
         };
+        let outcome = signals::unless_interrupted(work).await;
+        // Also then the socket is closed in order.
         client.shutdown().await;
         outcome
     })
@@ -274,34 +326,33 @@ impl Command {
 
 impl Common {
     fn config(&self) -> Result<Config, CliError> {
-        let environment = |name: &str| std::env::var(name).ok();
-        let url = self.url.clone().or_else(|| environment(URL_VARIABLE).filter(|url| !url.trim().is_empty()));
+        let environment = Environment::default();
+        let url = self.url.clone().or_else(|| environment.get(URL_VARIABLE));
         let info = ClientInfo { id: "cli".to_owned(), mode: "cli".to_owned(), ..ClientInfo::default() };
         let url = url.as_deref().unwrap_or(DEFAULT_URL);
-        let endpoint = Endpoint::parse_with(url, self.plaintext()).map_err(CliError::of_url)?;
+        let endpoint = Endpoint::parse_with(url, self.plaintext(&environment)).map_err(CliError::of_url)?;
         let mut config = Config::from(endpoint).client(info);
         config = match &self.proxy {
             Some(proxy) => config.proxy(Proxy::parse(proxy)?)?,
             None if self.no_proxy => config,
-            // A variable that is no text must not look like none at all.
-            None => config.proxy_of_environment(|name| {
-                std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-            })?,
+            None => config.proxy_of_environment(|name| environment.get(name))?,
         };
         if let Some(pins) = self.pins()? {
             config = config.pin(pins)?;
         }
-        config = config.headers(headers::headers(&self.header, self.header_file.as_deref())?)?;
-        let mut credentials = credentials(environment, None, None);
-        if let Some(token) = self.token_of_file()? {
-            credentials.token = Some(token);
+        config =
+            config.headers(headers::headers(&environment, &self.header, self.header_file.as_deref())?)?;
+        let token = match &self.token_file {
+            Some(file) => Some(InputFile::Token.read_line(file)?),
+            None => environment.secret(TOKEN_VARIABLE)?,
+        };
+        if let Some(token) = token {
+            config = config.token(&token);
         }
-        if let Some(token) = &credentials.token {
-            config = config.token(token.expose());
+        if let Some(password) = environment.secret(PASSWORD_VARIABLE)? {
+            config = config.password(&password);
         }
-        if let Some(password) = &credentials.password {
-            config = config.password(password.expose());
-        }
+        environment.check()?;
         Ok(config)
     }
 
@@ -318,37 +369,12 @@ impl Common {
         Ok(Some(Pins::new(pins)?.with_policy(policy)))
     }
 
-    fn plaintext(&self) -> Plaintext {
-        let allowed = std::env::var(PLAINTEXT_VARIABLE).is_ok_and(|value| value.trim() == "1");
+    fn plaintext(&self, environment: &Environment) -> Plaintext {
+        let allowed = environment.get(PLAINTEXT_VARIABLE).is_some_and(|value| value == "1");
         if self.allow_private_plaintext || allowed { Plaintext::PrivateNames } else { Plaintext::Guarded }
-    }
-
-    fn token_of_file(&self) -> Result<Option<Secret>, CliError> {
-        let Some(file) = &self.token_file else { return Ok(None) };
-        let path = || file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|why| CliError::TokenFile { path: path(), why })?;
-        Secret::trimmed(&text).map(Some).ok_or_else(|| CliError::NoToken { path: path() })
     }
 
     fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
-    }
-}
-
-/// Waits until the client is connected. The first attempt decides: a person is waiting.
-async fn connected(client: &Client) -> Result<(), CliError> {
-    let mut statuses = client.watch_status();
-    client.connect();
-    let mut status = statuses.get();
-    loop {
-        match status {
-            Status::Ready { .. } => return Ok(()),
-            Status::Paused(reason) => return Err(CliError::Paused(reason)),
-            Status::Backoff { cause, .. } => return Err(CliError::NotConnected(cause)),
-            Status::Stopped => return Err(CliError::ShutDown),
-            // Of these, only Idle can last: until the driver has read the order.
-            _ => {}
-        }
-        status = statuses.changed().await.ok_or(CliError::ShutDown)?;
     }
 }

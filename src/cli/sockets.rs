@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
+use onesocket::core::OneLine;
 use serde_json::json;
 
-use super::{CliError, output};
+use super::{CliError, json, output};
 
 /// A TCP connection to the port, and who holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +36,12 @@ pub(super) fn sockets(port: u16, as_json: bool) -> Result<(), CliError> {
             })
             .collect();
         let report = json!({ "port": port, "sockets": found.len(), "processes": processes });
-        return output::print(&report.to_string());
+        return output::print(&json::value(&report));
     }
     output::print(&format!("{} to port {port}", plural(found.len(), "socket")))?;
     for (process, states) in groups {
         let who = match process {
-            Some((pid, name)) => format!("{name} (pid {pid})"),
+            Some((pid, name)) => format!("{} (pid {pid})", OneLine::cut(name)),
             None => "processes of others".to_owned(),
         };
         let count: usize = states.values().sum();

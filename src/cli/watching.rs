@@ -3,6 +3,7 @@
 use onesocket::Client;
 use onesocket::core::{AfterApproval, PauseReason, Push, Status};
 
+use super::waiting::{Outage, in_words};
 use super::{CliError, Common, Watch, json, output};
 
 /// Characters of a payload that a line for people shows.
@@ -12,24 +13,25 @@ const SHOWN: usize = 200;
 pub(super) async fn watch(client: &Client, common: &Common, watch: &Watch) -> Result<(), CliError> {
     let mut pushes = client.subscribe().expect("it is the first subscription");
     let mut statuses = client.watch_status();
+    let mut outage = Outage::default();
     let mut left = watch.count.unwrap_or(u64::MAX);
     while left > 0 {
         tokio::select! {
             biased;
-            interrupted = tokio::signal::ctrl_c() => {
-                return interrupted.map_err(CliError::system("signals cannot be waited for"));
-            }
             push = pushes.next() => {
                 let Some(push) = push else { return Err(CliError::ShutDown) };
                 output::print(&if common.json { as_json(&push) } else { as_text(&push) })?;
                 left -= 1;
             }
             // Before the first snapshot, a subscription says nothing of a gateway that says no.
-            paused = statuses.wait_for(ends) => {
-                if let Status::Paused(reason) = paused.ok_or(CliError::ShutDown)? {
-                    return Err(CliError::Paused(reason));
-                }
-            }
+            status = statuses.changed() => match status.ok_or(CliError::ShutDown)? {
+                Status::Paused(reason) if ends(&reason) => return Err(CliError::Paused(reason)),
+                Status::Paused(reason) => outage.tell(&reason.to_string(), "asking again from time to time"),
+                Status::Backoff { cause, .. } => outage.tell(&in_words(&cause), "trying again"),
+                Status::Ready { .. } => outage.end(),
+                // What comes before one of these.
+                _ => {}
+            },
         }
     }
     Ok(())
@@ -37,9 +39,8 @@ pub(super) async fn watch(client: &Client, common: &Common, watch: &Watch) -> Re
 
 /// Whether the client waits for somebody who cannot be told by the command line. One that asks the gateway by itself, or is
 /// told by it, goes on.
-fn ends(status: &Status) -> bool {
-    let Status::Paused(reason) = status else { return false };
-    match &**reason {
+fn ends(reason: &PauseReason) -> bool {
+    match reason {
         PauseReason::Pairing { then, .. } => *then == AfterApproval::Resume,
         _ => true,
     }
@@ -70,7 +71,7 @@ fn as_json(push: &Push) -> String {
             ("received", number(gap.received)),
         ]),
         Push::Status(status) => {
-            json::object(&[("type", json::text("status")), ("status", json::text(&in_words(status)))])
+            json::object(&[("type", json::text("status")), ("status", json::text(&status_in_words(status)))])
         }
         Push::Lagged { missed } => {
             json::object(&[("type", json::text("lagged")), ("missed", number(*missed))])
@@ -92,7 +93,7 @@ fn as_text(push: &Push) -> String {
             format!("event     {}{seq} {}", event.name, shortened(&json::on_one_line(&event.payload)))
         }
         Push::Gap(gap) => format!("gap       expected #{}, received #{}", gap.expected, gap.received),
-        Push::Status(status) => format!("status    {}", in_words(status)),
+        Push::Status(status) => format!("status    {}", status_in_words(status)),
         Push::Lagged { missed } => format!("lagged    {missed} items are gone"),
         Push::Closed => "closed".to_owned(),
         // A kind of a later version.
@@ -100,7 +101,7 @@ fn as_text(push: &Push) -> String {
     }
 }
 
-fn in_words(status: &Status) -> String {
+fn status_in_words(status: &Status) -> String {
     match status {
         Status::Idle => "idle".to_owned(),
         Status::NotConfigured => "not configured".to_owned(),
