@@ -30,6 +30,7 @@ pub(crate) async fn run(
         mode: EndpointMode::Local { port, secure: false, host: None },
         // The environment goes before the settings, of which there are none here.
         credentials: credentials(&environment, None, None),
+        ..EndpointSettings::default()
     };
     let info = ClientInfo { display_name: Some("Follow".to_owned()), ..ClientInfo::default() };
     let store = Arc::new(EndpointStore::new(&at(from), move |config| config.client(info.clone())));

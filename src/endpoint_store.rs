@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::config_source::{Changes, ConfigSource, Generations, SourceError};
-use crate::core::{Config, ConfigError, Credentials, Endpoint, Secret};
+use crate::core::{Config, ConfigError, Credentials, Endpoint, Headers, Secret};
 
 /// The environment variable that holds the shared token.
 pub const TOKEN_VARIABLE: &str = "OPENCLAW_GATEWAY_TOKEN";
@@ -49,6 +49,8 @@ pub struct EndpointSettings {
     pub mode: EndpointMode,
     /// What to present to it; see [`credentials`].
     pub credentials: Credentials,
+    /// What to send to a proxy in front of it, with the upgrade.
+    pub headers: Headers,
 }
 
 /// Where a gateway can be.
@@ -216,9 +218,10 @@ fn resolve(settings: &EndpointSettings, complete: impl Fn(Config) -> Config) -> 
         EndpointMode::Direct { url } => Endpoint::parse(url),
         EndpointMode::Given(endpoint) => Ok(endpoint.clone()),
     };
-    match endpoint {
-        Ok(endpoint) => {
-            let config = Config::from(endpoint).credentials(settings.credentials.clone());
+    let config = endpoint.and_then(|endpoint| Config::from(endpoint).headers(settings.headers.clone()));
+    match config {
+        Ok(config) => {
+            let config = config.credentials(settings.credentials.clone());
             EndpointState::Ready(Arc::new(complete(config)))
         }
         Err(error) => EndpointState::Unavailable { reason: error.into() },

@@ -191,7 +191,7 @@ const RULES: &[Rule] = &[
         covers: |_| true,
         breaks: |line| {
             let reason = line.code.split_once("#[ignore").map(|(_, reason)| reason);
-            let installed = ["gateway", "npm", "tests/network/"];
+            let installed = ["gateway", "npm", "tests/edge/", "tests/network/"];
             reason.is_some_and(|reason| !installed.iter().any(|what| reason.contains(what)))
         },
         caught: ("tests/x.rs", "#[ignore = \"flaky\"]"),

@@ -167,7 +167,7 @@ pub enum DialError {
     /// The connection broke before the upgrade was answered.
     #[error("the connection was reset during the upgrade")]
     Reset,
-    /// A peer of `ws://` ended the connection without a byte, as some servers do that expect TLS.
+    /// A peer of `ws://` ended or reset the connection without a byte, as some servers do that expect TLS.
     #[error("the connection ended without an answer to the upgrade; if this port speaks TLS, use wss://")]
     Unanswered,
     /// The upgrade was answered with another status than 101 (protocol 1.4, 1.5).
@@ -366,7 +366,14 @@ impl ConnectionError {
             | Self::BadMember(_)
             | Self::ProtocolVersion { .. }
             | Self::Closed { .. } => Initiator::Gateway,
-            Self::Dial(DialError::Upgrade(_)) => Initiator::Gateway,
+            // Whatever answers there.
+            Self::Dial(
+                DialError::Upgrade(_)
+                | DialError::Handshake(_)
+                | DialError::UpgradeTooLong { .. }
+                | DialError::OtherProtocol(_)
+                | DialError::NotHttp { .. },
+            ) => Initiator::Gateway,
             Self::Dial(
                 DialError::TrustStore(_) | DialError::System(_) | DialError::Denied | DialError::Zone { .. },
             ) => Initiator::Local,

@@ -11,7 +11,8 @@ use super::peer_text::{OneLine, PeerText};
 /// An HTTP answer to the upgrade other than `101 Switching Protocols`, from the gateway (protocol 1.4) or from
 /// whatever stands in front of it.
 ///
-/// The fields hold what came; `Display` is one line, and says what to do. What the request presented (values of headers, the query) is replaced by `…` wherever the answer repeats it.
+/// The fields hold what came; `Display` is one line, and says what to do. Where an answer repeats what the request
+/// presented (values of headers, the query), errors have `[redacted]` in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpgradeRefusal {
@@ -98,6 +99,9 @@ impl UpgradeRefusal {
             }
             (UpgradeRemedy::Credentials, _) => {
                 "what stands in front of the gateway does not let this client through: configure the headers that it wants"
+            }
+            (UpgradeRemedy::Redirect, _) if self.location.is_none() => {
+                "the redirect names no place: configure another endpoint, or mend what answers there"
             }
             (UpgradeRemedy::Redirect, _) => {
                 "redirects are not followed: configure that endpoint, or, if it is a page to log in, the headers that stand for a login"

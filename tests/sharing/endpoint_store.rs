@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use onesocket::Client;
 use onesocket::config_source::follow;
-use onesocket::core::{ClientInfo, Config, ConfigError, Credentials, Endpoint, Secret, Status};
+use onesocket::core::{ClientInfo, Config, ConfigError, Credentials, Endpoint, Headers, Secret, Status};
 use onesocket::endpoint_store::{
     EndpointMode, EndpointSettings, EndpointState, EndpointStore, Unavailable, credentials,
 };
@@ -13,7 +13,8 @@ use tokio::time::{sleep, timeout};
 use crate::rig::{Rig, TOKEN, config, ms, secs};
 
 fn settings(mode: EndpointMode) -> EndpointSettings {
-    EndpointSettings { mode, credentials: credentials(|_| None, Some(TOKEN), None) }
+    let credentials = credentials(|_| None, Some(TOKEN), None);
+    EndpointSettings { mode, credentials, ..EndpointSettings::default() }
 }
 
 fn state(mode: EndpointMode) -> EndpointState {
@@ -51,6 +52,20 @@ fn each_mode_leads_where_it_should() {
         assert_eq!(state(mode.clone()), ready(url), "{mode:?}");
     }
     assert!(matches!(state(EndpointMode::Forwarded { port: None }), EndpointState::Connecting { .. }));
+}
+
+#[test]
+fn right_credential_headers_go_where_they_cannot_be_seen() {
+    let mut headers = Headers::new();
+    headers.add("X-Team", "blue").unwrap();
+    let state = |mode| {
+        let settings = EndpointSettings { headers: headers.clone(), ..settings(mode) };
+        EndpointStore::new(&settings, |config| config).current()
+    };
+    let config = Config::new("wss://gateway.example").unwrap().token(TOKEN).headers(headers.clone()).unwrap();
+    assert_eq!(state(direct("wss://gateway.example")), EndpointState::Ready(Arc::new(config)));
+    let reason = Unavailable::Config(ConfigError::HeadersInTheClear);
+    assert_eq!(state(direct("ws://gateway.local")), EndpointState::Unavailable { reason });
 }
 
 #[test]

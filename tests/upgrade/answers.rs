@@ -1,9 +1,16 @@
 //! Answers that open a websocket, break its rules, or are no HTTP at all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use onesocket::Client;
 use onesocket::core::{DialError, Options, PauseReason, PeerProtocol, PeerText, Status, UpgradeFault};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::rig::{
     ACCEPT, Stubborn, UPGRADE, acceptance, config, dial_error, first, first_status, paused, retried,
@@ -158,4 +165,39 @@ async fn no_wedge_a_head_without_an_end_is_left_at_its_limit() {
     assert_eq!(dial_error(&cause), DialError::UpgradeTooLong { limit: 50 });
     options.max_upgrade_bytes = 0;
     assert!(options.validate().is_err());
+}
+
+/// Servers that expect TLS take the request for a broken record. Some say so (rustls), some end the connection (Node.js), and
+/// some do not even read what has come (OpenSSL in Python), which resets it.
+#[tokio::test]
+async fn no_wedge_a_port_that_speaks_tls_is_told_as_far_as_it_shows() {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = versions.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let serve = async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let failed = acceptor.accept(stream).await.map(drop);
+        assert!(failed.is_err(), "a request is no record");
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'G', "the request has come");
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        // A port that is closed from here on would be another failure.
+        std::future::pending::<()>().await;
+    };
+    let serving = tokio::spawn(serve);
+    let network = onesocket::net::TcpNetwork;
+    let (status, _) = first_status(&network, config(&url), Options::default()).await;
+    let Status::Paused(reason) = status else { panic!("{status:?}") };
+    assert_eq!(*reason, PauseReason::Endpoint(DialError::OtherProtocol(PeerProtocol::Tls)));
+    let (status, _) = first_status(&network, config(&url), Options::default()).await;
+    let Status::Backoff { cause, .. } = status else { panic!("{status:?}") };
+    assert_eq!(dial_error(&cause), DialError::Unanswered);
+    serving.abort();
 }

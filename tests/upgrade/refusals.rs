@@ -54,7 +54,7 @@ async fn no_storm_an_upgrade_that_cannot_mend_itself_pauses_and_says_what_to_do(
             UpgradeRemedy::Redirect,
             "configure that endpoint",
         ),
-        ("308 Permanent Redirect", "", "", UpgradeRemedy::Redirect, "configure that endpoint"),
+        ("308 Permanent Redirect", "", "", UpgradeRemedy::Redirect, "names no place"),
         ("400 Bad Request", "", "no", UpgradeRemedy::Endpoint, "configure another endpoint"),
         (
             "400 Bad Request",

@@ -104,7 +104,11 @@ pub(crate) fn config(url: &str) -> Config {
 }
 
 /// What the first attempt led to, and how long that took.
-pub(crate) async fn first_status(network: &Stubborn, config: Config, options: Options) -> (Status, Duration) {
+pub(crate) async fn first_status<N: Network + Clone>(
+    network: &N,
+    config: Config,
+    options: Options,
+) -> (Status, Duration) {
     let client = Client::builder().config(config).options(options).seed(7).spawn(network.clone()).unwrap();
     let begun = Instant::now();
     let mut statuses = client.watch_status();

@@ -5,7 +5,6 @@
 
 mod body;
 pub(crate) mod head;
-mod presented;
 mod request;
 
 use std::io;
@@ -23,7 +22,6 @@ use crate::network::dial_error;
 
 use body::Body;
 use head::Head;
-use presented::Presented;
 
 /// How long more is waited for of an answer that has failed already: the body of a refusal (protocol 1.5), or the
 /// rest of a greeting that is not HTTP.
@@ -54,14 +52,15 @@ where
 {
     let key = generate_key();
     let bytes = request::bytes(request.endpoint, request.headers, &key);
-    let written = write(&mut stream, &bytes).await;
+    if let Err(error) = write(&mut stream, &bytes).await
+        && dial_error(&error) != DialError::Reset
+    {
+        return Err(dial_error(&error));
+    }
+    // A peer may answer and be gone without having read the request.
     drop(bytes);
     let mut answer = Answer { stream: &mut stream, bytes: Vec::new(), left: request.max_head_bytes };
-    let head = match answer.final_head(&request).await {
-        Ok(head) => head,
-        // A peer may answer without reading all of the request; only without an answer does that matter.
-        Err(error) => return Err(written.err().map_or(error, |written| dial_error(&written))),
-    };
+    let head = answer.final_head(&request).await?;
     if head.status == 101 {
         head.verify(&derive_accept_key(key.as_bytes()))?;
         let early = answer.bytes;
@@ -70,8 +69,7 @@ where
     let until = Instant::now() + REST_TIME;
     let until = request.give_up_at.map_or(until, |give_up_at| until.min(give_up_at));
     let body = answer.body(&head, until).await;
-    let presented = Presented::of(request.endpoint, request.headers);
-    Err(DialError::Upgrade(Box::new(refusal(&head, &body, &presented))))
+    Err(DialError::Upgrade(Box::new(refusal(&head, body))))
 }
 
 async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
@@ -122,14 +120,15 @@ impl<S: AsyncRead + Unpin> Answer<'_, S> {
                 return Err(DialError::UpgradeTooLong { limit });
             }
             searched = self.bytes.len();
-            match self.read().await.map_err(|error| dial_error(&error))? {
-                // In front of TLS this is a broken connection as any other.
-                0 if self.bytes.is_empty() && !request.endpoint.is_secure() => {
-                    return Err(DialError::Unanswered);
-                }
-                0 => return Err(DialError::Reset),
-                _ => {}
-            }
+            let error = match self.read().await {
+                Ok(0) => DialError::Reset,
+                Ok(_) => continue,
+                Err(error) => dial_error(&error),
+            };
+            // In front of TLS this is a broken connection as any other.
+            let unanswered =
+                error == DialError::Reset && self.bytes.is_empty() && !request.endpoint.is_secure();
+            return Err(if unanswered { DialError::Unanswered } else { error });
         }
     }
 
@@ -181,14 +180,14 @@ impl<S: AsyncRead + Unpin> Answer<'_, S> {
     }
 }
 
-fn refusal(head: &Head, body: &str, presented: &Presented) -> UpgradeRefusal {
-    let text = |name: &str| head.text(name).map(|text| presented.hidden_in(&text));
+fn refusal(head: &Head, body: String) -> UpgradeRefusal {
+    let text = |name: &str| head.text(name).map(PeerText::from);
     let mut refusal = UpgradeRefusal::new(head.status);
-    refusal.reason = presented.hidden_in(&head.reason);
+    refusal.reason = head.reason.as_str().into();
     refusal.location = text("location");
     refusal.authenticate = text("www-authenticate").or_else(|| text("proxy-authenticate"));
     refusal.retry_after = retry_after(head);
-    refusal.body = presented.hidden_in(body);
+    refusal.body = body.into();
     refusal
 }
 
