@@ -89,8 +89,9 @@ pub enum CertificateProblem {
     /// Its authority has taken it back: the gateway's owner must replace it.
     #[error("was revoked by its authority; replace it")]
     Revoked,
-    /// Whoever presented it does not have its key.
-    #[error("is somebody else's: whoever presented it does not have its key")]
+    /// Whoever presented it did not show that they have its key: it is somebody else's, or the key is an RSA key of less
+    /// than 2,048 bits, which proves nothing.
+    #[error("is somebody else's, since whoever presented it did not prove its key; or the key is too short")]
     BadSignature,
     /// It cannot be used otherwise.
     #[error("cannot be used: {0}")]
@@ -123,7 +124,7 @@ pub enum TlsFailure {
     /// The gateway speaks no version from TLS 1.2 on.
     #[error("the gateway speaks neither TLS 1.2 nor 1.3: update it, or what stands before it")]
     Version,
-    /// The gateway takes none of the algorithms.
+    /// The gateway takes none of the algorithms, or refuses the handshake without saying why.
     #[error("the gateway and this client share no algorithm: look at the gateway's TLS settings")]
     NothingInCommon,
     /// The gateway serves no such name.

@@ -4,6 +4,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible};
 
+use super::client_certificate::ClientCertificate;
 use super::verifier::GatewayVerifier;
 use crate::core::{CertificateProblem, DialError, PeerProtocol, PeerText, TlsFailure, UnixTime};
 
@@ -11,11 +12,19 @@ use crate::core::{CertificateProblem, DialError, PeerProtocol, PeerText, TlsFail
 const NAMES_MAX: usize = 8;
 
 /// What a failed handshake means; failures of the stream below, on which these were the first bytes, stay what they are.
-pub(super) fn handshake_error(error: io::Error, verifier: &GatewayVerifier, first: &[u8]) -> io::Error {
+pub(super) fn handshake_error(
+    error: io::Error,
+    verifier: &GatewayVerifier,
+    ours: &ClientCertificate,
+    first: &[u8],
+) -> io::Error {
     let Some(cause) = rustls_error(&error) else { return error };
     let known = match cause {
         Error::InvalidCertificate(why) => verifier.untrusted(certificate_problem(why)),
         Error::InvalidMessage(_) => other_protocol(first),
+        Error::AlertReceived(AlertDescription::HandshakeFailure) if ours.was_asked_for() => {
+            Some(DialError::Tls(TlsFailure::ClientCertificate))
+        }
         _ => None,
     };
     io::Error::other(known.unwrap_or_else(|| DialError::Tls(tls_failure(cause))))

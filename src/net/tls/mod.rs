@@ -15,6 +15,7 @@
 //!
 //! If they agree, configure the same url with that [pin](crate::core::Config::pin), and keep it with the url.
 
+mod client_certificate;
 mod failure;
 mod stream;
 mod trust;
@@ -40,6 +41,7 @@ use crate::network::{Network, connect_until};
 pub use stream::MaybeTls;
 pub use verifier::public_key_pin;
 
+use client_certificate::ClientCertificate;
 use failure::{handshake_error, tls_failure};
 use stream::Below;
 use trust::Trust;
@@ -109,16 +111,18 @@ impl<N> TlsNetwork<N> {
         Ok(GatewayVerifier::new(pins, trust, Arc::clone(&self.provider)))
     }
 
-    fn config(&self, verifier: Arc<GatewayVerifier>) -> Result<ClientConfig, DialError> {
+    fn config(
+        &self,
+        verifier: Arc<GatewayVerifier>,
+        client_certificate: Arc<ClientCertificate>,
+    ) -> Result<ClientConfig, DialError> {
         let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| DialError::Tls(tls_failure(&error)))?;
-        let mut config = config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        let config = config.dangerous().with_custom_certificate_verifier(verifier);
+        let mut config = config.with_client_cert_resolver(client_certificate);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::disabled();
-        if let Some(certificate) = &self.client_certificate {
-            config.client_auth_cert_resolver = Arc::clone(certificate);
-        }
         Ok(config)
     }
 }
@@ -132,12 +136,14 @@ impl<N: Network> TlsNetwork<N> {
         let late = || DialError::TrustStore("it took too long".into());
         let verifier = within(deadline, late, self.verifier(endpoint)).await?.map_err(io::Error::other)?;
         let verifier = Arc::new(verifier);
-        let config = self.config(Arc::clone(&verifier)).map_err(io::Error::other)?;
+        let ours = Arc::new(ClientCertificate::new(self.client_certificate.clone()));
+        let config = self.config(Arc::clone(&verifier), Arc::clone(&ours)).map_err(io::Error::other)?;
         let stream = connect_until(&self.network, &endpoint.below_tls(), deadline).await?;
         let late = || DialError::Tls(TlsFailure::TimedOut);
         let handshake = TlsConnector::from(Arc::new(config)).connect(name, Below::new(stream));
         let stream = within(deadline, late, handshake.into_fallible()).await?;
-        let stream = stream.map_err(|(error, stream)| handshake_error(error, &verifier, stream.first()))?;
+        let stream =
+            stream.map_err(|(error, stream)| handshake_error(error, &verifier, &ours, stream.first()))?;
         Ok(MaybeTls::tls(stream))
     }
 }
