@@ -38,6 +38,8 @@ pub(super) struct IsolatedConsumers {
     subscriptions: BTreeMap<u32, Reading>,
     /// The connection that was accepted since the latest dial: what is said on another one is said to nobody.
     newest: Option<(u8, u32)>,
+    /// The numbers of its events from before hello: they follow the snapshot.
+    early: Vec<u64>,
     /// The connection that said hello last, while nothing is known against it.
     healthy: Option<(u8, u32)>,
     /// The numbers and times of its events that may be on their way, oldest first.
@@ -123,6 +125,7 @@ impl IsolatedConsumers {
             slow_consumers: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
             newest: None,
+            early: Vec::new(),
             healthy: None,
             under_way: VecDeque::new(),
             lasting: 0,
@@ -137,6 +140,7 @@ impl IsolatedConsumers {
         self.healthy = None;
         self.backlog = None;
         self.under_way.clear();
+        self.early.clear();
     }
 
     fn overdue(&mut self, now: Instant) -> Result<(), String> {
@@ -188,7 +192,9 @@ impl IsolatedConsumers {
                 self.backlog.take_if(|backlog| backlog.first_behind.is_some_and(|first| seq >= Some(first)));
             }
             Item::Closed => reading.closed = true,
-            Item::Gap { .. } | Item::Status(_) | Item::Lagged { .. } => {}
+            // What it says is lost was told.
+            Item::Gap { received, .. } => reading.seq = reading.seq.max(Some(received.saturating_sub(1))),
+            Item::Status(_) | Item::Lagged { .. } => {}
         }
         match (reading.lag, lagged, item) {
             (Lag::Close, true, Item::Closed) => reading.gave_up = true,
@@ -274,9 +280,14 @@ impl IsolatedConsumers {
 
     fn gateway(&mut self, gateway: u8, event: &GatewayEvent, at: Instant) {
         match event {
-            GatewayEvent::Accepted { connection } => self.newest = Some((gateway, *connection)),
+            GatewayEvent::Accepted { connection } => {
+                self.newest = Some((gateway, *connection));
+                self.early.clear();
+            }
             GatewayEvent::Hello { connection, .. } if self.newest == Some((gateway, *connection)) => {
+                let early = std::mem::take(&mut self.early);
                 self.trouble();
+                self.early = early;
                 self.healthy = Some((gateway, *connection));
                 for reading in self.subscriptions.values_mut() {
                     reading.seq = None;
@@ -287,6 +298,8 @@ impl IsolatedConsumers {
                 let is_free = self.lasting == 0 && at >= self.caught_up;
                 if self.ready && is_free && self.healthy == Some((gateway, *connection)) {
                     self.sent(*seq, at);
+                } else if is_free && self.newest == Some((gateway, *connection)) {
+                    self.early.push(*seq);
                 }
             }
             GatewayEvent::Closed { connection, .. }
@@ -348,7 +361,12 @@ impl Oracle for IsolatedConsumers {
                 }
             }
             Event::Pushed { subscription, item } => return self.pushed(*subscription, *item, record.at),
-            Event::Status(status) => self.ready = *status == StatusKind::Ready,
+            Event::Status(status) => {
+                self.ready = *status == StatusKind::Ready;
+                if self.ready && self.healthy.is_some() {
+                    std::mem::take(&mut self.early).into_iter().for_each(|seq| self.sent(seq, record.at));
+                }
+            }
             Event::Configured { changed: true, .. }
             | Event::Unconfigured { changed: true }
             | Event::ShutdownCalled => {
@@ -444,6 +462,20 @@ mod tests {
         let old = GatewayEvent::Hello { connection: 7, issued: None, handed_over: None };
         let to_nobody = GatewayEvent::EventSent { connection: 7, seq: 1 };
         assert_eq!(broken(&[(990, at_gateway(old)), (1_000, at_gateway(to_nobody)), later]), None);
+    }
+
+    #[test]
+    fn events_from_before_hello_follow_the_snapshot() {
+        let early = (95, at_gateway(GatewayEvent::EventSent { connection: 1, seq: 1 }));
+        let history = |rest: &[(u64, Event)]| {
+            let begin = begin(Lag::DropOldest);
+            [&begin[..3], &[early.clone()], &begin[3..], rest, &[(2_000, Event::Woken)]].concat()
+        };
+        let broken =
+            |rest: &[(u64, Event)]| first_broken(&mut IsolatedConsumers::new(&Plan::new(1)), history(rest));
+        assert_eq!(broken(&[got(210, PROMPT, 1)]), None);
+        assert_eq!(broken(&[item(210, PROMPT, Item::Gap { epoch: 1, expected: 1, received: 2 })]), None);
+        assert_eq!(broken(&[]), Some(9));
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Causes {
                 wrong("times out before its time is over")
             }
             FailureKind::ShutDown if !self.shutting_down => wrong("fails with a shutdown that nobody asked for"),
-            FailureKind::Limit if !self.is_full(open.beside) => {
+            FailureKind::Limit if !self.is_full(open.beside - 1) => {
                 wrong(&format!("meets a limit beside {} others", open.beside - 1))
             }
             // What was not handed to the connection that is gone waits for the next.
@@ -170,9 +170,12 @@ impl Causes {
         }
     }
 
-    /// Whether a queue may be full beside so many others. One that was sent may count as well: no record tells.
-    fn is_full(&self, open: usize) -> bool {
-        open > self.limits.queued || open * REQUEST_BYTES > self.limits.queued_bytes
+    /// Whether there may be no place beside so many others, of which any may be queued: no record tells. The app has one
+    /// handle, and a handle may hold no more than twice as many places as are left.
+    fn is_full(&self, others: usize) -> bool {
+        let Limits { queued, in_flight, queued_bytes, .. } = self.limits;
+        let share_is_taken = 3 * others > 2 * queued.saturating_add(in_flight);
+        others >= queued || share_is_taken || (others + 1) * REQUEST_BYTES > queued_bytes
     }
 
     /// Whether what the failure names is, or was, the case.
