@@ -145,7 +145,7 @@ pub enum DialError {
         problem: NameProblem,
     },
     /// The network interface that the address belongs to is not there (yet).
-    #[error("this machine has no network interface {:?}", OneLine::cut(zone))]
+    #[error("this machine has no network interface {:?}: check its name, or bring it up", OneLine::cut(zone))]
     Zone {
         /// The interface, as the url has it.
         zone: String,
@@ -162,7 +162,7 @@ pub enum DialError {
     #[error("{0}")]
     System(Shortage),
     /// This system forbids it: a firewall, a sandbox or a policy of this machine.
-    #[error("this system does not permit the connection")]
+    #[error("this system does not permit the connection: look at its firewall or sandbox")]
     Denied,
     /// The connection broke before the upgrade was answered.
     #[error("the connection was reset during the upgrade")]

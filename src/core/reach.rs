@@ -17,13 +17,13 @@ const ADDRESSES_TOLD: usize = 8;
 #[non_exhaustive]
 pub enum NameProblem {
     /// Whoever knows the names says that there is none, or that it has no addresses.
-    #[error("no such name is known, or it has no addresses")]
+    #[error("no such name is known, or it has no addresses: check it, and whether a VPN must be up")]
     NotFound,
     /// The lookup was not over when the time was.
-    #[error("the name servers did not answer in time")]
+    #[error("the name servers did not answer in time: check the network")]
     Unanswered,
     /// The system's resolver gave up for now: its name servers failed, did not answer or were not reached.
-    #[error("the name servers failed or could not be reached")]
+    #[error("the name servers failed or could not be reached: check the network")]
     Temporary,
     /// The lookup failed otherwise.
     #[error("the lookup failed: {0}")]
