@@ -27,6 +27,8 @@ pub(super) struct Incoming {
     arrived: u64,
     /// When bytes arrived first, and last, since something could be read.
     unreadable: Option<(Instant, Instant)>,
+    /// A whole message has come since the latest look, which is all that the core must hear.
+    is_whole: bool,
     /// The bytes themselves, but for those of control frames.
     bytes: u64,
     /// Bytes of control frames since the latest look.
@@ -45,6 +47,7 @@ impl Incoming {
             read: 0,
             arrived: 0,
             unreadable: None,
+            is_whole: false,
             bytes: 0,
             control_bytes: 0,
             message_began: None,
@@ -57,6 +60,7 @@ impl Incoming {
     pub(super) fn whole(&mut self, read: u64) {
         self.read = read;
         self.unreadable = None;
+        self.is_whole = true;
         self.bytes = 0;
         self.control_bytes = 0;
         self.message_began = None;
@@ -72,11 +76,12 @@ impl Incoming {
     /// that a message has begun, or that there is none under way after all.
     pub(super) fn look(&mut self, read: u64, arrived: u64) -> Option<Input> {
         let (new, is_new) = (read - self.read, arrived != self.arrived);
-        if new == 0 && !is_new && self.control_bytes == 0 {
-            return None;
-        }
         self.read = read;
         self.arrived = arrived;
+        let is_whole = std::mem::take(&mut self.is_whole);
+        if new == 0 && self.control_bytes == 0 && (is_whole || !is_new) {
+            return None;
+        }
         self.bytes = (self.bytes + new).saturating_sub(std::mem::take(&mut self.control_bytes));
         if is_new {
             self.latest = Instant::from(self.started.elapsed());
