@@ -56,7 +56,7 @@ pub struct TcpOptions {
     pub resolution_delay: Duration,
     /// Addresses of a name that are tried; 64 by default.
     pub max_addresses: usize,
-    /// Lookups of the system's resolver that may be under way at once, or given up and not over yet; 16 by default. A
+    /// Lookups of the system's resolver that may be under way at once, or given up and not over yet; 64 by default. A
     /// name takes two.
     pub max_lookups: usize,
 }
@@ -67,7 +67,7 @@ impl Default for TcpOptions {
             attempt_delay: Duration::from_millis(250),
             resolution_delay: Duration::from_millis(50),
             max_addresses: 64,
-            max_lookups: 16,
+            max_lookups: 64,
         }
     }
 }
