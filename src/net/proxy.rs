@@ -95,20 +95,16 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let target = endpoint.host_and_port();
-    let mut request = Zeroizing::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"));
-    if let Some((user, password)) = proxy.credentials() {
+    let request_line = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    let credentials = proxy.credentials().map(|(user, password)| {
         let pair = Zeroizing::new(format!("{user}:{password}"));
-        let encoded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
-        // Room at once, so that no copy with the password stays behind.
-        let header = Zeroizing::new(format!("Proxy-Authorization: Basic {}\r\n", *encoded));
-        let mut whole = Zeroizing::new(String::with_capacity(request.len() + header.len() + 2));
-        whole.push_str(&request);
-        whole.push_str(&header);
-        request = whole;
-    }
-    request.push_str("\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(|error| broken(&error))?;
-    stream.flush().await.map_err(|error| broken(&error))?;
+        Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()))
+    });
+    let authorization =
+        credentials.as_ref().map_or(["", "", ""], |encoded| ["Proxy-Authorization: Basic ", encoded, "\r\n"]);
+    // Made in one piece: a text that grows leaves copies behind.
+    let request = Zeroizing::new([&[request_line.as_str()], &authorization[..], &["\r\n"]].concat().concat());
+    send(stream, request.as_bytes()).await?;
     loop {
         let head = read_head(stream).await?;
         return match head.status {

@@ -98,18 +98,15 @@ impl Resolver for SystemResolver {
             }
             Some(slots) => {
                 for (family, slot) in FAMILIES.into_iter().zip(slots) {
-                    let (name, answered) = (name.to_owned(), answered.clone());
+                    let (name, to) = (name.to_owned(), answered.clone());
+                    let work = move || {
+                        let answer = lookup(&name, port, family);
+                        drop(slot);
+                        // Nobody may be waiting any more.
+                        let _ = to.send(answer);
+                    };
                     // Not a blocking task of the runtime, whose end would wait for it.
-                    let spawned = thread::Builder::new().name("gateway lookup".to_owned()).spawn({
-                        let answered = answered.clone();
-                        move || {
-                            let answer = lookup(&name, port, family);
-                            drop(slot);
-                            // Nobody may be waiting any more.
-                            let _ = answered.send(answer);
-                        }
-                    });
-                    if let Err(error) = spawned {
+                    if let Err(error) = thread::Builder::new().name("gateway lookup".to_owned()).spawn(work) {
                         let _ = answered.send(Err(no_thread(&error)));
                     }
                 }
