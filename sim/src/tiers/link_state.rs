@@ -3,11 +3,12 @@
 //! Faults overlap: a path is as bad as everything that has begun and not ended makes it. What begins and ends in
 //! one moment, such as a reset, leaves nothing here.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use onesocket_gateway::host::CloseAnswer;
 
-use crate::pipe::{Dials, Direction};
+use crate::pipe::{Dials, Direction, Profile};
 use crate::plan::LinkFault;
 
 /// The state of a link, and of how the gateway at its end treats sockets.
@@ -29,10 +30,10 @@ pub(crate) struct LinkState {
 
 /// How bytes are cut up and slowed down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pieces {
-    pub(crate) chop: u32,
-    pub(crate) coalesce: bool,
-    pub(crate) per_ms: u32,
+struct Pieces {
+    chop: u32,
+    coalesce: bool,
+    per_ms: u32,
 }
 
 impl LinkState {
@@ -103,8 +104,19 @@ impl LinkState {
         }
     }
 
-    pub(crate) fn pieces(&self) -> Option<Pieces> {
-        self.bytes.last().copied()
+    /// What becomes of a byte stream that would have the `ordinary` profile.
+    pub(crate) fn profile(&self, ordinary: &Profile) -> Profile {
+        let mut profile = ordinary.clone();
+        let delay_us = u64::try_from(self.delay().as_micros()).unwrap_or(u64::MAX);
+        profile.latency_min_us = profile.latency_min_us.saturating_add(delay_us);
+        profile.latency_max_us = profile.latency_max_us.saturating_add(delay_us);
+        if let Some(pieces) = self.bytes.last() {
+            profile.chop_read_bytes = NonZeroU32::new(pieces.chop);
+            profile.chop_write_bytes = NonZeroU32::new(pieces.chop);
+            profile.coalesce = pieces.coalesce;
+            profile.bandwidth_bytes_per_ms = NonZeroU32::new(pieces.per_ms);
+        }
+        profile
     }
 }
 

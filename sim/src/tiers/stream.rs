@@ -107,21 +107,6 @@ fn chop(draw: &mut Rng) -> Option<NonZeroU32> {
     if draw.chance(50) { bytes } else { None }
 }
 
-/// What becomes of the ordinary link.
-fn troubled(ordinary: &Profile, link_state: &LinkState) -> Profile {
-    let mut profile = ordinary.clone();
-    let delay_us = u64::try_from(link_state.delay().as_micros()).unwrap_or(u64::MAX);
-    profile.latency_min_us = profile.latency_min_us.saturating_add(delay_us);
-    profile.latency_max_us = profile.latency_max_us.saturating_add(delay_us);
-    if let Some(pieces) = link_state.pieces() {
-        profile.chop_read_bytes = NonZeroU32::new(pieces.chop);
-        profile.chop_write_bytes = NonZeroU32::new(pieces.chop);
-        profile.coalesce = pieces.coalesce;
-        profile.bandwidth_bytes_per_ms = NonZeroU32::new(pieces.per_ms);
-    }
-    profile
-}
-
 impl Network for SimNetwork {
     type Stream = Tracked<PipeStream>;
 
@@ -151,7 +136,7 @@ impl Links for SimNetwork {
             if link_state.stalls(direction) { link.stall(direction) } else { link.resume(direction) }
         }
         link.set_dials(link_state.dials());
-        let profile = troubled(&self.profile, link_state);
+        let profile = link_state.profile(&self.profile);
         if link.profile() != profile {
             link.set_profile(profile);
         }

@@ -29,8 +29,8 @@ pub(super) struct IsolatedConsumers {
     delay: Duration,
     /// When the last message that takes longer has arrived.
     caught_up: Instant,
-    /// The longest that a slow line needs for what waits for it when the line is fast again.
-    drain: Duration,
+    /// The longest that a slow line needs for what waits for it when the line is fast again, by what made it slow.
+    drains: BTreeMap<Fault, Duration>,
     /// What a slow line held back on the healthy connection and still delivers.
     backlog: Option<Backlog>,
     /// Who does not read at once in the subscriptions it opens from now on.
@@ -120,7 +120,7 @@ impl IsolatedConsumers {
             travel: latency * 4 + BLUR * 5,
             delay: delay(plan),
             caught_up: Instant::ZERO,
-            drain: drain(plan),
+            drains: drains(plan),
             backlog: None,
             slow_consumers: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
@@ -328,13 +328,18 @@ fn delay(plan: &Plan) -> Duration {
     Duration::from_millis(plan.steps.iter().map(|step| by_ms(&step.action)).sum())
 }
 
-/// How long the slowest line of a plan needs for all that can be on its way.
-fn drain(plan: &Plan) -> Duration {
-    let longest = plan.steps.iter().filter_map(|step| match &step.action {
-        Action::Link { fault, .. } => Some(fault.drain()),
-        Action::App(_) | Action::Gateway { .. } | Action::Process(_) => None,
-    });
-    longest.max().unwrap_or_default()
+/// How long the slowest line of a plan needs for all that can be on its way, by what makes it slow.
+fn drains(plan: &Plan) -> BTreeMap<Fault, Duration> {
+    let mut drains = BTreeMap::new();
+    for step in &plan.steps {
+        if let (Action::Link { fault, .. }, Some(class)) = (&step.action, step.action.fault())
+            && !fault.drain().is_zero()
+        {
+            let longest = drains.entry(class).or_insert(Duration::ZERO);
+            *longest = fault.drain().max(*longest);
+        }
+    }
+    drains
 }
 
 /// Whether what is sent before and after the fault arrives all the same.
@@ -389,9 +394,9 @@ impl Oracle for IsolatedConsumers {
                 if *fault == Fault::Delay {
                     self.caught_up = record.at + self.delay;
                 }
-                if *fault == Fault::Bytes && !self.drain.is_zero() {
+                if let Some(drain) = self.drains.get(fault) {
                     self.under_way.clear();
-                    self.backlog = Some(Backlog { until: record.at + self.drain, first_behind: None });
+                    self.backlog = Some(Backlog { until: record.at + *drain, first_behind: None });
                 }
             }
             Event::Gateway { gateway, event } => self.gateway(*gateway, event, record.at),
