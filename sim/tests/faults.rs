@@ -99,7 +99,7 @@ fn a_socket_closes_late(finished: &Finished) -> bool {
 }
 
 /// Each class of faults of links and processes, a step, and what shows that it struck.
-const SIGNS: [(Fault, &str, Sign); 16] = [
+const SIGNS: [(Fault, &str, Sign); 17] = [
     (Fault::Partition, "do = \"partition\"\nfor_ms = 500", reconnects),
     (Fault::LoseToGateway, "do = \"lose\"\ndirection = \"to_gateway\"\nfor_ms = 5000", a_request_times_out),
     (Fault::LoseToClient, "do = \"lose\"\ndirection = \"to_client\"\nfor_ms = 3000", reconnects),
@@ -108,6 +108,11 @@ const SIGNS: [(Fault, &str, Sign); 16] = [
     (Fault::StallToGateway, "do = \"stall\"\ndirection = \"to_gateway\"\nfor_ms = 1500", a_request_times_out),
     (Fault::StallToClient, "do = \"stall\"\ndirection = \"to_client\"\nfor_ms = 1500", a_request_times_out),
     (Fault::Delay, "do = \"delay\"\nby_ms = 400\nfor_ms = 1500", a_request_times_out),
+    (
+        Fault::Bufferbloat,
+        "do = \"bufferbloat\"\nper_ms = 1\nup_to_ms = 400\nfor_ms = 1500",
+        an_answer_is_slow,
+    ),
     (Fault::Reset, "do = \"reset\"", reconnects),
     (Fault::RefuseDials, "do = \"refuse-dials\"\nfor_ms = 4000", dials_again),
     (Fault::IgnoreDials, "do = \"ignore-dials\"\nfor_ms = 4000", dials_again),
@@ -158,6 +163,35 @@ fn the_faults_of_links_and_processes_do_what_they_say_where_they_can() {
                 assert!(sign(&finished), "{} on {}\n{}", fault.name(), tier.name(), records());
             }
         }
+    }
+}
+
+/// The buffer is empty when the link has been idle, and full behind a burst; it is never longer than it is.
+#[test]
+fn what_waits_in_a_deep_buffer_waits_for_what_came_before() {
+    let fault = "[[steps]]\nat_ms = 4000\ndo = \"bufferbloat\"\ngateway = 0\nper_ms = 20\nup_to_ms = 700\nfor_ms = 9000\n";
+    let request = "do = \"request\"\nconsumer = 0\nmethod = \"test.echo\"\ntimeout_ms = 5000\n";
+    let before = format!("[[steps]]\nat_ms = 5000\n{request}");
+    let burst = format!("[[steps]]\nat_ms = 6000\ntimes = 60\n{request}");
+    let later = format!("[[steps]]\nat_ms = 12000\n{request}");
+    let plan = plan(&format!("{fault}{before}{burst}{later}"));
+    for tier in [Tier::Machine, Tier::Stream] {
+        let finished = run(tier, &plan);
+        let took = |request| {
+            let made = when(
+                &finished,
+                |what| matches!(what, Event::RequestMade { request: made, .. } if *made == request),
+            );
+            let settled = when(
+                &finished,
+                |what| matches!(what, Event::RequestSettled { request: settled, .. } if *settled == request),
+            );
+            settled.expect("it ends").since(made.expect("it is made"))
+        };
+        let (idle, busy) = (took(1).max(took(62)), took(61));
+        assert!(idle < Duration::from_millis(150), "{}: {idle:?} with an empty buffer", tier.name());
+        assert!(took(31) > idle * 2 && busy > took(31), "{}: {busy:?} behind a burst", tier.name());
+        assert!(busy < Duration::from_millis(1_600), "{}: {busy:?} behind a burst", tier.name());
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! A new class is one row here, and one variant of the action that carries it out.
 
+use std::num::NonZeroU32;
+
 use super::draw::*;
 use crate::pipe::Direction;
 use crate::plan::{Action, Actor, GatewayAction, LinkFault, ProcessFault, Tier};
@@ -92,6 +94,13 @@ faults! {
     /// Everything takes longer.
     Delay = "delay" { Actor::Link, LASTS, ON_CONTROLLED, weight 1,
         |draw| LinkFault::Delay { by_ms: draw.rng.log_between(5, 3_000), for_ms: draw.for_ms }.to(draw.gateway) }
+    /// What is sent waits for what was sent before it.
+    Bufferbloat = "bufferbloat" { Actor::Link, LASTS, ON_CONTROLLED, weight 1,
+        |draw| LinkFault::Bufferbloat {
+            per_ms: NonZeroU32::MIN.saturating_add(small(draw.rng.log_between(1, 200))),
+            up_to_ms: draw.rng.log_between(50, 3_000),
+            for_ms: draw.for_ms,
+        }.to(draw.gateway) }
     /// Connections are reset.
     Reset = "reset" { Actor::Link, ONCE, ON_CONTROLLED, weight 1,
         |draw| LinkFault::Reset {}.to(draw.gateway) }

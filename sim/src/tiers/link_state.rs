@@ -3,7 +3,7 @@
 //! Faults overlap: a path is as bad as everything that has begun and not ended makes it. What begins and ends in
 //! one moment, such as a reset, leaves nothing here.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use onesocket_gateway::host::CloseAnswer;
@@ -26,6 +26,8 @@ pub(crate) struct LinkState {
     closes_late_ms: u64,
     /// The latest one is in force.
     bytes: Vec<Pieces>,
+    /// The latest one is in force.
+    buffers: Vec<Buffer>,
 }
 
 /// How bytes are cut up and slowed down.
@@ -36,6 +38,30 @@ struct Pieces {
     per_ms: u32,
 }
 
+/// A buffer at the beginning of a slow line, one in each direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Buffer {
+    per_ms: NonZeroU32,
+    up_to_ms: u64,
+}
+
+impl Buffer {
+    /// How long so many bytes take over the line.
+    pub(crate) fn time_for(self, bytes: usize) -> Duration {
+        Duration::from_micros(bytes as u64 * 1_000 / u64::from(self.per_ms.get()))
+    }
+
+    /// The longest that anything waits.
+    pub(crate) fn longest(self) -> Duration {
+        Duration::from_millis(self.up_to_ms)
+    }
+
+    fn capacity(self) -> usize {
+        let bytes = u64::from(self.per_ms.get()).saturating_mul(self.up_to_ms);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
 impl LinkState {
     /// A fault begins; one that does not last leaves nothing here.
     pub(crate) fn begin(&mut self, fault: &LinkFault) {
@@ -43,6 +69,7 @@ impl LinkState {
         if let Some(pieces) = pieces(fault) {
             self.bytes.push(pieces);
         }
+        self.buffers.extend(buffer(fault));
     }
 
     /// A fault ends that began before.
@@ -50,6 +77,10 @@ impl LinkState {
         self.change(fault, |count| *count -= 1, |sum, part| *sum -= part);
         if let Some(index) = pieces(fault).and_then(|ended| self.bytes.iter().position(|one| *one == ended)) {
             self.bytes.remove(index);
+        }
+        if let Some(index) = buffer(fault).and_then(|ended| self.buffers.iter().position(|one| *one == ended))
+        {
+            self.buffers.remove(index);
         }
     }
 
@@ -65,7 +96,10 @@ impl LinkState {
             LinkFault::IgnoreUpgrades { .. } => count(&mut self.ignoring_upgrades),
             LinkFault::IgnoreCloses { .. } => count(&mut self.ignoring_closes),
             LinkFault::LateCloses { by_ms, .. } => add(&mut self.closes_late_ms, *by_ms),
-            LinkFault::Bytes { .. } | LinkFault::HalfOpen {} | LinkFault::Reset {} => {}
+            LinkFault::Bytes { .. }
+            | LinkFault::Bufferbloat { .. }
+            | LinkFault::HalfOpen {}
+            | LinkFault::Reset {} => {}
         }
     }
 
@@ -116,11 +150,26 @@ impl LinkState {
             profile.coalesce = pieces.coalesce;
             profile.bandwidth_bytes_per_ms = NonZeroU32::new(pieces.per_ms);
         }
+        if let Some(buffer) = self.buffer() {
+            let line = profile.bandwidth_bytes_per_ms;
+            profile.bandwidth_bytes_per_ms = Some(line.map_or(buffer.per_ms, |line| line.min(buffer.per_ms)));
+            let capacity = NonZeroUsize::new(buffer.capacity()).unwrap_or(NonZeroUsize::MIN);
+            profile.capacity_bytes = profile.capacity_bytes.min(capacity);
+        }
         profile
+    }
+
+    pub(crate) fn buffer(&self) -> Option<Buffer> {
+        self.buffers.last().copied()
     }
 }
 
 fn pieces(fault: &LinkFault) -> Option<Pieces> {
     let LinkFault::Bytes { chop, coalesce, per_ms, .. } = fault else { return None };
     Some(Pieces { chop: *chop, coalesce: *coalesce, per_ms: *per_ms })
+}
+
+fn buffer(fault: &LinkFault) -> Option<Buffer> {
+    let LinkFault::Bufferbloat { per_ms, up_to_ms, .. } = fault else { return None };
+    Some(Buffer { per_ms: *per_ms, up_to_ms: *up_to_ms })
 }

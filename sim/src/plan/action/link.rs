@@ -1,5 +1,6 @@
 //! What becomes of the path between the client and a gateway.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,16 @@ pub enum LinkFault {
     Delay {
         /// By how much.
         by_ms: u64,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Fault: the link is slow and has a deep buffer. The more it is given, the longer everything takes, until the
+    /// buffer is empty again.
+    Bufferbloat {
+        /// How many bytes each direction carries in a millisecond, at least one.
+        per_ms: NonZeroU32,
+        /// The longest that anything waits in the buffer.
+        up_to_ms: u64,
         /// For how long.
         for_ms: u64,
     },
@@ -101,19 +112,37 @@ impl LinkFault {
 
     /// The longest that a line goes on delivering, once it is fast again, what it held back while it was slow.
     pub(crate) fn drain(&self) -> Duration {
-        let Self::Bytes { per_ms: per_ms @ 1.., .. } = self else { return Duration::ZERO };
-        let capacity = Profile::default().capacity_bytes.get() as u64;
-        Duration::from_millis(capacity / u64::from(*per_ms))
+        match self {
+            Self::Bytes { per_ms: per_ms @ 1.., .. } => {
+                let capacity = Profile::default().capacity_bytes.get() as u64;
+                Duration::from_millis(capacity / u64::from(*per_ms))
+            }
+            Self::Bufferbloat { up_to_ms, .. } => Duration::from_millis(*up_to_ms),
+            Self::Partition { .. }
+            | Self::Blip { .. }
+            | Self::Lose { .. }
+            | Self::Stall { .. }
+            | Self::HalfOpen {}
+            | Self::Delay { .. }
+            | Self::Reset {}
+            | Self::RefuseDials { .. }
+            | Self::IgnoreDials { .. }
+            | Self::IgnoreUpgrades { .. }
+            | Self::IgnoreCloses { .. }
+            | Self::LateCloses { .. }
+            | Self::Bytes { .. } => Duration::ZERO,
+        }
     }
 
     /// The names in plans.
-    pub(super) const NAMES: [&str; 13] = [
+    pub(super) const NAMES: [&str; 14] = [
         "partition",
         "blip",
         "lose",
         "stall",
         "half-open",
         "delay",
+        "bufferbloat",
         "reset",
         "refuse-dials",
         "ignore-dials",
@@ -134,6 +163,7 @@ impl LinkFault {
             Self::Stall { direction: Direction::ToGateway, .. } => Fault::StallToGateway,
             Self::Stall { direction: Direction::ToClient, .. } => Fault::StallToClient,
             Self::Delay { .. } => Fault::Delay,
+            Self::Bufferbloat { .. } => Fault::Bufferbloat,
             Self::Reset {} => Fault::Reset,
             Self::RefuseDials { .. } => Fault::RefuseDials,
             Self::IgnoreDials { .. } => Fault::IgnoreDials,
@@ -152,6 +182,7 @@ impl LinkFault {
             | Self::Blip { for_ms }
             | Self::Stall { for_ms, .. }
             | Self::Delay { for_ms, .. }
+            | Self::Bufferbloat { for_ms, .. }
             | Self::RefuseDials { for_ms }
             | Self::IgnoreDials { for_ms }
             | Self::IgnoreUpgrades { for_ms }

@@ -56,7 +56,33 @@ pub(super) enum Arrival {
     },
 }
 
+/// About what a frame without a payload takes, with the headers of all layers below it.
+const FRAME_BYTES: usize = 64;
+
+impl ToGateway {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => FRAME_BYTES + text.len(),
+            Self::Dial | Self::Ping | Self::Pong | Self::Close | Self::Eof => FRAME_BYTES,
+        }
+    }
+}
+
 impl ToClient {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => FRAME_BYTES + text.0.len(),
+            Self::Opened
+            | Self::Refused
+            | Self::Unavailable(_)
+            | Self::Noise
+            | Self::Ping
+            | Self::Pong
+            | Self::Close { .. }
+            | Self::Reset => FRAME_BYTES,
+        }
+    }
+
     pub(super) fn input(self, epoch: Epoch) -> Arrival {
         let failed = |error| Arrival::End { input: Input::DialFailed { epoch, error }, acknowledge: false };
         match self {
@@ -87,6 +113,8 @@ impl ToClient {
 /// All links and sockets.
 pub(super) struct Network {
     link_states: Vec<LinkState>,
+    /// When each direction of each link has carried what its buffer holds.
+    lines_free: Vec<[Instant; 2]>,
     sockets: BTreeMap<Epoch, Socket>,
     latency: Rng,
     latency_us: (u64, u64),
@@ -132,6 +160,7 @@ impl Network {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             link_states: vec![LinkState::default(); usize::from(GATEWAYS)],
+            lines_free: vec![[Instant::ZERO; 2]; usize::from(GATEWAYS)],
             sockets: BTreeMap::new(),
             latency: Rng::new(plan.seed, "latency"),
             latency_us: (plan.params.latency_min_us, plan.params.latency_max_us),
@@ -235,25 +264,37 @@ impl Network {
         parcel: ToGateway,
     ) -> Option<Instant> {
         let latency = self.draw_latency();
+        let gateway = self.gateway_of(epoch)?;
+        let wait = self.wait(now, gateway, Direction::ToGateway, parcel.bytes());
         let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.loses(Direction::ToGateway))?;
         let closes = matches!(parcel, ToGateway::Close);
         if closes && std::mem::replace(&mut socket.client_closes, true) {
             return None;
         }
-        let arrival = now + latency + self.link_states[usize::from(socket.gateway)].delay();
-        Some(socket.to_gateway.send(arrival, parcel))
+        Some(socket.to_gateway.send(now + latency + wait, parcel))
     }
 
     /// As [`send_to_gateway`](Self::send_to_gateway), the other way.
     pub(super) fn send_to_client(&mut self, now: Instant, epoch: Epoch, parcel: ToClient) -> Option<Instant> {
         let latency = self.draw_latency();
+        let gateway = self.gateway_of(epoch)?;
+        let wait = self.wait(now, gateway, Direction::ToClient, parcel.bytes());
         let socket = self.sockets.get_mut(&epoch).filter(|socket| !socket.loses(Direction::ToClient))?;
         let closes = matches!(parcel, ToClient::Close { .. });
         if closes && std::mem::replace(&mut socket.gateway_closes, true) {
             return None;
         }
-        let arrival = now + latency + self.link_states[usize::from(socket.gateway)].delay();
-        Some(socket.to_client.send(arrival, parcel))
+        Some(socket.to_client.send(now + latency + wait, parcel))
+    }
+
+    /// How much longer than usual so many bytes take. What is sent over a slow line waits for what all sockets sent
+    /// before, as long as the buffer has room; this tier knows no sender that waits until it has.
+    fn wait(&mut self, now: Instant, gateway: u8, direction: Direction, bytes: usize) -> Duration {
+        let link_state = &self.link_states[usize::from(gateway)];
+        let Some(buffer) = link_state.buffer() else { return link_state.delay() };
+        let line_free = &mut self.lines_free[usize::from(gateway)][direction as usize];
+        *line_free = ((*line_free).max(now) + buffer.time_for(bytes)).min(now + buffer.longest());
+        line_free.since(now) + link_state.delay()
     }
 
     fn draw_latency(&mut self) -> Duration {
