@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::{OTHER_SEEDS, Search};
-use crate::plan::{Params, Plan, Step};
+use crate::plan::{Limits, Params, Plan, Step};
 
 /// Numbers that are names: a smaller one is not a simpler one.
 const NAMES: [&str; 4] = ["code", "close", "status", "version"];
@@ -118,6 +118,22 @@ fn params(search: &mut Search<'_>) {
             }
             (Some(_) | None, _) => {}
         }
+    }
+    limits(search);
+}
+
+/// Limits are left out of the text when all are as usual.
+fn limits(search: &mut Search<'_>) {
+    fn table_of(table: &mut Table) -> Option<&mut Table> {
+        table.get_mut("params")?.get_mut("limits")?.as_table_mut()
+    }
+    let usual = Table::try_from(Limits::default()).expect("limits are plain data");
+    for (key, wanted) in usual {
+        let now = table_of(&mut search.table()).and_then(|limits| limits.get(&key)?.as_integer());
+        let (Some(now), Some(wanted)) = (now, wanted.as_integer()) else { continue };
+        search.approach(now, wanted, &|table, number| {
+            table_of(table)?.insert(key.clone(), Value::Integer(number)).map(|_| ())
+        });
     }
 }
 
