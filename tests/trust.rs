@@ -230,7 +230,8 @@ async fn a_trust_that_cannot_be_read_is_told_from_a_gateway_that_is_not_trusted(
         (("SSL_CERT_FILE", folder.write("broken.pem", broken)), "broken.pem"),
         (("SSL_CERT_FILE", folder.write("unparsable.pem", unparsable)), "there are none in SSL_CERT_FILE"),
     ] {
-        let output = gateway.run(&CALL, &[(trust.0, &trust.1)]).await;
+        // It may pass, so it is waited for.
+        let output = gateway.run(&[&CALL[..], &["--timeout", "1"]].concat(), &[(trust.0, &trust.1)]).await;
         let line = complaint(&output, 1);
         assert!(line.contains("the certificates that this system trusts could not be read"), "{line}");
         assert!(line.contains(why), "{line}");
@@ -238,13 +239,40 @@ async fn a_trust_that_cannot_be_read_is_told_from_a_gateway_that_is_not_trusted(
     // With some of it unread, nobody is known to be unknown.
     let stranger = folder.write("stranger.pem", &pem(Authority::root("stranger").certificate()));
     let partly = [("SSL_CERT_FILE", &*stranger), ("SSL_CERT_DIR", Path::new("/no/such/folder"))];
-    let output = gateway.run(&CALL, &partly).await;
+    let output = gateway.run(&[&CALL[..], &["--timeout", "1"]].concat(), &partly).await;
     assert!(complaint(&output, 1).contains("could not be read: "), "{output:?}");
     let output = gateway.run(&CALL, &partly[..1]).await;
     assert!(
         complaint(&output, 1).contains("is signed by no authority that this system trusts"),
         "{output:?}"
     );
+}
+
+/// A machine that is not set up yet when the tool begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_wedge_trust_that_is_missing_at_first_is_waited_for() {
+    let (root, identity) = authority();
+    let gateway = Gateway::start(Some(&identity)).await;
+    for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        let folder = Folder::new();
+        let missing = if variable == "SSL_CERT_FILE" { "root.pem" } else { "certificates" };
+        let trust = [(variable, &*folder.path(missing))];
+        let mut call =
+            tool(&[&CALL[..], &["--timeout", "30"]].concat(), &gateway.url(), &trust).spawn().unwrap();
+        let mut told = BufReader::new(call.stderr.take().unwrap()).lines();
+        let first = timeout(Duration::from_secs(60), told.next_line()).await.unwrap().unwrap().unwrap();
+        assert!(first.contains("could not be read") && first.contains("No such file"), "{first}");
+        let certificate = pem(root.certificate());
+        if variable == "SSL_CERT_FILE" {
+            folder.write(missing, &certificate);
+        } else {
+            fs::create_dir(folder.path("made")).unwrap();
+            fs::write(folder.path("made/root.pem"), &certificate).unwrap();
+            fs::rename(folder.path("made"), folder.path(missing)).unwrap();
+        }
+        let output = timeout(Duration::from_secs(60), call.wait_with_output()).await.unwrap().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
 }
 
 /// Neither a failure nor a success is kept: each dial sees what is there.

@@ -1,6 +1,26 @@
 //! What a person at a terminal can do about a connection that fails.
 
-use onesocket::core::{CertificateProblem, ConnectionError, DialError, Pin, PresentedCertificate};
+use onesocket::core::{
+    CertificateProblem, ConnectionError, DialError, Pin, PresentedCertificate, TlsFailure,
+};
+
+/// Whether a command that has seconds must not spend them on it: somebody has to do something about the certificate, the
+/// url or the gateway's TLS first. A client that stays goes on trying.
+pub(super) fn outlasts_a_command(error: &ConnectionError) -> bool {
+    let ConnectionError::Dial(error) = error else { return false };
+    match error {
+        DialError::Certificate { .. } | DialError::NotTls => true,
+        DialError::Tls(
+            TlsFailure::Version
+            | TlsFailure::NothingInCommon
+            | TlsFailure::UnknownName
+            | TlsFailure::ClientCertificate
+            | TlsFailure::NoHttp,
+        ) => true,
+        // A handshake that is late, alerts that say nothing of the kind, and what has nothing to do with TLS.
+        _ => false,
+    }
+}
 
 /// What goes behind the text of an error that does not say it by itself.
 pub(super) fn advice(error: &ConnectionError) -> String {

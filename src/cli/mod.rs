@@ -198,6 +198,9 @@ pub(crate) enum CliError {
         /// Whether that was told when it happened.
         was_told: bool,
     },
+    /// TLS came to nothing in a way that no wait of seconds mends.
+    #[error("{cause}{advice}", cause = .0, advice = first_contact::advice(.0))]
+    NoTls(Arc<ConnectionError>),
     /// The gateway wants somebody to act.
     #[error("{0}")]
     Paused(Arc<PauseReason>),
@@ -246,6 +249,7 @@ impl CliError {
             | Self::HeaderLine { .. }
             | Self::Params(_) => 2,
             Self::NotConnected { .. }
+            | Self::NoTls(_)
             | Self::Paused(_)
             | Self::NoAnswer { .. }
             | Self::ShutDown
@@ -267,6 +271,7 @@ impl CliError {
             | Self::Variable { .. }
             | Self::HeaderLine { .. }
             | Self::Params(_)
+            | Self::NoTls(_)
             | Self::Paused(_)
             | Self::NoAnswer { .. }
             | Self::ShutDown

@@ -97,6 +97,9 @@ impl Wait {
             match status {
                 Status::Ready { .. } => return Ok(()),
                 Status::Paused(reason) => return Err(CliError::Paused(reason)),
+                Status::Backoff { cause, .. } if first_contact::outlasts_a_command(&cause) => {
+                    return Err(CliError::NoTls(cause));
+                }
                 Status::Backoff { cause, .. } => self.failed(cause),
                 Status::Stopped => return Err(CliError::ShutDown),
                 // Of these, only Idle can last: until the driver has read the order.
