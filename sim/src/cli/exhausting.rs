@@ -8,9 +8,11 @@ use onesocket_sim::plan::Tier;
 use onesocket_sim::search::exhaust::{self as search, Exhausted, FAULTS, MILESTONES, PLACEMENTS, Progress};
 use serde::Serialize;
 
+use super::arguments::Exhaust;
+use super::error::{CliError, Verdict};
 use super::exploring::{default_folder, jobs, store_plan};
+use super::interrupt;
 use super::output::{is_stdout, say, write};
-use super::{CliError, Exhaust, Verdict, interrupt};
 
 /// Violations whose plans are written and told; all are counted.
 const SHOWN_MAX: usize = 10;

@@ -19,8 +19,10 @@ use onesocket_sim::search::explore::{
 use onesocket_sim::search::guided::{self, Guided};
 use onesocket_sim::trace::StatusKind;
 
+use super::arguments::Explore;
+use super::error::{CliError, Verdict};
+use super::interrupt;
 use super::output::{is_stdout, say, shown, write};
-use super::{CliError, Explore, Verdict, interrupt};
 
 /// How long the main job stays on each tier.
 const MAIN_JOB: [(Tier, Duration); 3] = [

@@ -12,10 +12,11 @@ use onesocket_sim::standin::command::{Command, help};
 use onesocket_sim::standin::{EventLog, StandIn, StandInConfig, Steering, play};
 use tokio::sync::mpsc;
 
+use super::arguments::Gateway;
+use super::error::{CliError, Verdict};
 use super::output::print;
 use super::printer::{Lines, Printer};
 use super::replaying::load;
-use super::{CliError, Gateway, Verdict};
 
 /// How long the gateway may take to close its connections at the end.
 const GOODBYE: Duration = Duration::from_secs(3);

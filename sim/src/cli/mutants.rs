@@ -4,8 +4,9 @@ use std::path::Path;
 
 use onesocket_sim::search::mutants::{self, MutantResult};
 
+use super::arguments::Mutants;
+use super::error::{CliError, Verdict};
 use super::output::{is_stdout, say, write};
-use super::{CliError, Mutants, Verdict};
 
 /// Tries every mutant and prints which oracle noticed it.
 pub(super) fn mutants(arguments: &Mutants) -> Result<Verdict, CliError> {

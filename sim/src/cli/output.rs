@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::CliError;
+use super::error::CliError;
 
 /// Writes `text` to a file, or to standard output for `-`.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {

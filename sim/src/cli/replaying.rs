@@ -15,8 +15,9 @@ use onesocket_sim::search::explore::{judged, run_judged};
 use onesocket_sim::search::generate;
 use serde::Serialize;
 
+use super::arguments::Replay;
+use super::error::{CliError, Verdict};
 use super::output::{is_stdout, say, write};
-use super::{CliError, Replay, Verdict};
 
 /// Runs one plan and prints what happens.
 pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {

@@ -11,8 +11,10 @@ use onesocket_sim::scenario::regression;
 use onesocket_sim::search::shrink::{self, End, Limits, Shrunk, Symptom};
 use serde::Serialize;
 
+use super::arguments::Shrink;
+use super::error::{CliError, Verdict};
 use super::output::{is_stdout, say, shown, write};
-use super::{CliError, Shrink, Verdict, interrupt, replaying};
+use super::{interrupt, replaying};
 
 /// Makes a plan that breaks something small, and stores it.
 pub(super) fn shrink(arguments: &Shrink) -> Result<Verdict, CliError> {
