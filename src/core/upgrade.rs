@@ -124,7 +124,7 @@ impl UpgradeRefusal {
 
 impl fmt::Display for UpgradeRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HTTP {}", self.status)?;
+        write!(f, "HTTP {:03}", self.status)?;
         if !self.reason.is_empty() {
             write!(f, " {}", self.reason)?;
         }
@@ -138,6 +138,9 @@ impl fmt::Display for UpgradeRefusal {
         // The reason phrase says as much as a page of HTML does.
         if words.first().is_some_and(|first| !first.starts_with('<')) {
             write!(f, ": {}", OneLine::cut(&words.join(" ")))?;
+        }
+        if let Some(retry_after) = self.retry_after {
+            write!(f, "; it is to be asked again after {} s", retry_after.as_secs())?;
         }
         if let Some(advice) = self.advice() {
             write!(f, "; {advice}")?;

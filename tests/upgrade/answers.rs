@@ -87,6 +87,7 @@ async fn no_storm_a_port_of_another_protocol_is_named() {
         (b"SSH-2.0-OpenSSH_9.9\r\n", PeerProtocol::Ssh, "speaks SSH, not HTTP"),
         (b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80", PeerProtocol::Http2, "HTTP/2 only"),
         (b"220 mail.example ESMTP Postfix\r\n", PeerProtocol::SmtpOrFtp, "not HTTP"),
+        (b"220 mail.example ESMTP\r\n\r\n", PeerProtocol::SmtpOrFtp, "not HTTP"),
         (b"220-Welcome\r\n", PeerProtocol::SmtpOrFtp, "not HTTP"),
         (b"+OK POP3 ready\r\n", PeerProtocol::Pop3, "not HTTP"),
         (b"* OK IMAP4rev1\r\n", PeerProtocol::Imap, "not HTTP"),
@@ -113,6 +114,8 @@ async fn no_wedge_an_answer_that_is_nothing_known_shows_how_it_begins() {
     let error = retried(&network).await;
     assert_eq!(error, DialError::NotHttp { start: PeerText::from("hello, \u{1b}[31mworld") });
     assert!(error.to_string().contains(r#"begins with "hello, \u{1b}[31mworld""#), "{error}");
+    let lines = retried(&Stubborn::new("ICY 200 OK\r\n\r\n")).await;
+    assert_eq!(lines, DialError::NotHttp { start: PeerText::from("ICY 200 OK\r\n\r\n") });
     // A peer that says a little and waits is not waited for until the dial is over.
     let (status, taken) =
         first_status(&Stubborn::new("?"), config("ws://127.0.0.1:1"), Options::default()).await;

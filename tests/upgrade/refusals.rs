@@ -96,6 +96,7 @@ async fn no_wedge_a_refusal_is_read_however_it_is_written() {
         "HTTP/1.1 502 Bad Gateway\nX: y\n\nwhy",
         "\r\n\r\nHTTP/1.1 502 Bad Gateway\r\n\r\nwhy",
         "HTTP/1.1 502\r\n\r\nwhy",
+        "HTTP/1.1 502 B\x1b[1md G\u{e4}teway\r\n\r\nwhy",
         "HTTP/1.1 502 Bad Gateway\r\nno header\r\nBad Name: x\r\n\r\nwhy",
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nwhy and more",
         "HTTP/1.1 502 Bad Gateway\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nw\r\n2;x\r\nhy\r\n0\r\n\r\n",
@@ -174,7 +175,10 @@ async fn no_storm_retry_after_is_a_floor_as_the_gateways_own_hint_is() {
         ("503 Service Unavailable", "Retry-After:\r\n".to_owned(), None),
     ] {
         let network = Stubborn::new(refusal(status, &headers, ""));
-        assert_eq!(refused(&network).await.retry_after, seconds.map(Duration::from_secs), "{headers:?}");
+        let refusal = refused(&network).await;
+        assert_eq!(refusal.retry_after, seconds.map(Duration::from_secs), "{headers:?}");
+        let told = seconds.map(|seconds| format!("asked again after {seconds} s"));
+        assert!(told.is_none_or(|told| refusal.to_string().contains(&told)), "{refusal}");
 
         let client =
             Client::builder().config(config("ws://127.0.0.1:1")).seed(7).spawn(network.clone()).unwrap();

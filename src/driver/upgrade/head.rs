@@ -26,6 +26,9 @@ pub(crate) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
     })
 }
 
+/// As far as the reason phrase goes the status line has this form: `HTTP/1.1 302`.
+const STATUS_BYTES: usize = 12;
+
 /// Whether this can be the beginning of an answer in HTTP/1.
 pub(crate) fn may_be_http(bytes: &[u8]) -> bool {
     let version = b"HTTP/";
@@ -34,8 +37,8 @@ pub(crate) fn may_be_http(bytes: &[u8]) -> bool {
 }
 
 impl Head {
-    /// Reads a whole head. One with an odd line is read without it unless it means a websocket: a refusal that is
-    /// not quite right is a refusal all the same.
+    /// Reads a whole head. One with an odd line or reason is read without it unless it means a websocket: a refusal
+    /// that is not quite right is a refusal all the same.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, UpgradeFault> {
         let mut lenient = ParserConfig::default();
         lenient
@@ -43,8 +46,10 @@ impl Head {
             .allow_obsolete_multiline_headers_in_responses(true)
             .ignore_invalid_headers_in_responses(true);
         Self::parse_by(&ParserConfig::default(), bytes).or_else(|fault| {
-            let head = Self::parse_by(&lenient, bytes).map_err(|_| fault.clone())?;
-            if head.status == 101 { Err(fault) } else { Ok(head) }
+            let (line, rest) = bytes.split_at(status_line(bytes).len());
+            let bytes = [&line[..line.len().min(STATUS_BYTES)], rest].concat();
+            let head = Self::parse_by(&lenient, &bytes).map_err(|_| fault.clone())?;
+            if head.status == 101 { Err(fault) } else { Ok(Self { reason: reason(line), ..head }) }
         })
     }
 
@@ -61,7 +66,7 @@ impl Head {
         Ok(Self {
             minor: response.version.unwrap_or_default(),
             status: response.code.unwrap_or_default(),
-            reason: response.reason.unwrap_or_default().trim().to_owned(),
+            reason: reason(status_line(bytes)),
             headers: response.headers.iter().map(header).collect(),
         })
     }
@@ -117,6 +122,16 @@ impl Head {
         let named = self.headers.iter().filter(move |(found, _)| found == name);
         named.map(|(_, value)| String::from_utf8_lossy(value).trim().to_owned())
     }
+}
+
+fn status_line(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+    &bytes[..end.unwrap_or(bytes.len())]
+}
+
+/// What stands behind the status, which is for people.
+fn reason(status_line: &[u8]) -> String {
+    String::from_utf8_lossy(status_line.get(STATUS_BYTES..).unwrap_or_default()).trim().to_owned()
 }
 
 fn in_words(error: httparse::Error) -> &'static str {
@@ -191,6 +206,14 @@ mod tests {
             let refusal = Head::parse(head("302").as_bytes()).expect("it is a refusal");
             assert_eq!((refusal.status, refusal.first("location").as_deref()), (302, Some("/x")), "{line}");
             assert!(matches!(Head::parse(head("101").as_bytes()), Err(UpgradeFault::Malformed(_))), "{line}");
+        }
+        for (line, reason) in
+            [("302 F\u{1b}[31mound", "F\u{1b}[31mound"), ("302 Gefundén", "Gefundén"), ("302", "")]
+        {
+            let head = Head::parse(format!("HTTP/1.1 {line}\r\nLocation: /x\r\n\r\n").as_bytes());
+            let head = head.expect("it is a refusal");
+            assert_eq!((head.status, &*head.reason), (302, reason));
+            assert_eq!(head.first("location").as_deref(), Some("/x"));
         }
         for head in ["HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/1.1\r\n\r\n", "HTTP/x\n\n"] {
             assert!(matches!(Head::parse(head.as_bytes()), Err(UpgradeFault::Malformed(_))), "{head:?}");

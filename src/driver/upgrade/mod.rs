@@ -110,11 +110,11 @@ impl<S: AsyncRead + Unpin> Answer<'_, S> {
                 self.bytes.drain(..blank);
                 self.left = self.left.checked_sub(blank).ok_or(DialError::UpgradeTooLong { limit })?;
             }
-            if let Some(end) = head::end(&self.bytes, searched) {
-                return if end > self.left { Err(DialError::UpgradeTooLong { limit }) } else { Ok(end) };
-            }
             if !head::may_be_http(&self.bytes) {
                 return Err(self.no_http().await);
+            }
+            if let Some(end) = head::end(&self.bytes, searched) {
+                return if end > self.left { Err(DialError::UpgradeTooLong { limit }) } else { Ok(end) };
             }
             if self.bytes.len() >= self.left {
                 return Err(DialError::UpgradeTooLong { limit });
