@@ -5,7 +5,6 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-#[cfg(any(feature = "tls", feature = "proxy"))]
 use tokio::time::Instant;
 
 use crate::core::{DialError, Endpoint, Shortage};
@@ -51,7 +50,6 @@ pub trait Network: Send + Sync + 'static {
 }
 
 /// A stream of the network below, which is told what is left of the time.
-#[cfg(any(feature = "tls", feature = "proxy"))]
 pub(crate) async fn connect_until<N: Network>(
     network: &N,
     endpoint: &Endpoint,

@@ -4,12 +4,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::core::Endpoint;
-use crate::network::Network;
+use crate::network::{Network, connect_until};
 
 /// Room for one socket. Clones are the same room.
 #[derive(Clone)]
@@ -30,14 +32,28 @@ pub(super) struct SlotNetwork<N> {
     pub(super) slot: Slot,
 }
 
+impl<N: Network> SlotNetwork<N> {
+    async fn connect_until(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Option<Instant>,
+    ) -> io::Result<Placed<N::Stream>> {
+        let place = Arc::clone(&self.slot.0).acquire_owned().await;
+        let place = place.expect("the semaphore is never closed");
+        let stream = connect_until(&*self.network, endpoint, deadline).await?;
+        Ok(Placed { stream, _place: place })
+    }
+}
+
 impl<N: Network> Network for SlotNetwork<N> {
     type Stream = Placed<N::Stream>;
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Stream> {
-        let place = Arc::clone(&self.slot.0).acquire_owned().await;
-        let place = place.expect("the semaphore is never closed");
-        let stream = self.network.connect(endpoint).await?;
-        Ok(Placed { stream, _place: place })
+        self.connect_until(endpoint, None).await
+    }
+
+    async fn connect_within(&self, endpoint: &Endpoint, limit: Duration) -> io::Result<Self::Stream> {
+        self.connect_until(endpoint, Instant::now().checked_add(limit)).await
     }
 
     fn bytes_arrived(stream: &Self::Stream) -> Option<u64> {

@@ -1,11 +1,17 @@
 //! One connection for each effective config, however and wherever it is acquired.
 
+use std::io;
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
-use onesocket::core::{Config, Delivery, Push, RequestErrorKind, Status};
+use onesocket::core::{
+    Config, ConnectionError, Delivery, DialError, Endpoint, Push, RequestErrorKind, Status,
+};
 use onesocket::hub::{Hub, HubError};
+use onesocket::network::Network;
 use onesocket::{ConfigureError, NotReady};
 use serde_json::json;
+use tokio::io::DuplexStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::rig::{Count, Rig, config, ms, secs};
@@ -296,4 +302,32 @@ async fn right_credential_a_hub_shows_no_secret() {
     let shown = format!("{hub:?} {client:?} {:?}", hub.fingerprint(&secret));
     assert!(!shown.contains("sesame") && !shown.contains("mellon"), "{shown}");
     assert!(shown.contains(&hub.fingerprint(&secret).to_string()), "{shown}");
+}
+
+/// A network that knows what it waits for, and in how little time.
+struct Knows;
+
+impl Network for Knows {
+    type Stream = DuplexStream;
+
+    async fn connect(&self, _: &Endpoint) -> io::Result<DuplexStream> {
+        std::future::pending().await
+    }
+
+    async fn connect_within(&self, _: &Endpoint, limit: Duration) -> io::Result<DuplexStream> {
+        sleep(limit).await;
+        Err(io::Error::other(DialError::Unreachable))
+    }
+}
+
+/// What a network says when the time for a dial is up is said through a hub as well.
+#[tokio::test(start_paused = true)]
+async fn no_wedge_a_dial_that_takes_too_long_says_why() {
+    let hub = Hub::new(Knows);
+    let client = hub.client(config(1)).unwrap();
+    let mut statuses = client.watch_status();
+    client.connect();
+    let failed = statuses.wait_for(|status| matches!(status, Status::Backoff { .. })).await;
+    let Some(Status::Backoff { cause, .. }) = failed else { panic!("{failed:?}") };
+    assert_eq!(*cause, ConnectionError::Dial(DialError::Unreachable));
 }
