@@ -247,6 +247,63 @@ faults! {
         |draw| misbehave(draw, skew_clock) }
 }
 
+impl Action {
+    /// The class of the fault, if this is one.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::App(_) => None,
+            Self::Gateway { order, .. } => order.fault(),
+            Self::Link { fault, .. } => Some(fault.fault()),
+            Self::Process(ProcessFault::Suspend { .. }) => Some(Fault::Suspend),
+        }
+    }
+}
+
+impl GatewayAction {
+    /// The class of the fault, if this is one.
+    fn fault(&self) -> Option<Fault> {
+        Some(match self {
+            Self::Restart { crash: false, .. } => Fault::Restart,
+            Self::Restart { crash: true, .. } => Fault::Crash,
+            Self::Stop {} => Fault::Stop,
+            Self::ChangeToken { .. } => Fault::TokenChange,
+            Self::Close { .. } => Fault::Close,
+            Self::Terminate {} => Fault::Terminate,
+            Self::DropEvent {} => Fault::DropEvent,
+            Self::RejectPairing {} => Fault::RejectPairing,
+            Self::RotateTokens {} => Fault::RotateTokens,
+            Self::RevokeDevices {} => Fault::RevokeDevices,
+            Self::Misbehave { how } => return Fault::of_misbehaviour(how),
+            Self::Emit { .. } | Self::Start {} | Self::ApprovePairing {} => return None,
+        })
+    }
+}
+
+impl LinkFault {
+    /// The class of the fault.
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Partition { .. } => Fault::Partition,
+            Self::Lose { direction: Direction::ToGateway, .. } => Fault::LoseToGateway,
+            Self::Lose { direction: Direction::ToClient, .. } => Fault::LoseToClient,
+            Self::HalfOpen {} => Fault::HalfOpen,
+            Self::Blip { .. } => Fault::Blip,
+            Self::Stall { direction: Direction::ToGateway, .. } => Fault::StallToGateway,
+            Self::Stall { direction: Direction::ToClient, .. } => Fault::StallToClient,
+            Self::Delay { .. } => Fault::Delay,
+            Self::Bufferbloat { .. } => Fault::Bufferbloat,
+            Self::Reset {} => Fault::Reset,
+            Self::RefuseDials { .. } => Fault::RefuseDials,
+            Self::IgnoreDials { .. } => Fault::IgnoreDials,
+            Self::IgnoreUpgrades { .. } => Fault::IgnoreUpgrades,
+            Self::IgnoreCloses { .. } => Fault::IgnoreCloses,
+            Self::LateCloses { .. } => Fault::LateCloses,
+            Self::Bytes { .. } => Fault::Bytes,
+        }
+    }
+}
+
 impl Fault {
     /// The class of a misbehaviour; behaving is none.
     #[must_use]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Action;
-use crate::plan::Fault;
 use onesocket_gateway::{Misbehave, Order, RestartMode};
 
 /// What a gateway does, or somebody who steers it.
@@ -82,24 +81,6 @@ impl GatewayAction {
         "revoke-devices",
         "misbehave",
     ];
-
-    /// The class of the fault, if this is one.
-    pub(super) fn fault(&self) -> Option<Fault> {
-        Some(match self {
-            Self::Restart { crash: false, .. } => Fault::Restart,
-            Self::Restart { crash: true, .. } => Fault::Crash,
-            Self::Stop {} => Fault::Stop,
-            Self::ChangeToken { .. } => Fault::TokenChange,
-            Self::Close { .. } => Fault::Close,
-            Self::Terminate {} => Fault::Terminate,
-            Self::DropEvent {} => Fault::DropEvent,
-            Self::RejectPairing {} => Fault::RejectPairing,
-            Self::RotateTokens {} => Fault::RotateTokens,
-            Self::RevokeDevices {} => Fault::RevokeDevices,
-            Self::Misbehave { how } => return Fault::of_misbehaviour(how),
-            Self::Emit { .. } | Self::Start {} | Self::ApprovePairing {} => return None,
-        })
-    }
 
     /// How long it goes on, if it is something that goes on and then ends.
     pub(super) fn lasts_ms(&self) -> Option<u64> {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Action;
 use crate::pipe::{Direction, Profile};
-use crate::plan::Fault;
 
 /// What becomes of the path between the client and a gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,28 +150,6 @@ impl LinkFault {
         "late-closes",
         "bytes",
     ];
-
-    /// The class of the fault.
-    pub(super) fn fault(&self) -> Fault {
-        match self {
-            Self::Partition { .. } => Fault::Partition,
-            Self::Lose { direction: Direction::ToGateway, .. } => Fault::LoseToGateway,
-            Self::Lose { direction: Direction::ToClient, .. } => Fault::LoseToClient,
-            Self::HalfOpen {} => Fault::HalfOpen,
-            Self::Blip { .. } => Fault::Blip,
-            Self::Stall { direction: Direction::ToGateway, .. } => Fault::StallToGateway,
-            Self::Stall { direction: Direction::ToClient, .. } => Fault::StallToClient,
-            Self::Delay { .. } => Fault::Delay,
-            Self::Bufferbloat { .. } => Fault::Bufferbloat,
-            Self::Reset {} => Fault::Reset,
-            Self::RefuseDials { .. } => Fault::RefuseDials,
-            Self::IgnoreDials { .. } => Fault::IgnoreDials,
-            Self::IgnoreUpgrades { .. } => Fault::IgnoreUpgrades,
-            Self::IgnoreCloses { .. } => Fault::IgnoreCloses,
-            Self::LateCloses { .. } => Fault::LateCloses,
-            Self::Bytes { .. } => Fault::Bytes,
-        }
-    }
 
     /// How long it goes on, if it does not end where it begins.
     pub(super) fn lasts_ms(&self) -> Option<u64> {

@@ -7,7 +7,7 @@ mod process;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Fault, Params};
+use super::Params;
 use onesocket_gateway::Order;
 
 pub use app::AppAction;
@@ -64,17 +64,6 @@ impl From<ProcessFault> for Action {
 }
 
 impl Action {
-    /// The class of the fault, if this is one.
-    #[must_use]
-    pub fn fault(&self) -> Option<Fault> {
-        match self {
-            Self::App(_) => None,
-            Self::Gateway { order, .. } => order.fault(),
-            Self::Link { fault, .. } => Some(fault.fault()),
-            Self::Process(ProcessFault::Suspend { .. }) => Some(Fault::Suspend),
-        }
-    }
-
     /// Whose doing it is.
     #[must_use]
     pub fn actor(&self) -> Actor {
