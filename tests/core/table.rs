@@ -8,7 +8,7 @@ use std::path::Path;
 fn tests() -> BTreeMap<String, Vec<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for folder in ["", "core", "sharing", "tls", "upgrade"].map(|name| root.join(name)) {
+    for folder in ["", "core", "network", "sharing", "tls", "upgrade"].map(|name| root.join(name)) {
         for entry in fs::read_dir(folder).expect("a folder can be read") {
             let path = entry.expect("the folder can be read").path();
             if path.extension().is_some_and(|extension| extension == "rs") {
