@@ -5,17 +5,20 @@
 //! that somebody set out to find later wins, whichever is ready first, so the late answer of a slow
 //! lookup never overwrites a newer config (B24).
 
+use std::any::Any;
 use std::fmt;
 use std::future::{Future, pending};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, FutureExt, select};
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::client::{Client, ConfigureError, WeakClient};
 use crate::core::{Config, OneLine};
+use crate::driver::last_word::panic_message;
 use crate::driver::watch::{WatchReader, WatchSender};
 
 /// Something that knows which gateway to connect to.
@@ -46,14 +49,25 @@ impl<S: ConfigSource> ConfigSource for Arc<S> {
 
 /// Why a source cannot tell its config. Whoever makes one keeps secrets out of it: it is logged.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the config cannot be found out: {}", OneLine::whole(.0))]
-pub struct SourceError(Arc<str>);
+#[non_exhaustive]
+pub enum SourceError {
+    /// The source says so, and why.
+    #[error("the config cannot be found out: {}", OneLine::whole(.0))]
+    Unknown(Arc<str>),
+    /// The source has panicked, which is a bug of it; this is the start of the panic's message.
+    #[error("the config source panicked ({0}): that is a bug there")]
+    Panicked(Arc<str>),
+}
 
 impl SourceError {
     /// With a reason for humans.
     #[must_use]
     pub fn new(why: impl fmt::Display) -> Self {
-        Self(why.to_string().into())
+        Self::Unknown(why.to_string().into())
+    }
+
+    fn panicked(payload: &(dyn Any + Send)) -> Self {
+        Self::Panicked(panic_message(payload).into())
     }
 }
 
@@ -159,15 +173,17 @@ pub struct Followed {
     pub generation: u64,
     /// Why the latest answer was none; the config before it is still in force.
     pub error: Option<SourceError>,
+    /// Why nothing is followed any more, once that is so.
+    pub end: Option<FollowEnd>,
 }
 
 /// Why there is nothing left to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FollowEnd {
-    /// The client was shut down, or its last handle is gone.
+    /// The client was shut down or lost, or its last handle is gone.
     Client,
-    /// The source is gone; its last config stays in force.
+    /// The source is gone, or panicked before it announced anything; its last config stays in force.
     Source,
 }
 
@@ -178,27 +194,39 @@ impl<S: ConfigSource> Follow<S> {
         self.progress.subscribe()
     }
 
-    /// Follows until there is nothing left to follow. Run it as a task of its own.
+    /// Follows until there is nothing left to follow. Run it as a task of its own. A source that panics is taken for
+    /// one that cannot tell its config: the client keeps the one it has, and the source is asked again when it
+    /// announces the next generation.
     ///
     /// Cancel safe: dropping it leaves the client with the config it has.
     pub async fn run(self) -> FollowEnd {
         let stopped = pin!(self.client.stopped());
         let applying = pin!(self.apply_all());
-        match select(stopped, applying).await {
+        let end = match select(stopped, applying).await {
             Either::Left(_) => FollowEnd::Client,
             Either::Right((end, _)) => end,
-        }
+        };
+        self.progress.send_modify(|followed| followed.end = Some(end));
+        end
     }
 
     async fn apply_all(&self) -> FollowEnd {
-        let mut changes = self.source.changes();
+        let mut changes = match catch_unwind(AssertUnwindSafe(|| self.source.changes())) {
+            Ok(changes) => changes,
+            Err(payload) => {
+                let error = SourceError::panicked(&*payload);
+                tracing::warn!(%error, "no config is followed");
+                self.progress.send_modify(|followed| followed.error = Some(error));
+                return FollowEnd::Source;
+            }
+        };
         loop {
             // Taken before the question: of two configs the one that was asked for later wins.
             let Some(seq) = self.client.upgrade().map(|client| client.next_config_seq()) else {
                 return FollowEnd::Client;
             };
             let generation = changes.seen();
-            let answer = match select(pin!(newer(&mut changes)), pin!(self.source.current())).await {
+            let answer = match select(pin!(newer(&mut changes)), pin!(self.ask())).await {
                 Either::Left(_) => continue,
                 Either::Right((answer, _)) => answer,
             };
@@ -216,12 +244,17 @@ impl<S: ConfigSource> Follow<S> {
                 }
             };
             self.progress.send_modify(|followed| {
-                *followed = Followed { answers: followed.answers + 1, generation, error };
+                *followed = Followed { answers: followed.answers + 1, generation, error, end: None };
             });
             if changes.next().await.is_none() {
                 return FollowEnd::Source;
             }
         }
+    }
+
+    async fn ask(&self) -> Result<Option<Config>, SourceError> {
+        let asked = AssertUnwindSafe(async { self.source.current().await });
+        asked.catch_unwind().await.unwrap_or_else(|payload| Err(SourceError::panicked(&*payload)))
     }
 }
 

@@ -139,6 +139,9 @@ impl EndpointStore {
     }
 
     /// The settings changed. Returns whether that changed the state.
+    ///
+    /// # Panics
+    /// When `complete` does. The state is the one of before then.
     pub fn set(&self, settings: &EndpointSettings) -> bool {
         let next = resolve(settings, &self.complete);
         let changed = self.state.send_if_modified(|state| {

@@ -20,8 +20,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use onesocket::Client;
 use onesocket::core::config::DEFAULT_URL;
 use onesocket::core::{
-    ClientInfo, Config, ConfigError, ConnectionError, Endpoint, Options, PauseReason, Pin, PinPolicy, Pins,
-    Plaintext, Proxy, RequestError,
+    ClientInfo, Config, ConfigError, ConnectionError, DriverEnd, Endpoint, Options, PauseReason, Pin,
+    PinPolicy, Pins, Plaintext, Proxy, RequestError,
 };
 use onesocket::endpoint_store::{PASSWORD_VARIABLE, TOKEN_VARIABLE};
 use onesocket::net::any_network;
@@ -218,6 +218,9 @@ pub(crate) enum CliError {
     /// The connection was shut down meanwhile.
     #[error("the connection was shut down")]
     ShutDown,
+    /// The connection ended by a bug of something that it uses.
+    #[error("{0}")]
+    Lost(Arc<DriverEnd>),
     /// The request failed.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -253,6 +256,7 @@ impl CliError {
             | Self::Paused(_)
             | Self::NoAnswer { .. }
             | Self::ShutDown
+            | Self::Lost(_)
             | Self::Request(_)
             | Self::System { .. } => 1,
             Self::Interrupted(signal) => signal.exit_status(),
@@ -275,6 +279,7 @@ impl CliError {
             | Self::Paused(_)
             | Self::NoAnswer { .. }
             | Self::ShutDown
+            | Self::Lost(_)
             | Self::Request(_)
             | Self::System { .. } => true,
         }

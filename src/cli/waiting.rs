@@ -102,6 +102,7 @@ impl Wait {
                 }
                 Status::Backoff { cause, .. } => self.failed(cause),
                 Status::Stopped => return Err(CliError::ShutDown),
+                Status::Lost(end) => return Err(CliError::Lost(end)),
                 // Of these, only Idle can last: until the driver has read the order.
                 _ => {}
             }

@@ -112,6 +112,7 @@ fn status_in_words(status: &Status) -> String {
         Status::Paused(reason) => format!("paused: {reason}"),
         Status::Closing => "closing".to_owned(),
         Status::Stopped => "stopped".to_owned(),
+        Status::Lost(end) => format!("lost: {end}"),
         // A status of a later version.
         other => format!("{other:?}"),
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::core::{Config, Epoch, Options, PauseReason, Status};
+use crate::core::{Config, DriverEnd, Epoch, Options, PauseReason, Status};
 use crate::driver::ShutdownReport;
 use crate::driver::command::{ClientCommand, ConfigSeq, Signal};
 use crate::driver::queue::CommandSender;
@@ -73,7 +73,7 @@ pub(crate) struct WeakClient {
 }
 
 /// Why a config was not applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigureError {
     /// The client belongs to a [`Hub`](crate::Hub), where others share it for its config: take a
@@ -83,6 +83,9 @@ pub enum ConfigureError {
     /// The client was shut down.
     #[error("the client was shut down")]
     ShutDown,
+    /// The client ended without a shutdown: make another one.
+    #[error("{0}")]
+    Lost(Arc<DriverEnd>),
 }
 
 /// Why a connection is not ready and does not become so by itself.
@@ -98,6 +101,9 @@ pub enum NotReady {
     /// The client was shut down.
     #[error("the client was shut down")]
     ShutDown,
+    /// The client ended without a shutdown: make another one.
+    #[error("{0}")]
+    Lost(Arc<DriverEnd>),
 }
 
 impl Client {
@@ -162,6 +168,7 @@ impl Client {
             Status::Paused(reason) => Some(Err(NotReady::Paused(Arc::clone(reason)))),
             Status::NotConfigured => Some(Err(NotReady::NotConfigured)),
             Status::Stopped => Some(Err(NotReady::ShutDown)),
+            Status::Lost(end) => Some(Err(NotReady::Lost(Arc::clone(end)))),
             Status::Idle
             | Status::Connecting { .. }
             | Status::Handshaking { .. }
@@ -211,14 +218,21 @@ impl Client {
     ) -> Result<(), ConfigureError> {
         let config = config.map(Arc::new);
         if let Some(fixed) = &self.shared.fixed_config {
-            return if *fixed == config { Ok(()) } else { Err(ConfigureError::Shared) };
+            return match self.shared.lost() {
+                _ if *fixed != config => Err(ConfigureError::Shared),
+                Some(end) => Err(ConfigureError::Lost(end)),
+                None => Ok(()),
+            };
         }
         let permit = self.shared.awaited_permit().await;
         let (applied, done) = oneshot::channel();
         let command = ClientCommand::Configure { seq, config, permit, applied };
         self.shared.commands.send(command);
-        // A driver that stops drops what it has not taken.
-        done.await.map_err(|_| ConfigureError::ShutDown)
+        // A driver that ends has said so in its status, and drops what it has not taken.
+        done.await.map_err(|_| match self.shared.lost() {
+            Some(end) => ConfigureError::Lost(end),
+            None => ConfigureError::ShutDown,
+        })
     }
 
     /// Whether the config can never change.
@@ -233,7 +247,8 @@ impl Client {
 
     /// Whether somebody has asked for the end of this client, or its driver is gone without being asked.
     pub(crate) fn is_shutting_down(&self) -> bool {
-        self.shared.commands.is_shutting_down() || self.shared.commands.is_closed()
+        let commands = &self.shared.commands;
+        commands.is_shutting_down() || commands.is_closed() || self.status().is_final()
     }
 
     /// Begins a shutdown without waiting for its end.
@@ -256,6 +271,11 @@ impl Client {
     }
 
     /// Where the connection stands.
+    ///
+    /// The last status is [`Status::Stopped`] after a shutdown, and [`Status::Lost`] when the client has ended
+    /// without one: its runtime is gone, its driver was dropped, or code that the driver calls has panicked. A
+    /// runtime that nobody runs, as one of a single thread between two `block_on`, is not gone: the status stays as it
+    /// was until it runs again.
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status.get()
@@ -276,13 +296,13 @@ impl Client {
 
     /// Closes the connection for good and returns when nothing is left: no socket, no task, no
     /// timer. Takes at most `close_grace` of the options. Idempotent, from any state; all callers
-    /// get the same report.
+    /// get the same report. A client that is lost already has nothing left; the report is empty then.
     ///
     /// Cancel safe: the shutdown goes on without its caller.
     pub async fn shutdown(&self) -> ShutdownReport {
         let shared = &self.shared;
         self.begin_shutdown();
-        // None means that the driver was dropped, which leaves nothing either.
+        // None means that the driver was lost, which leaves nothing either.
         shared.stopped.find(|report| *report).await.unwrap_or_default()
     }
 }
@@ -313,6 +333,11 @@ impl std::fmt::Debug for Client {
 }
 
 impl Shared {
+    /// What ended the client, if it was not shut down.
+    fn lost(&self) -> Option<Arc<DriverEnd>> {
+        if let Status::Lost(end) = self.status.get() { Some(end) } else { None }
+    }
+
     fn fresh_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }

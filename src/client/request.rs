@@ -216,7 +216,8 @@ impl Future for RequestFuture {
         Poll::Ready(outcome.unwrap_or_else(|_| {
             // Foreign code, such as a subscriber to spans, has panicked while the driver told its last words.
             let method = Arc::clone(&request.method);
-            Err(RequestError { method, kind: RequestErrorKind::ShutDown, delivery: Delivery::Unknown })
+            let kind = request.shared.lost().map_or(RequestErrorKind::ShutDown, RequestErrorKind::Lost);
+            Err(RequestError { method, kind, delivery: Delivery::Unknown })
         }))
     }
 }

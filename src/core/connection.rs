@@ -216,6 +216,12 @@ impl Connection {
         self.requests.is_queued(id)
     }
 
+    /// Whether a subscriber has had its first snapshot: before that, it must not be given anything but the end.
+    #[must_use]
+    pub fn has_snapshot(&self, id: SubscriptionId) -> bool {
+        self.subscriptions.get(&id).copied().unwrap_or_default()
+    }
+
     /// Subscriptions that have not ended.
     #[must_use]
     pub fn subscriptions(&self) -> usize {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::config::{Config, Endpoint, Secret};
+use super::driver_end::DriverEnd;
 use super::error::{ConnectionError, DialError, PauseReason, RequestError, StoreError};
 use super::event::{Event, Gap, Ignored};
 use super::headers::Headers;
@@ -423,8 +424,8 @@ pub enum Push {
         /// How many items are gone.
         missed: u64,
     },
-    /// The subscription is over, and this is its last item: the client was shut down, or the subscriber
-    /// lagged and wanted this to be the end.
+    /// The subscription is over, and this is its last item: the client was shut down or lost, which the status
+    /// before this says, or the subscriber lagged and wanted this to be the end.
     Closed,
 }
 
@@ -466,6 +467,29 @@ pub enum Status {
     Paused(Arc<PauseReason>),
     /// The old socket is closing, because of a new config or a shutdown.
     Closing,
-    /// Shut down.
+    /// Shut down. It is the last status.
     Stopped,
+    /// The client ended without a shutdown, and this is why. It is the last status. No [`Connection`] is ever in it:
+    /// whoever drives one says so in its place.
+    ///
+    /// [`Connection`]: super::Connection
+    Lost(Arc<DriverEnd>),
+}
+
+impl Status {
+    /// Whether it is the last one: the client is over, and another one must be made to go on.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Stopped | Self::Lost(_) => true,
+            Self::Idle
+            | Self::NotConfigured
+            | Self::Connecting { .. }
+            | Self::Handshaking { .. }
+            | Self::Ready { .. }
+            | Self::Backoff { .. }
+            | Self::Paused(_)
+            | Self::Closing => false,
+        }
+    }
 }

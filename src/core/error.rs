@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::driver_end::DriverEnd;
 use super::frame::FrameError;
 use super::handshake::text_member;
 use super::id::Epoch;
@@ -489,6 +490,9 @@ pub enum RequestErrorKind {
     /// The client was shut down.
     #[error("the client was shut down")]
     ShutDown,
+    /// The client ended without a shutdown; no request of it can be made any more. Make another client.
+    #[error("{0}")]
+    Lost(Arc<DriverEnd>),
 }
 
 impl RequestError {

@@ -20,6 +20,7 @@ mod connection;
 mod credentials;
 mod decision;
 mod device;
+mod driver_end;
 mod due;
 pub mod effect;
 mod endpoint;
@@ -60,6 +61,7 @@ pub use certificate::{CertificatePin, Pin, PublicKeyPin};
 pub use config::{ClientInfo, Config, Credentials, Options, Secret};
 pub use connection::Connection;
 pub use device::{DeviceIdentity, SignatureVersion};
+pub use driver_end::{DriverEnd, DriverPart};
 pub use due::{Deadline, DeadlineReason};
 pub use effect::{
     Close, Command, Effect, Input, Push, Reply, Response, Status, StoredToken, TokenKey, WireText,

@@ -8,8 +8,8 @@ use tokio::time::Instant as TokioInstant;
 
 use crate::client::places::Place;
 use crate::core::{
-    Config, Delivery, Epoch, Instant, Payload, Reply, RequestError, RequestErrorKind, RequestId, Response,
-    SubscriptionId,
+    Config, Delivery, DriverEnd, Epoch, Instant, Payload, Reply, RequestError, RequestErrorKind, RequestId,
+    Response, SubscriptionId,
 };
 
 use super::subscriber_queue::SubscriberQueue;
@@ -77,10 +77,15 @@ impl ClientCommand {
         }
     }
 
-    /// Ends a command that a driver which is gone has not taken: nothing of it was done.
-    pub(super) fn refuse(self) {
+    /// Ends a command that a driver which is gone has not taken: nothing of it was done. `lost` says what ended the
+    /// driver, unless it was shut down.
+    pub(super) fn refuse(self, lost: Option<&Arc<DriverEnd>>) {
         match self {
-            Self::Request { waiter, .. } => waiter.abandon(Delivery::NotSent),
+            Self::Request { waiter, .. } => {
+                let kind =
+                    lost.map_or(RequestErrorKind::ShutDown, |end| RequestErrorKind::Lost(Arc::clone(end)));
+                waiter.abandon(kind, Delivery::NotSent);
+            }
             Self::Subscribe { queue, .. } => queue.close(),
             // The sender in the command is dropped, which wakes the caller.
             Self::Configure { .. } | Self::Barrier { .. } => {}
@@ -112,9 +117,9 @@ impl Waiter {
     }
 
     /// The driver ends without an outcome.
-    pub(crate) fn abandon(self, delivery: Delivery) {
+    pub(crate) fn abandon(self, kind: RequestErrorKind, delivery: Delivery) {
         let method = Arc::clone(&self.method);
-        self.complete(Err(RequestError { method, kind: RequestErrorKind::ShutDown, delivery }));
+        self.complete(Err(RequestError { method, kind, delivery }));
     }
 
     /// Hands over the outcome. A caller that is gone does not want it.

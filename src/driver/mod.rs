@@ -7,6 +7,7 @@
 pub(crate) mod command;
 mod counted;
 mod incoming;
+pub(crate) mod last_word;
 pub(crate) mod queue;
 mod socket;
 mod store_queue;
@@ -16,22 +17,25 @@ pub(crate) mod watch;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
 use crate::core::{
-    Command, Connection, DeadlineReason, Delivery, Effect, Epoch, Gap, Input, Instant, Options, Push,
-    RequestId, Status, SubscriptionId,
+    Close, Command, Connection, DeadlineReason, DriverPart, Effect, Epoch, Gap, Input, Instant, Options,
+    Push, RequestId, Status, SubscriptionId,
 };
 use crate::network::Network;
 use crate::statistics::{Counters, Level, Total};
 use crate::token_store::TokenStore;
 
 use command::{ClientCommand, ConfigSeq, Signal, Waiter};
+use last_word::{Caught, guard};
 use queue::CommandReceiver;
 use socket::{Socket, SocketLimits};
 use store_queue::{StoreOp, StoreQueue};
@@ -94,7 +98,12 @@ pub struct Driver<N: Network> {
     effects: Vec<Effect>,
     inputs: Vec<Input>,
     report: Option<ShutdownReport>,
+    /// Everybody has been told that it is over.
     stopped: bool,
+    /// What ends the driver without a shutdown.
+    caught: Option<Caught>,
+    /// Where the timer is.
+    runtime: Handle,
 }
 
 impl<N: Network> Driver<N> {
@@ -131,26 +140,49 @@ impl<N: Network> Driver<N> {
             inputs: Vec::new(),
             report: None,
             stopped: false,
+            caught: None,
+            runtime: Handle::current(),
         }
     }
 
     /// Runs until the client is shut down or its last handle is gone.
     ///
     /// Dropping the future is safe at any moment: the socket is dropped, requests fail and
-    /// subscriptions end.
+    /// subscriptions end. Then, and after a panic, the last status is [`Status::Lost`].
+    ///
+    /// # Panics
+    /// When the network, the token store or a subscriber to log lines does, after everybody has been told.
     pub async fn run(mut self) {
         let stopped = Arc::clone(&self.published.stopped);
-        poll_fn(|cx| self.poll(cx)).await;
+        poll_fn(|cx| self.poll_guarded(cx)).await;
         let report = self.report.unwrap_or_default();
+        let caught = self.caught.take();
+        if let Some(caught) = &caught {
+            self.lose(caught.end());
+        }
         // Whoever waits for the shutdown must find nothing left of it: the driver goes first.
         drop(self);
         stopped.send(Some(report));
+        if let Some(caught) = caught {
+            resume_unwind(caught.payload);
+        }
+    }
+
+    /// Ready when it is over, for whatever reason.
+    fn poll_guarded(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match guard(DriverPart::Driver, || self.poll(cx)) {
+            Ok(polled) => polled,
+            Err(caught) => {
+                self.caught.get_or_insert(caught);
+                Poll::Ready(())
+            }
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..TURNS_PER_POLL {
             let busy = self.turn(cx);
-            if self.stopped {
+            if self.stopped || self.caught.is_some() {
                 return Poll::Ready(());
             }
             if !busy {
@@ -265,18 +297,30 @@ impl<N: Network> Driver<N> {
     }
 
     fn drive_store(&mut self, cx: &mut Context<'_>) -> bool {
-        let Poll::Ready(input) = self.store_queue.poll(cx) else { return false };
-        self.step(input);
+        match guard(DriverPart::TokenStore, || self.store_queue.poll(cx)) {
+            Ok(Poll::Ready(input)) => self.step(input),
+            Ok(Poll::Pending) => return false,
+            Err(caught) => {
+                self.caught.get_or_insert(caught);
+            }
+        }
         true
     }
 
     fn drive_socket(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(socket) = &mut self.socket else { return false };
         let mut inputs = std::mem::take(&mut self.inputs);
-        let moved = socket.poll(cx, &mut inputs).is_ready();
+        let moved = match guard(DriverPart::Network, || socket.poll(cx, &mut inputs)) {
+            Ok(polled) => polled.is_ready(),
+            Err(caught) => {
+                self.caught.get_or_insert(caught);
+                true
+            }
+        };
+        // What was read before a panic counts.
         for input in inputs.drain(..) {
             if let Input::DialFailed { .. } | Input::Closed { .. } = &input {
-                self.socket = None;
+                self.drop_socket();
             }
             if let Input::Received { text, .. } = &input {
                 self.published.counters.received(text.0.len());
@@ -349,11 +393,7 @@ impl<N: Network> Driver<N> {
                 }
             }
             Effect::HangUp { epoch, close } => {
-                if let Some(socket) = self.socket.as_mut().filter(|socket| socket.epoch == epoch)
-                    && socket.close(&close)
-                {
-                    self.socket = None;
-                }
+                self.hang_up(epoch, &close);
             }
             Effect::LoadToken { epoch, key } => self.store_queue.add(StoreOp::Load { epoch, key }),
             Effect::SaveToken { key, token } => self.store_queue.add(StoreOp::Save { key, token }),
@@ -385,6 +425,24 @@ impl<N: Network> Driver<N> {
             }
             Effect::Ignored(reason) => self.published.counters.add(Total::ignored(reason), 1),
             Effect::Stopped => self.stopped = true,
+        }
+    }
+
+    fn hang_up(&mut self, epoch: Epoch, close: &Close) {
+        let Some(socket) = self.socket.as_mut().filter(|socket| socket.epoch == epoch) else { return };
+        match guard(DriverPart::Network, || socket.close(close)) {
+            Ok(true) => self.drop_socket(),
+            Ok(false) => {}
+            Err(caught) => {
+                self.caught.get_or_insert(caught);
+                self.drop_socket();
+            }
+        }
+    }
+
+    fn drop_socket(&mut self) {
+        if let Err(caught) = guard(DriverPart::Network, || self.socket = None) {
+            self.caught.get_or_insert(caught);
         }
     }
 
@@ -429,7 +487,7 @@ impl<N: Network> Driver<N> {
             Status::Closing => tracing::debug!("closing the socket"),
             Status::Idle => tracing::debug!("idle"),
             Status::NotConfigured => tracing::debug!("no gateway is configured"),
-            Status::Stopped => tracing::debug!("stopped"),
+            Status::Stopped | Status::Lost(_) => tracing::debug!("stopped"),
         }
         match status {
             Status::Backoff { .. } => self.outage_logged = true,
@@ -440,26 +498,8 @@ impl<N: Network> Driver<N> {
             | Status::Closing
             | Status::Idle
             | Status::NotConfigured
-            | Status::Stopped => self.outage_logged = false,
-        }
-    }
-}
-
-/// Without a shutdown everybody is told all the same: whoever looks at the status or waits for it, requests, and
-/// subscribers. What is still in the queue is refused when that is dropped, after this.
-impl<N: Network> Drop for Driver<N> {
-    fn drop(&mut self) {
-        if !self.stopped {
-            self.published.status.send(Status::Stopped);
-        }
-        for (id, waiter) in std::mem::take(&mut self.waiters) {
-            let delivery = if self.core.is_queued(id) { Delivery::NotSent } else { Delivery::Unknown };
-            waiter.abandon(delivery);
-        }
-        self.published.counters.set(Level::Pending, 0);
-        self.published.counters.set(Level::Subscriptions, 0);
-        for queue in self.subscribers.values() {
-            queue.close();
+            | Status::Stopped
+            | Status::Lost(_) => self.outage_logged = false,
         }
     }
 }

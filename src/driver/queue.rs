@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-use crate::core::{RequestId, SubscriptionId};
+use crate::core::{DriverEnd, DriverPart, RequestId, SubscriptionId};
 
 use super::command::{ClientCommand, Signal};
+use super::last_word::guard;
 
 /// A queue and its two ends.
 pub(crate) fn command_queue() -> (CommandSender, CommandReceiver) {
@@ -44,6 +45,8 @@ struct State {
     is_abandoned: bool,
     /// No driver is left.
     is_closed: bool,
+    /// What ended the driver, if it was not shut down.
+    lost: Option<Arc<DriverEnd>>,
 }
 
 impl CommandSender {
@@ -52,7 +55,7 @@ impl CommandSender {
         let refused = {
             let mut state = self.queue.lock();
             if state.is_closed {
-                Some(command)
+                Some((command, state.lost.clone()))
             } else {
                 state.commands.push_back(command);
                 None
@@ -60,7 +63,7 @@ impl CommandSender {
         };
         match refused {
             // The caller is woken without the lock.
-            Some(command) => command.refuse(),
+            Some((command, lost)) => command.refuse(lost.as_ref()),
             None => self.queue.driver.wake(),
         }
     }
@@ -150,16 +153,27 @@ impl CommandReceiver {
             None => Poll::Pending,
         }
     }
+
+    /// Refuses the commands that wait, and all later ones. The first reason stays.
+    pub(super) fn close(&mut self, lost: Option<&Arc<DriverEnd>>) {
+        let (commands, lost) = {
+            let mut state = self.queue.lock();
+            if !state.is_closed {
+                state.lost = lost.cloned();
+            }
+            state.is_closed = true;
+            (std::mem::take(&mut state.commands), state.lost.clone())
+        };
+        for command in commands {
+            // A caller whose waker panics keeps no other from being told.
+            let _ = guard(DriverPart::Driver, || command.refuse(lost.as_ref()));
+        }
+    }
 }
 
 impl Drop for CommandReceiver {
     fn drop(&mut self) {
-        let commands = {
-            let mut state = self.queue.lock();
-            state.is_closed = true;
-            std::mem::take(&mut state.commands)
-        };
-        commands.into_iter().for_each(ClientCommand::refuse);
+        self.close(None);
     }
 }
 

@@ -40,6 +40,12 @@ impl StoreQueue {
         self.queue.push_back(op);
     }
 
+    /// Forgets everything, also what runs.
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.running = None;
+    }
+
     /// The answer of the store to the next operation.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
         loop {

@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 
 use crate::client::{Client, WeakClient};
 use crate::core::{Config, ConfigError, Options};
+use crate::driver::last_word::is_gone;
 use crate::driver::watch::{WatchReader, WatchSender};
 use crate::driver::{Driver, ShutdownReport};
 use crate::network::Network;
@@ -46,7 +47,6 @@ pub struct Hub<N: Network> {
 struct Shared<N> {
     network: Arc<N>,
     builder: HubBuilder,
-    runtime: Handle,
     salt: Salt,
     registry: Mutex<Registry>,
     /// Something left the registry.
@@ -54,8 +54,9 @@ struct Shared<N> {
     leaving: WatchReader<()>,
 }
 
-#[derive(Default)]
 struct Registry {
+    /// Where the drivers run.
+    runtime: Handle,
     entries: BTreeMap<Fingerprint, Entry>,
     /// What the shutdown has ended so far, once there is one.
     shutdown: Option<HubReport>,
@@ -76,6 +77,9 @@ pub enum HubError {
     /// The hub was shut down.
     #[error("the hub was shut down")]
     ShutDown,
+    /// The runtime of the hub is gone, and it is called outside of another one: call it within a runtime.
+    #[error("the runtime of the hub is gone, and there is no other here: ask the hub within a runtime")]
+    RuntimeGone,
 }
 
 /// What the shutdown of a hub ended.
@@ -114,7 +118,7 @@ impl HubBuilder {
         self
     }
 
-    /// A hub whose connections run over `network`, on the current runtime.
+    /// A hub whose connections run over `network`, on the current runtime, as long as there is that.
     ///
     /// # Errors
     /// [`ConfigError::Option`] when an option is out of range.
@@ -127,9 +131,12 @@ impl HubBuilder {
         let shared = Shared {
             network: Arc::new(network),
             builder: self,
-            runtime: Handle::current(),
             salt: Salt::fresh(),
-            registry: Mutex::default(),
+            registry: Mutex::new(Registry {
+                runtime: Handle::current(),
+                entries: BTreeMap::new(),
+                shutdown: None,
+            }),
             left,
             leaving,
         };
@@ -159,10 +166,11 @@ impl<N: Network> Hub<N> {
     /// It dials when something is wanted of it. It closes when its last handle is dropped, and a
     /// [`shutdown`](Client::shutdown) through any of its handles ends it for all of them; the next
     /// caller then gets a new one. If an old socket is still closing, the first dial waits for its end,
-    /// which the dial timeout covers.
+    /// which the dial timeout covers. So does a client that was [lost](crate::core::Status::Lost): its handles have said
+    /// so, and the next caller gets a new one. A hub whose runtime is gone moves to that of its next caller.
     ///
     /// # Errors
-    /// [`HubError::ShutDown`].
+    /// [`HubError`].
     pub fn client(&self, config: Config) -> Result<Client, HubError> {
         let key = self.fingerprint(&config);
         let mut registry = self.shared.lock();
@@ -177,12 +185,14 @@ impl<N: Network> Hub<N> {
             return Ok(client.clone());
         }
         let slot = entry.map_or_else(Slot::new, |entry| entry.slot.clone());
-        let (client, driver) = self.make(config, slot.clone());
+        let runtime = registry.live_runtime()?;
+        let (client, driver) = self.make(config, slot.clone(), &runtime);
         registry.enter(key, client.downgrade(), slot);
         // Whatever else runs now may ask the hub something.
         drop(registry);
         drop(held);
-        self.run(key, client.downgrade(), driver);
+        let stay = Stay { shared: Arc::clone(&self.shared), key, report: None };
+        runtime.spawn(stay.through(driver, client.downgrade()));
         Ok(client)
     }
 
@@ -221,9 +231,9 @@ impl<N: Network> Hub<N> {
         finished.expect("the hub holds the notice")
     }
 
-    fn make(&self, config: Config, slot: Slot) -> (Client, Driver<SlotNetwork<N>>) {
+    fn make(&self, config: Config, slot: Slot, runtime: &Handle) -> (Client, Driver<SlotNetwork<N>>) {
         // The driver's timer belongs to the hub's runtime, wherever this is called.
-        let _runtime = self.shared.runtime.enter();
+        let _runtime = runtime.enter();
         let network = SlotNetwork { network: Arc::clone(&self.shared.network), slot };
         let HubBuilder { options, token_store } = self.shared.builder.clone();
         let mut builder = Client::builder().config(config).options(options).fixed();
@@ -231,11 +241,6 @@ impl<N: Network> Hub<N> {
             builder = builder.token_store(store);
         }
         builder.build(network).expect("the options were validated")
-    }
-
-    fn run(&self, key: Fingerprint, client: WeakClient, driver: Driver<SlotNetwork<N>>) {
-        let stay = Stay { shared: Arc::clone(&self.shared), key, report: None };
-        self.shared.runtime.spawn(stay.through(driver, client));
     }
 }
 
@@ -259,6 +264,15 @@ impl<N> Shared<N> {
 }
 
 impl Registry {
+    /// The runtime of the hub. When that is gone, everything that ran there is, and that of the caller takes its place.
+    fn live_runtime(&mut self) -> Result<Handle, HubError> {
+        if is_gone(&self.runtime) {
+            let here = Handle::try_current().ok().filter(|here| !is_gone(here));
+            self.runtime = here.ok_or(HubError::RuntimeGone)?;
+        }
+        Ok(self.runtime.clone())
+    }
+
     fn enter(&mut self, key: Fingerprint, client: WeakClient, slot: Slot) {
         let drivers = self.entries.get(&key).map_or(0, |entry| entry.drivers);
         // The client before it, if any, has no handle any more or is shutting down.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use onesocket::core::{
-    Config, ConnectionError, Delivery, DialError, Endpoint, Push, RequestErrorKind, Status,
+    Config, ConnectionError, Delivery, DialError, DriverEnd, Endpoint, Push, RequestErrorKind, Status,
 };
 use onesocket::hub::{Hub, HubError};
 use onesocket::network::Network;
@@ -288,7 +288,7 @@ fn no_wedge_a_runtime_that_ends_frees_its_entries() {
     drop(first);
     assert_eq!(hub.len(), 0);
     let report = runtime().block_on(async {
-        assert_eq!(client.ready().await, Err(NotReady::ShutDown));
+        assert_eq!(client.ready().await, Err(NotReady::Lost(Arc::new(DriverEnd::RuntimeGone))));
         hub.shutdown().await
     });
     assert_eq!(report.connections, 0);

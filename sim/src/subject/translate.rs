@@ -17,6 +17,7 @@ impl From<&Status> for StatusKind {
             Status::Paused(_) => Self::Paused,
             Status::Closing => Self::Closing,
             Status::Stopped => Self::Stopped,
+            Status::Lost(end) => unreachable!("the harness runs every driver to its end: {end}"),
             // The enum may grow; a status this harness does not know must not pass unseen.
             _ => unreachable!("a status that the harness does not know"),
         }
@@ -57,6 +58,7 @@ fn failure_kind(kind: &RequestErrorKind) -> FailureKind {
         RequestErrorKind::Disconnected(_) => FailureKind::Disconnected,
         RequestErrorKind::Paused(_) => FailureKind::Paused,
         RequestErrorKind::ShutDown => FailureKind::ShutDown,
+        RequestErrorKind::Lost(end) => unreachable!("the harness runs every driver to its end: {end}"),
         RequestErrorKind::OtherConnection { .. } => FailureKind::OtherConnection,
         RequestErrorKind::Overloaded { .. }
         | RequestErrorKind::HandleOverloaded { .. }
