@@ -10,7 +10,7 @@ use super::config::{Config, Secret};
 use super::connection::{Connection, Phase};
 use super::decision::{Decision, advises_to_wait, decide};
 use super::effect::{Effect, StoredToken, TokenKey, WireText};
-use super::error::{ConnectionError, GatewayError, StoreError};
+use super::error::{ConnectionError, GatewayError};
 use super::frame::encode_request;
 use super::handshake::{Challenge, connect_params, text_member};
 use super::payload::Payload;
@@ -18,6 +18,7 @@ use super::peer_text::PeerText;
 use super::selection::{DeviceTokenRetry, Selection, Stored};
 use super::session::SessionStage;
 use super::snapshot::Hello;
+use super::store_error::StoreError;
 use super::time::Instant;
 
 impl Connection {

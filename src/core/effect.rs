@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 
 use super::config::{Config, Endpoint, Secret};
 use super::driver_end::DriverEnd;
-use super::error::{ConnectionError, DialError, PauseReason, RequestError, StoreError};
+use super::error::{ConnectionError, DialError, PauseReason, RequestError};
 use super::event::{Event, Gap, Ignored};
 use super::headers::Headers;
 use super::id::{Epoch, RequestId, SubscriptionId};
 use super::payload::Payload;
 use super::pins::PinPolicy;
 use super::snapshot::Snapshot;
+use super::store_error::StoreError;
 use super::time::Instant;
 
 /// Everything that can happen to a connection.

@@ -17,6 +17,7 @@ use super::payload::Payload;
 use super::peer_text::{OneLine, PeerText};
 use super::proxy::ProxyProblem;
 use super::reach::{AddressFailures, NameProblem, Shortage};
+use super::store_error::StoreError;
 use super::tls::{CertificateProblem, PresentedCertificate, TlsFailure};
 use super::upgrade::{PeerProtocol, UpgradeFault, UpgradeRefusal};
 
@@ -255,11 +256,6 @@ impl GatewayError {
         execution.as_deref() == Some("may_have_executed")
     }
 }
-
-/// Why a token store could not do what it was asked to.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the token store failed: {}", OneLine::whole(.0))]
-pub struct StoreError(pub String);
 
 /// A member of a message that is missing, or not what it must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -52,6 +52,7 @@ mod selection;
 mod sequence;
 mod session;
 pub mod snapshot;
+mod store_error;
 pub mod time;
 mod tls;
 pub mod typed;
@@ -69,7 +70,7 @@ pub use effect::{
 pub use endpoint::{Endpoint, Plaintext};
 pub use error::{
     AfterApproval, BadMember, ConfigError, ConnectionError, Delivery, DialError, GatewayError, Initiator,
-    PauseReason, RequestError, RequestErrorKind, Stage, StoreError,
+    PauseReason, RequestError, RequestErrorKind, Stage,
 };
 pub use event::{Event, Gap, Ignored, StateVersion};
 pub use headers::Headers;
@@ -83,6 +84,7 @@ pub use pins::{PinPolicy, Pins};
 pub use proxy::{Proxy, ProxyProblem, ProxyProtocol, SocksReply};
 pub use reach::{AddressFailure, AddressFailures, NameProblem, Shortage};
 pub use snapshot::{AuthMethod, Hello, Policy, RoleToken, Snapshot};
+pub use store_error::StoreError;
 pub use time::Instant;
 pub use tls::{CertificateProblem, PresentedCertificate, TlsFailure, UnixTime};
 pub use typed::{DecodeError, TypedEvent};

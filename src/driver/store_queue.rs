@@ -134,7 +134,7 @@ mod tests {
 
     impl TokenStore for Unreadable {
         fn load<'a>(&'a self, _: &'a TokenKey) -> StoreFuture<'a, Option<StoredToken>> {
-            Box::pin(async { Err(StoreError("disk".to_owned())) })
+            Box::pin(async { Err(StoreError::new("disk")) })
         }
 
         fn save<'a>(&'a self, key: &'a TokenKey, token: &'a StoredToken) -> StoreFuture<'a, ()> {

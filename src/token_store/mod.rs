@@ -20,11 +20,18 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// Keeps device tokens.
 ///
 /// A connection asks for one thing after the other and never drops an operation half done, unless the
-/// client itself is dropped. A slow store delays the handshake, and nothing else; one that takes longer than
-/// `challenge_timeout` of the options ends the attempt with [`Stage::TokenStore`](crate::core::Stage::TokenStore).
+/// client itself ends. A slow store delays the handshake, and nothing else; one that takes longer than
+/// `challenge_timeout` of the options ends the attempt with [`Stage::TokenStore`](crate::core::Stage::TokenStore), also
+/// when it is an earlier write that takes so long. A shutdown waits for the writes that were begun, for `close_grace` at
+/// most, and drops what is not done by then.
 ///
 /// A store keeps keys apart that differ in anything. A gateway that is known by several pins has one key for each of
 /// them ([`TokenKey::by_pin`]), and the connection asks for one after the other.
+///
+/// **What a store must promise.** Its futures do not block the thread that polls them, and can be dropped at any await.
+/// What may block for ever, as file systems may, runs on threads that nothing waits for: a blocking task of the runtime
+/// would keep that, and the process, from ending. Errors and panics hold no token: they are logged. A store that
+/// panics ends its clients with [`Status::Lost`](crate::core::Status::Lost).
 pub trait TokenStore: Send + Sync + 'static {
     /// The token stored under `key`, if there is one. An error is not "nothing": with an unreadable
     /// store a connection does not pretend to be a new device.

@@ -336,7 +336,7 @@ fn right_credential_a_bootstrap_hands_over_a_token_for_each_role() {
 #[test]
 fn right_credential_a_token_is_not_narrowed_in_a_store_that_could_not_be_read() {
     let mut bench = Bench::new(config().token("t"), None);
-    bench.stored = Err(StoreError("disk".to_owned()));
+    bench.stored = Err(StoreError::new("disk"));
     bench.attempt();
     bench.hello(Some("issued"), &["operator.read"]);
     assert_eq!(bench.saved(), []);
@@ -365,14 +365,14 @@ fn right_credential_a_refusal_for_another_reason_clears_nothing() {
 #[test]
 fn right_credential_an_unreadable_store_is_not_an_empty_one() {
     let mut bench = Bench::new(config(), None);
-    bench.stored = Err(StoreError("disk".to_owned()));
+    bench.stored = Err(StoreError::new("disk"));
     bench.attempt();
     assert!(bench.presented.is_empty(), "nothing is presented in place of what may be stored");
     assert!(matches!(bench.core.status(), Status::Backoff { .. }), "{:?}", bench.core.status());
 
     // With a token of the app's own the store is not needed.
     let mut bench = Bench::new(config().token("t"), None);
-    bench.stored = Err(StoreError("disk".to_owned()));
+    bench.stored = Err(StoreError::new("disk"));
     assert_eq!(bench.attempt(), json!({"token":"t"}));
 }
 
@@ -414,7 +414,7 @@ fn right_credential_the_retry_waits_for_a_store_that_cannot_be_read() {
     let mut bench = Bench::new(config().token("t"), Some(token("stored", &[])));
     assert_eq!(bench.attempt(), json!({"token":"t"}));
     bench.refuse("AUTH_TOKEN_MISMATCH");
-    let stored = std::mem::replace(&mut bench.stored, Err(StoreError("disk".to_owned())));
+    let stored = std::mem::replace(&mut bench.stored, Err(StoreError::new("disk")));
     bench.attempt();
     assert_eq!(bench.presented.len(), 1, "what was refused is not presented again");
     assert!(matches!(bench.core.status(), Status::Backoff { .. }), "{:?}", bench.core.status());

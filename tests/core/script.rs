@@ -295,7 +295,7 @@ impl Script {
 
     /// The token store fails, for the attempt of `epoch`.
     pub(crate) fn store_fails(self, epoch: u64) -> Self {
-        let result = Err(StoreError("disk".to_owned()));
+        let result = Err(StoreError::new("disk"));
         let input = Input::TokenLoaded { epoch: Epoch(epoch), result };
         self.step(format!("store fails {epoch}"), Action::Input(input))
     }

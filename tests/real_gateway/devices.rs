@@ -282,7 +282,7 @@ struct Device {
 
 impl Device {
     fn new(seed: u8, gateway: &Gateway) -> Result<Self, StoreError> {
-        let folder = tempfile::tempdir().map_err(|error| StoreError(error.to_string()))?;
+        let folder = tempfile::tempdir().map_err(|error| StoreError::new(error.to_string()))?;
         let identity = DeviceIdentity::from_seed([seed; 32]);
         Ok(Self { identity, folder: Arc::new(folder), url: gateway.url() })
     }

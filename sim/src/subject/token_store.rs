@@ -60,11 +60,7 @@ impl Tokens {
     }
 
     fn fail(&mut self) -> Result<(), StoreError> {
-        if self.draw.chance(self.fails_percent) {
-            Err(StoreError("the plan says so".to_owned()))
-        } else {
-            Ok(())
-        }
+        if self.draw.chance(self.fails_percent) { Err(StoreError::new("the plan says so")) } else { Ok(()) }
     }
 }
 
