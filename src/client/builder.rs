@@ -49,8 +49,12 @@ impl Builder {
         self
     }
 
-    /// Fixes the randomness (jitter and the prefix of request ids), for a repeatable run. By default
-    /// it differs with every client.
+    /// Fixes the randomness of the connection (jitter and the prefix of request ids), for a repeatable run. By
+    /// default it differs with every client.
+    ///
+    /// [`Client::idempotency_key`] is unique all the same: with the keys of an earlier run, the gateway would answer
+    /// with what that run led to and do nothing. A run that has to repeat its keys makes its own, with
+    /// [`IdempotencyKey::new`](crate::IdempotencyKey::new).
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -101,7 +105,7 @@ impl Builder {
             subscription_places: Places::new(options.max_subscriptions).share(),
             awaited_permits: Arc::new(Semaphore::new(COMMANDS_AWAITED)),
             next_config_seq: AtomicU64::new(1),
-            idempotency_keys: KeySeries::new(seed),
+            idempotency_keys: KeySeries::fresh(),
             fixed_config,
             options: self.options,
         };

@@ -128,7 +128,8 @@ impl Client {
         RequestBuilder::new(Arc::clone(&self.shared), Arc::clone(&self.share), method, params)
     }
 
-    /// A key that no other request of this process carries, for [`RequestBuilder::idempotency_key`].
+    /// A key that no other request carries, of this process or another, whatever the [seed](Builder::seed). It is for
+    /// [`RequestBuilder::idempotency_key`].
     #[must_use]
     pub fn idempotency_key(&self) -> IdempotencyKey {
         self.shared.idempotency_keys.next()
