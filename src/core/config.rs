@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::device::{DeviceIdentity, SignatureVersion};
 use super::error::ConfigError;
 use super::headers::Headers;
+use super::name_set::NameSet;
 use super::pins::Pins;
 use super::proxy::Proxy;
 
@@ -17,7 +18,9 @@ pub use super::options::{BackoffOptions, Options, Patience};
 /// The *effective config*: everything that decides which socket this is.
 ///
 /// Two equal configs share one socket; applying an equal config is a no-op, applying a different
-/// one retires the socket and connects once. How the connection behaves (timeouts, limits) is not
+/// one retires the socket and connects once. Configs are equal by what they mean to a gateway: the order and the
+/// repetition of scopes and capabilities, a blank name, and the form of a signature that nobody makes tell no two of
+/// them apart. How the connection behaves (timeouts, limits) is not
 /// part of it and lives in [`Options`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -25,10 +28,9 @@ pub struct Config {
     pub(crate) credentials: Credentials,
     pub(crate) client: ClientInfo,
     pub(crate) role: String,
-    pub(crate) scopes: Option<Vec<String>>,
-    pub(crate) caps: Vec<String>,
-    pub(crate) device: Option<Arc<DeviceIdentity>>,
-    pub(crate) signature: SignatureVersion,
+    pub(crate) scopes: Option<NameSet>,
+    pub(crate) caps: NameSet,
+    pub(crate) proof: DeviceProof,
     pub(crate) headers: Arc<Headers>,
 }
 
@@ -57,10 +59,10 @@ impl Config {
         self
     }
 
-    /// Says who is connecting.
+    /// Says who is connecting. What is optional and blank counts as absent.
     #[must_use]
     pub fn client(mut self, client: ClientInfo) -> Self {
-        self.client = client;
+        self.client = client.without_blanks();
         self
     }
 
@@ -93,28 +95,28 @@ impl Config {
     /// Proves that this is a known device, or asks to become one.
     #[must_use]
     pub fn device(mut self, identity: DeviceIdentity) -> Self {
-        self.device = Some(Arc::new(identity));
+        self.proof.device = Some(Arc::new(identity));
         self
     }
 
-    /// Signs in this form instead of the newest.
+    /// Signs in this form instead of the newest. Without a [`device`](Self::device) nothing is signed.
     #[must_use]
     pub fn signature_version(mut self, version: SignatureVersion) -> Self {
-        self.signature = version;
+        self.proof.signature = version;
         self
     }
 
     /// Asks for these scopes instead of those of the stored token, or `operator.admin`.
     #[must_use]
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
-        self.scopes = Some(scopes.into_iter().map(Into::into).collect());
+        self.scopes = Some(NameSet::new(scopes));
         self
     }
 
     /// Announces these client capabilities.
     #[must_use]
     pub fn caps<S: Into<String>>(mut self, caps: impl IntoIterator<Item = S>) -> Self {
-        self.caps = caps.into_iter().map(Into::into).collect();
+        self.caps = NameSet::new(caps);
         self
     }
 
@@ -202,13 +204,34 @@ impl From<Endpoint> for Config {
             client: ClientInfo::default(),
             role: "operator".to_owned(),
             scopes: None,
-            caps: Vec::new(),
-            device: None,
-            signature: SignatureVersion::default(),
+            caps: NameSet::default(),
+            proof: DeviceProof::default(),
             headers: Arc::default(),
         }
     }
 }
+
+/// The device that proves itself, if there is one, and how.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DeviceProof {
+    pub(crate) device: Option<Arc<DeviceIdentity>>,
+    signature: SignatureVersion,
+}
+
+impl DeviceProof {
+    /// The form of the signature, where there is one.
+    pub(crate) fn signature(&self) -> Option<SignatureVersion> {
+        self.device.as_ref().map(|_| self.signature)
+    }
+}
+
+impl PartialEq for DeviceProof {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.device, self.signature()) == (&other.device, other.signature())
+    }
+}
+
+impl Eq for DeviceProof {}
 
 /// Who is connecting. `id` and `mode` come from closed lists (protocol 3.6); the gateway refuses
 /// others, so they are not checked here.
@@ -228,6 +251,15 @@ pub struct ClientInfo {
     pub device_family: Option<String>,
     /// Tells several instances of one application apart.
     pub instance_id: Option<String>,
+}
+
+impl ClientInfo {
+    fn without_blanks(mut self) -> Self {
+        for name in [&mut self.display_name, &mut self.device_family, &mut self.instance_id] {
+            name.take_if(|name| name.trim().is_empty());
+        }
+        self
+    }
 }
 
 impl Default for ClientInfo {

@@ -25,7 +25,7 @@ impl Connection {
     /// Where the token of this config is kept: `None` without a store or a device.
     pub(super) fn token_key(&self) -> Option<TokenKey> {
         let config = self.config.as_ref().filter(|_| self.has_token_store)?;
-        let device = config.device.as_ref()?;
+        let device = config.proof.device.as_ref()?;
         Some(TokenKey::new(device.id(), &config.role, &config.endpoint))
     }
 
@@ -61,7 +61,7 @@ impl Connection {
 
     /// The gateway sent its challenge. It is answered when the token store has answered, by `deadline`.
     pub(super) fn challenged(&mut self, payload: &Payload, deadline: Instant, effects: &mut Vec<Effect>) {
-        let needs_time = live_config(self.config.as_ref()).device.is_some();
+        let needs_time = live_config(self.config.as_ref()).proof.device.is_some();
         let challenge = match Challenge::read(payload, needs_time) {
             Ok(challenge) => challenge,
             Err(fault) => {

@@ -68,9 +68,10 @@ const CAPS_THAT_NEED: [(&str, &str); 1] = [("model-catalog-snapshot", "model-cat
 /// the transport and nowhere else.
 pub(super) fn connect_params(config: &Config, selection: &Selection<'_>, challenge: &Challenge) -> String {
     let client = &config.client;
-    let device = config.device.as_ref().map(|device| {
+    let signed = config.proof.device.as_ref().zip(config.proof.signature());
+    let device = signed.map(|(device, version)| {
         device.prove(&Claim {
-            version: config.signature,
+            version,
             client_id: &client.id,
             client_mode: &client.mode,
             role: &config.role,
@@ -96,7 +97,13 @@ pub(super) fn connect_params(config: &Config, selection: &Selection<'_>, challen
         },
         role: &config.role,
         scopes: &selection.scopes,
-        caps: config.caps.iter().filter(|cap| challenge.takes(cap)).map(String::as_str).collect(),
+        caps: config
+            .caps
+            .in_order_given()
+            .iter()
+            .filter(|cap| challenge.takes(cap))
+            .map(String::as_str)
+            .collect(),
         device,
         auth: WireAuth::of(selection),
     };

@@ -37,6 +37,7 @@ mod inbound;
 mod json;
 pub mod mailbox;
 mod members;
+pub(crate) mod name_set;
 mod options;
 mod pairing;
 mod pause;

@@ -88,7 +88,7 @@ impl Connection {
         self.options.pairing_hold?;
         let details = refusal.details.as_ref()?;
         let promised = details.part("waitForResolution").is_some_and(|flag| flag.get() == "true");
-        let device = self.config.as_ref()?.device.as_ref()?;
+        let device = self.config.as_ref()?.proof.device.as_ref()?;
         let is_ours = text_member(details, "deviceId").as_deref() == Some(device.id());
         let is_required = refusal.detail_code.as_deref() == Some("PAIRING_REQUIRED");
         if promised && is_ours && is_required { pairing_request(refusal) } else { None }
@@ -113,7 +113,7 @@ impl Connection {
 
     /// The gateway tells how a pairing request was decided. One of another device is none of our business.
     pub(super) fn resolved(&mut self, payload: &Payload, effects: &mut Vec<Effect>) {
-        let device = self.config.as_ref().and_then(|config| config.device.clone());
+        let device = self.config.as_ref().and_then(|config| config.proof.device.clone());
         let (session, stage) = self.phase.live_mut();
         let SessionStage::AwaitingApproval { request, .. } = stage else { return };
         let is_ours = text_member(payload, "deviceId")

@@ -52,12 +52,13 @@ impl<'a> Selection<'a> {
         let bootstrap = given.bootstrap_token.as_ref();
         let nothing_else = token.is_none() && device_token.is_none() && given.password.is_none();
         let granted = usable.map(|stored| stored.scopes.clone()).filter(|scopes| !scopes.is_empty());
+        let asked = config.scopes.as_ref().map(|scopes| scopes.in_order_given().to_vec());
         Self {
             token,
             device_token,
             bootstrap_token: bootstrap.filter(|_| nothing_else),
             password: given.password.as_ref(),
-            scopes: config.scopes.clone().or(granted).unwrap_or_else(Config::default_scopes),
+            scopes: asked.or(granted).unwrap_or_else(Config::default_scopes),
         }
     }
 

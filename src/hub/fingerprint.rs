@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha2::{Digest, Sha256};
 
+use crate::core::name_set::NameSet;
 use crate::core::{
     ClientInfo, Config, Credentials, Headers, PinPolicy, Pins, Proxy, Secret, SignatureVersion,
 };
@@ -48,19 +49,20 @@ impl Salt {
         let mut fields = Fields(Sha256::new_with_prefix(self.0));
         // Taken apart without a rest: a new field of the config must be written here, too, or two
         // configs that differ in it would share a socket.
-        let Config { endpoint, credentials, client, role, scopes, caps, device, signature, headers } = config;
+        let Config { endpoint, credentials, client, role, scopes, caps, proof, headers } = config;
         fields.text(&endpoint.url());
         fields.pins(endpoint.pins());
         fields.credentials(credentials);
         fields.client(client);
         fields.text(role);
         fields.text(if scopes.is_some() { "asked" } else { "default" });
-        fields.list(scopes.as_deref().unwrap_or_default());
-        fields.list(caps);
-        fields.option(device.as_ref().map(|device| device.id()));
-        fields.text(match signature {
-            SignatureVersion::V2 => "v2",
-            SignatureVersion::V3 => "v3",
+        fields.list(&scopes.as_ref().map(NameSet::sorted).unwrap_or_default());
+        fields.list(&caps.sorted());
+        fields.option(proof.device.as_ref().map(|device| device.id()));
+        fields.text(match proof.signature() {
+            None => "unsigned",
+            Some(SignatureVersion::V2) => "v2",
+            Some(SignatureVersion::V3) => "v3",
         });
         fields.headers(headers);
         fields.proxy(endpoint.proxy());
@@ -82,9 +84,9 @@ impl Fields {
         self.text(text.unwrap_or_default());
     }
 
-    fn list(&mut self, texts: &[String]) {
+    fn list<T: AsRef<str>>(&mut self, texts: &[T]) {
         self.0.update((texts.len() as u64).to_le_bytes());
-        texts.iter().for_each(|text| self.text(text));
+        texts.iter().for_each(|text| self.text(text.as_ref()));
     }
 
     fn pins(&mut self, pins: Option<&Pins>) {
@@ -133,7 +135,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{CertificatePin, Pin, PublicKeyPin};
+    use crate::core::{CertificatePin, DeviceIdentity, Pin, PublicKeyPin};
 
     fn config(url: &str) -> Config {
         Config::new(url).expect("the url is valid")
@@ -197,6 +199,17 @@ mod tests {
             config(base).header("x-a", "1").expect("it may be sent"),
             config(base).header("X-A", "2").expect("it may be sent"),
             config(base).header("X-B", "1").expect("it may be sent"),
+            config(base).scopes(["a", "b", "a"]),
+            config(base).caps(["b", "a"]),
+            config(base).caps(["a", "b", "b"]),
+            config(base).caps([""; 0]),
+            config(base).scopes([""; 0]),
+            config(base).client(named(Some(" "), Some(""))),
+            config(base).client(ClientInfo::default()),
+            config(base).signature_version(SignatureVersion::V2),
+            config(base).device(DeviceIdentity::from_seed([7; 32])),
+            config(base).device(DeviceIdentity::from_seed([7; 32])).signature_version(SignatureVersion::V2),
+            config(base).signature_version(SignatureVersion::V2).device(DeviceIdentity::from_seed([7; 32])),
         ];
         for (one, first) in configs.iter().enumerate() {
             for (other, second) in configs.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! `one_reconnect_per_change`: a change of config connects once, and an equal config changes nothing.
 
 use insta::assert_snapshot;
-use onesocket::core::Config;
+use onesocket::core::{ClientInfo, Config, DeviceIdentity, SignatureVersion};
 
 use crate::history::check;
 use crate::script::{config, connected, handshaking, invalid_request, script, subscribed};
@@ -332,6 +332,36 @@ fn configs_are_equal_by_value() {
         Config::new("ws://a.local").unwrap().token("  "),
         Config::new("ws://a.local").unwrap().password("")
     );
+}
+
+/// What a gateway cannot tell apart is one config, however it is spelled.
+#[test]
+fn configs_are_equal_by_what_they_mean() {
+    let base = || Config::new("ws://a.local").unwrap();
+    let device = || base().device(DeviceIdentity::from_seed([7; 32]));
+    let named = |name: &str| ClientInfo { display_name: Some(name.to_owned()), ..ClientInfo::default() };
+    let equal = [
+        (base().scopes(["b", "a"]), base().scopes(["a", "b", "a"])),
+        (base().caps(["b", "a"]), base().caps(["a", "b", "b"])),
+        (base().caps(["a"; 0]), base()),
+        (base().client(named("  ")), base()),
+        (base().signature_version(SignatureVersion::V2), base()),
+    ];
+    for (one, other) in equal {
+        assert_eq!(one, other);
+    }
+    let different = [
+        (base().scopes(["a"]), base().scopes(["a", "b"])),
+        // What is granted, and nothing at all.
+        (base(), base().scopes(["a"; 0])),
+        (base().scopes(["a"]), base().caps(["a"])),
+        (base().client(named("x")), base()),
+        (device().signature_version(SignatureVersion::V2), device()),
+        (base().signature_version(SignatureVersion::V2), device()),
+    ];
+    for (one, other) in different {
+        assert_ne!(one, other);
+    }
 }
 
 /// What the token store says of a socket that closes is nobody's: it does not cut the close short.

@@ -1,5 +1,6 @@
 //! One connection for each effective config, however and wherever it is acquired.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use onesocket::core::{
 use onesocket::hub::{Hub, HubError};
 use onesocket::network::Network;
 use onesocket::{ConfigureError, NotReady};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use serde_json::json;
 use tokio::io::DuplexStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -51,6 +54,54 @@ async fn one_socket_two_acquisitions_in_one_poll_share_it() {
     assert_eq!(rig.seen_by_gateway(1), 1, "the other handle still holds it");
     drop(other);
     assert_nothing_left(&hub, &rig, 1).await;
+}
+
+/// Whoever spells a config otherwise shares the socket of those who asked before.
+#[tokio::test(start_paused = true)]
+async fn one_socket_spellings_of_one_config_share_it() {
+    let (rig, hub) = gateways(&[1]);
+    let spelled =
+        |scopes: &[&str], caps: &[&str]| config(1).scopes(scopes.iter().copied()).caps(caps.iter().copied());
+    let first = hub.client(spelled(&["operator.read", "operator.write"], &["a", "b"])).unwrap();
+    first.ready().await.unwrap();
+    let others = [
+        spelled(&["operator.write", "operator.read"], &["b", "a"]),
+        spelled(&["operator.read", "operator.write", "operator.read"], &["b", "a", "a", "b"]),
+    ];
+    for other in others {
+        hub.client(other).unwrap().ready().await.unwrap();
+        assert_eq!((rig.count(1).ever, hub.len()), (1, 1));
+    }
+    drop(hub.client(spelled(&["operator.read"], &["a", "b"])).unwrap());
+    assert_eq!(hub.len(), 2, "fewer scopes are another config");
+    hub.shutdown().await;
+}
+
+proptest! {
+    /// Neither order nor repetition makes another config, and a name more or less does.
+    #[test]
+    fn one_socket_configs_are_equal_by_what_they_mean(
+        names in vec("[a-c]{1,2}", 1..6),
+        (given, spelled) in vec("[a-c]{1,2}", 1..6).prop_flat_map(|names| {
+            let twice = [names.clone(), names.clone()].concat();
+            (Just(names), Just(twice).prop_shuffle())
+        }),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let hub = Hub::new(Rig::new(&[]));
+        let is_one = |one: &Config, other: &Config| {
+            let equal = one == other;
+            assert_eq!(equal, hub.fingerprint(one) == hub.fingerprint(other));
+            equal
+        };
+        let (scopes, caps) = (|names: &[String]| config(1).scopes(names), |names: &[String]| config(1).caps(names));
+        prop_assert!(is_one(&scopes(&given), &scopes(&spelled)));
+        prop_assert!(is_one(&caps(&given), &caps(&spelled)));
+        prop_assert!(!is_one(&scopes(&given), &caps(&given)));
+        let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+        prop_assert_eq!(is_one(&scopes(&given), &scopes(&names)), set(&given) == set(&names));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

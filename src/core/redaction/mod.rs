@@ -21,6 +21,7 @@ use super::config::{Config, Secret};
 use super::connection::{Connection, Phase};
 use super::decision::Decision;
 use super::error::{ConnectionError, DialError, GatewayError, PauseReason};
+use super::name_set::NameSet;
 use super::peer_text::PeerText;
 use super::proxy::{Proxy, ProxyProblem};
 use super::reach::NameProblem;
@@ -219,7 +220,7 @@ impl Hello {
         if let Some(AuthMethod::Other(name)) = &mut self.auth_method {
             redactor.text(name);
         }
-        let asked = config.scopes.as_deref().unwrap_or_default();
+        let asked = config.scopes.as_ref().map(NameSet::in_order_given).unwrap_or_default();
         let is_known = |name: &PeerText| {
             *name == config.role
                 || name.starts_with("operator")
