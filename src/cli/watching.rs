@@ -110,6 +110,7 @@ fn status_in_words(status: &Status) -> String {
         Status::Ready { epoch } => format!("ready, epoch {epoch}"),
         Status::Backoff { cause, .. } => format!("waiting to reconnect: {cause}"),
         Status::Paused(reason) => format!("paused: {reason}"),
+        Status::Settling { .. } => "waiting for the config to settle".to_owned(),
         Status::Closing => "closing".to_owned(),
         Status::Stopped => "stopped".to_owned(),
         Status::Lost(end) => format!("lost: {end}"),

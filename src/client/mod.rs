@@ -174,6 +174,7 @@ impl Client {
             | Status::Connecting { .. }
             | Status::Handshaking { .. }
             | Status::Backoff { .. }
+            | Status::Settling { .. }
             | Status::Closing => None,
         });
         known.await.unwrap_or(Err(NotReady::ShutDown))

@@ -16,8 +16,8 @@
 //! [`SessionStage::AwaitingChallenge`] at `Challenged?` and [`SessionStage::AwaitingHello`] at `Greeted?`. A
 //! shutdown that has to wait for the token store is [`Phase::Flushing`] before it is `Stopped`.
 //!
-//! A dial happens in one place only: when a wait is over. That a new config waits too, with no time to
-//! wait, is what lets the latest of several quick changes win without dialing the others.
+//! A dial happens in one place only: when a wait is over. That a new config waits too, as a rule with no time to
+//! wait, is what lets the latest of several quick changes win without dialing the others (see `settling`).
 //!
 //! Here are the state, its inputs, its subscribers and its ends on purpose. What follows an end that nobody
 //! wanted is in `reconnect`, requests are in `requests`, deadlines in `due`, what the gateway says in
@@ -37,6 +37,7 @@ use super::id::{Epoch, RequestId, SubscriptionId};
 use super::in_flight::{InFlight, Pending};
 use super::selection::DeviceTokenRetry;
 use super::session::{Session, SessionStage};
+use super::settling::ConfigChanges;
 use super::snapshot::Snapshot;
 use super::time::Instant;
 
@@ -53,6 +54,7 @@ pub struct Connection {
     pub(super) requests: InFlight,
     /// Each subscriber, and whether it has had a snapshot: nothing else may reach it before that.
     pub(super) subscriptions: BTreeMap<SubscriptionId, bool>,
+    pub(super) config_changes: ConfigChanges,
     pub(super) backoff: Backoff,
     pub(super) startup_retries: u32,
     pub(super) rng: Xoshiro256PlusPlus,
@@ -143,6 +145,7 @@ impl Connection {
             snapshot: None,
             requests: InFlight::default(),
             subscriptions: BTreeMap::new(),
+            config_changes: ConfigChanges::default(),
             startup_retries: 0,
             rng,
             id_prefix,
@@ -294,6 +297,7 @@ impl Connection {
             return;
         }
         self.config = config;
+        self.config_changes.changed(self.now, self.options.config_settle);
         self.snapshot = None;
         self.backoff.reset();
         self.startup_retries = 0;

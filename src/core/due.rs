@@ -89,8 +89,10 @@ impl Connection {
                     self.store_writes = 0;
                 }
                 self.after_close(then, deadline, effects);
-                // A reconnect that follows is due now, and this is the time for what is due.
-                if let Phase::Waiting { .. } = self.phase {
+                // A reconnect that follows is due now as a rule, and this is the time for what is due.
+                if let Phase::Waiting { until, .. } = self.phase
+                    && until <= self.now
+                {
                     self.dial(effects);
                 }
             }

@@ -464,6 +464,12 @@ pub enum Status {
         /// Why the last one ended.
         cause: Arc<ConnectionError>,
     },
+    /// The config keeps changing: the one that is in force by then is dialed at this time, or later if it goes on. See
+    /// [`Options::config_settle`](super::Options::config_settle).
+    Settling {
+        /// When the next dial happens.
+        until: Instant,
+    },
     /// Reconnecting waits for somebody to act.
     Paused(Arc<PauseReason>),
     /// The old socket is closing, because of a new config or a shutdown.
@@ -489,6 +495,7 @@ impl Status {
             | Self::Handshaking { .. }
             | Self::Ready { .. }
             | Self::Backoff { .. }
+            | Self::Settling { .. }
             | Self::Paused(_)
             | Self::Closing => false,
         }

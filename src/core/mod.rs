@@ -52,6 +52,7 @@ mod requests;
 mod selection;
 mod sequence;
 mod session;
+mod settling;
 pub mod snapshot;
 mod store_error;
 pub mod time;

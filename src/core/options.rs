@@ -26,6 +26,10 @@ pub struct Options {
     pub max_message_duration: Duration,
     /// How long a peer may take to answer our close frame before the socket is dropped.
     pub close_grace: Duration,
+    /// How long a config must stay as it is before it is dialed, when it has changed less than this before, too. The
+    /// first change is dialed at once, and the last of those that follow it quickly. Between the dials of two that have
+    /// changed lies `backoff.initial`, and quick changes are waited out no longer than that. Nothing at all is a time, too.
+    pub config_settle: Duration,
     /// The default deadline of a request: queueing, writing and the reply together.
     pub request_timeout: Duration,
     /// The tick interval assumed when hello names none (protocol 3.9).
@@ -78,6 +82,7 @@ impl Default for Options {
             wake_timeout: Duration::from_secs(5),
             max_message_duration: Duration::from_secs(300),
             close_grace: Duration::from_millis(500),
+            config_settle: Duration::from_millis(200),
             request_timeout: Duration::from_secs(30),
             default_tick_interval: Duration::from_secs(30),
             max_in_flight: 128,

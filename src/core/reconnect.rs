@@ -9,6 +9,7 @@ use super::decision::{Decision, decide};
 use super::effect::{Close, Effect, Status};
 use super::error::{ConnectionError, PauseReason, RequestErrorKind};
 use super::id::Epoch;
+use super::options::Options;
 use super::session::{Session, SessionStage};
 use super::time::Instant;
 
@@ -88,10 +89,17 @@ impl Connection {
         }
     }
 
-    /// With no socket left: dial as soon as the caller has said all it has to say, or rest.
+    /// With no socket left: dial as soon as the caller has said all it has to say, and the config has settled; or rest.
     pub(super) fn settle(&mut self, effects: &mut Vec<Effect>) {
         if self.wanted && self.config.is_some() {
-            self.dial_at(self.now, self.now, effects);
+            let Options { config_settle, backoff, .. } = &self.options;
+            let due = self.config_changes.due(self.now, *config_settle, backoff.initial);
+            if due > self.now {
+                self.phase = Phase::Waiting { until: due, not_before: due };
+                self.set_status(Status::Settling { until: due }, effects);
+            } else {
+                self.dial_at(due, due, effects);
+            }
         } else {
             self.phase = Phase::Idle;
             self.set_status(if self.wanted { Status::NotConfigured } else { Status::Idle }, effects);
@@ -118,6 +126,7 @@ impl Connection {
         let epoch = Epoch(self.next_epoch);
         self.next_epoch += 1;
         self.last_dial = Some(self.now);
+        self.config_changes.dialed(self.now);
         let headers = Arc::clone(&config.headers);
         effects.push(Effect::Dial { epoch, endpoint: config.endpoint.clone(), headers });
         let key = self.token_key();

@@ -484,6 +484,7 @@ impl<N: Network> Driver<N> {
             Status::Paused(reason) => tracing::warn!(%reason, "reconnecting is paused"),
             Status::Connecting { attempt, .. } => tracing::debug!(attempt, "dialing"),
             Status::Handshaking { .. } => tracing::debug!("handshaking"),
+            Status::Settling { .. } => tracing::debug!("waiting for the config to settle"),
             Status::Closing => tracing::debug!("closing the socket"),
             Status::Idle => tracing::debug!("idle"),
             Status::NotConfigured => tracing::debug!("no gateway is configured"),
@@ -495,6 +496,7 @@ impl<N: Network> Driver<N> {
             Status::Connecting { .. } | Status::Handshaking { .. } => {}
             Status::Ready { .. }
             | Status::Paused(_)
+            | Status::Settling { .. }
             | Status::Closing
             | Status::Idle
             | Status::NotConfigured

@@ -334,6 +334,109 @@ fn configs_are_equal_by_value() {
     );
 }
 
+/// The first change is dialed at once, and the last of those that follow it quickly: not the ones between.
+#[test]
+fn no_storm_of_quick_changes_the_first_and_the_last_are_dialed() {
+    let script = script().connect().at(100).configure("b").at(150).configure("c").at(1_050).configure("d");
+    assert_snapshot!(check(script.at(1_150).configure("e").until(2_000)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a, attempt 1
+    0.100s configure b
+      hang up 1 now: 1000 "configuration changed"
+    0.100s due
+      dial 2 to b, attempt 1
+    0.150s configure c
+      hang up 2 now: 1000 "configuration changed"
+      status: settling until 1.100s
+    1.050s configure d
+    1.100s due
+      dial 3 to d, attempt 1
+    1.150s configure e
+      hang up 3 now: 1000 "configuration changed"
+      status: settling until 2.100s
+    end: next deadline 2.100s, 0 pending
+    "#);
+}
+
+/// A change that comes when the one before has settled is dialed at once.
+#[test]
+fn one_reconnect_per_change_changes_that_are_apart_are_dialed_at_once() {
+    let script = script().connect().at(100).configure("b").at(1_100).configure("c").until(1_200);
+    assert_snapshot!(check(script), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a, attempt 1
+    0.100s configure b
+      hang up 1 now: 1000 "configuration changed"
+    0.100s due
+      dial 2 to b, attempt 1
+    1.100s configure c
+      hang up 2 now: 1000 "configuration changed"
+    1.100s due
+      dial 3 to c, attempt 1
+    end: next deadline 11.100s, 0 pending
+    "#);
+}
+
+/// A wait for a config to settle is none that the network could end by being back.
+#[test]
+fn no_storm_wake_does_not_hurry_a_config_that_settles() {
+    let script = script().connect().at(100).configure("b").at(150).configure("c").at(160).wake();
+    assert_snapshot!(check(script.until(1_200)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a, attempt 1
+    0.100s configure b
+      hang up 1 now: 1000 "configuration changed"
+    0.100s due
+      dial 2 to b, attempt 1
+    0.150s configure c
+      hang up 2 now: 1000 "configuration changed"
+      status: settling until 1.100s
+    0.160s wake
+    1.100s due
+      dial 3 to c, attempt 1
+    end: next deadline 11.100s, 0 pending
+    "#);
+}
+
+/// Off and on again is a change, too.
+#[test]
+fn no_storm_a_config_that_comes_and_goes_settles() {
+    let script = script().connect().at(100).configure_none().at(110).configure("a").at(120).configure_none();
+    assert_snapshot!(check(script.at(130).configure("a").until(1_200)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a, attempt 1
+    0.100s configure nothing
+      hang up 1 now: 1000 "configuration changed"
+      status: not configured
+    0.110s configure a
+      status: settling until 0.310s
+    0.120s configure nothing
+      status: not configured
+    0.130s configure a
+      status: settling until 0.330s
+    0.330s due
+      dial 2 to a, attempt 1
+    end: next deadline 10.330s, 0 pending
+    "#);
+}
+
+/// However long a source flaps, one of its configs is dialed in a second, and the last one once it stops.
+#[test]
+fn no_storm_a_source_that_flaps_is_dialed_once_in_a_second() {
+    let mut script = script().connect();
+    for turn in 0..1_000 {
+        script = script.at(10 + 10 * turn).configure(if turn % 2 == 0 { "b" } else { "a" });
+    }
+    let told = check(script.at(10_010).configure("c").until(20_000));
+    let dials: Vec<&str> = told.lines().filter(|line| line.trim_start().starts_with("dial ")).collect();
+    assert!((11..=12).contains(&dials.len()), "{dials:?}");
+    assert!(dials.last().is_some_and(|dial| dial.contains(" to c,")), "{dials:?}");
+}
+
 /// What a gateway cannot tell apart is one config, however it is spelled.
 #[test]
 fn configs_are_equal_by_what_they_mean() {

@@ -246,6 +246,7 @@ fn tell_status(status: &Status) -> String {
         Status::Paused(reason) => format!("paused: {reason}"),
         Status::Idle => "idle".to_owned(),
         Status::NotConfigured => "not configured".to_owned(),
+        Status::Settling { until } => format!("settling until {until}"),
         Status::Closing => "closing".to_owned(),
         Status::Stopped => "stopped".to_owned(),
         other => format!("{other:?}"),

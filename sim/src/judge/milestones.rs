@@ -139,6 +139,7 @@ fn of_status(status: StatusKind) -> Option<MilestoneKind> {
         | StatusKind::NotConfigured
         | StatusKind::Connecting
         | StatusKind::Handshaking
+        | StatusKind::Settling
         | StatusKind::Stopped => None,
     }
 }

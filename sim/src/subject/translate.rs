@@ -15,6 +15,7 @@ impl From<&Status> for StatusKind {
             Status::Ready { .. } => Self::Ready,
             Status::Backoff { .. } => Self::Backoff,
             Status::Paused(_) => Self::Paused,
+            Status::Settling { .. } => Self::Settling,
             Status::Closing => Self::Closing,
             Status::Stopped => Self::Stopped,
             Status::Lost(end) => unreachable!("the harness runs every driver to its end: {end}"),

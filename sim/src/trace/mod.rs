@@ -359,6 +359,8 @@ named! {
         Closing = "Closing",
         /// Shut down.
         Stopped = "Stopped",
+        /// Waiting for a config that keeps changing.
+        Settling = "Settling",
     }
 }
 

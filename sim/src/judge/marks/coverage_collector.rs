@@ -225,6 +225,7 @@ impl CoverageCollector {
             | StatusKind::Handshaking
             | StatusKind::Backoff
             | StatusKind::Closing
+            | StatusKind::Settling
             | StatusKind::Stopped => {}
         }
     }
@@ -236,6 +237,7 @@ impl CoverageCollector {
             (StatusKind::Ready, true) => self.reach(Situation::ChangedWhileReady),
             (StatusKind::Closing, true) => self.reach(Situation::ChangedWhileClosing),
             (StatusKind::Backoff, true) => self.reach(Situation::ChangedInBackoff),
+            (StatusKind::Settling, true) => self.reach(Situation::ChangedWhileSettling),
             (StatusKind::Ready, false) => self.reach(Situation::SameConfig),
             (
                 StatusKind::Idle
@@ -245,6 +247,7 @@ impl CoverageCollector {
                 | StatusKind::Backoff
                 | StatusKind::Paused
                 | StatusKind::Closing
+                | StatusKind::Settling
                 | StatusKind::Stopped,
                 true | false,
             ) => {}
@@ -258,7 +261,11 @@ impl CoverageCollector {
             StatusKind::Backoff => self.reach(Situation::StopInBackoff),
             StatusKind::Closing => self.reach(Situation::StopWhileClosing),
             StatusKind::Paused => self.reach(Situation::StopInPause),
-            StatusKind::Idle | StatusKind::NotConfigured | StatusKind::Ready | StatusKind::Stopped => {}
+            StatusKind::Idle
+            | StatusKind::NotConfigured
+            | StatusKind::Ready
+            | StatusKind::Settling
+            | StatusKind::Stopped => {}
         }
     }
 

@@ -56,6 +56,8 @@ named! {
         ChangedWhileClosing = "changed-while-closing",
         /// The config changed in a backoff.
         ChangedInBackoff = "changed-in-backoff",
+        /// The config changed once more before the one before had settled.
+        ChangedWhileSettling = "changed-while-settling",
         /// The config changed twice at one moment.
         ChangedTwice = "changed-twice",
         /// The app took the config away.

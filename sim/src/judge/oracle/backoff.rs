@@ -85,6 +85,8 @@ impl BackoffIsKept {
             | StatusKind::Ready
             | StatusKind::Paused
             | StatusKind::Closing
+            // The config has changed, and failures do not count any more.
+            | StatusKind::Settling
             | StatusKind::Stopped => self.waiting = None,
         }
     }

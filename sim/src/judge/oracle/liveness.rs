@@ -10,12 +10,17 @@ use crate::plan::{Fault, Plan};
 use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 
 /// Two dials without a reason in between are at least the first wait apart, and nothing is dialed
-/// in a pause. The one retry with a stored device token after a refused one may come sooner
+/// in a pause. A changed config is a reason, and no better one each time: two dials that follow changes are that
+/// far apart, too, however often it changes. The one retry with a stored device token after a refused one may come sooner
 /// (protocol 7.10): once, until the next hello or config.
 pub(super) struct NoStorm {
     first_wait: Duration,
     last_dial: Option<Instant>,
     excused: bool,
+    /// The config has changed since the latest dial.
+    changed: bool,
+    /// The latest dial that followed a change of the config.
+    last_changed_dial: Option<Instant>,
     paused: bool,
     /// When the app last did something that ends a pause.
     pause_ended: Option<Instant>,
@@ -34,6 +39,8 @@ impl NoStorm {
             first_wait: Duration::from_millis(plan.params.backoff_ms),
             last_dial: None,
             excused: false,
+            changed: false,
+            last_changed_dial: None,
             paused: false,
             pause_ended: None,
             token_refused: false,
@@ -53,6 +60,15 @@ impl NoStorm {
                 "socket {socket} is dialed less than {:?} after the one before",
                 self.first_wait
             ));
+        }
+        if std::mem::take(&mut self.changed) {
+            if self.last_changed_dial.is_some_and(|last| at.since(last) < self.first_wait) {
+                return Err(format!(
+                    "socket {socket} is dialed less than {:?} after the one before, and a config that keeps changing is no reason",
+                    self.first_wait
+                ));
+            }
+            self.last_changed_dial = Some(at);
         }
         self.last_dial = Some(at);
         self.excused = false;
@@ -78,6 +94,7 @@ impl Oracle for NoStorm {
             Event::Dialed { socket, .. } => return self.dialed(*socket, record.at),
             Event::Configured { changed: true, .. } | Event::Unconfigured { changed: true } => {
                 self.device_retry_used = false;
+                self.changed = true;
                 self.pause_ends(record.at);
             }
             Event::Resumed => self.pause_ends(record.at),
@@ -158,6 +175,7 @@ impl NoWedge {
             | StatusKind::Connecting
             | StatusKind::Handshaking
             | StatusKind::Backoff
+            | StatusKind::Settling
             | StatusKind::Closing => false,
         }
     }
@@ -243,6 +261,7 @@ impl Oracle for NoWedge {
 mod tests {
     use super::super::first_broken;
     use super::*;
+    use crate::plan::environment::ConfigRef;
 
     fn at_gateway(event: GatewayEvent) -> Event {
         Event::Gateway { gateway: 0, event }
@@ -258,10 +277,39 @@ mod tests {
     }
 
     #[test]
+    fn a_config_that_keeps_changing_is_no_reason_to_dial_in_a_storm() {
+        let wait = Plan::new(1).params.backoff_ms;
+        let broken = |history: &[(u64, Event)]| {
+            first_broken(&mut NoStorm::new(&Plan::new(1)), history.iter().cloned())
+        };
+        let dialed = |at, socket| (at, Event::Dialed { socket, gateway: 0 });
+        let changed = |at| (at, Event::Configured { config: ConfigRef::first(), changed: true });
+        let equal = |at| (at, Event::Configured { config: ConfigRef::first(), changed: false });
+        let gone = |at| (at, Event::Unconfigured { changed: true });
+        // One change is a reason, also right after a dial, and so is another one after the wait.
+        let apart = [dialed(0, 1), changed(1), dialed(1, 2), changed(2), dialed(1 + wait, 3)];
+        assert_eq!(broken(&apart), None);
+        // A change is not that of the dial before, whatever else has made that.
+        let others = [changed(0), dialed(0, 1), dialed(wait, 2), changed(wait), dialed(wait, 3)];
+        assert_eq!(broken(&others), None);
+        let storm = [dialed(0, 1), changed(1), dialed(1, 2), changed(2), dialed(wait, 3)];
+        assert_eq!(broken(&storm), Some(4));
+        let on_and_off = [changed(0), dialed(0, 1), gone(1), changed(2), dialed(2, 2)];
+        assert_eq!(broken(&on_and_off), Some(4));
+        let no_change = [dialed(0, 1), equal(1), dialed(1, 2)];
+        assert_eq!(broken(&no_change), Some(2));
+    }
+
+    #[test]
     fn a_connection_that_is_wanted_is_ready_in_the_end() {
         let history = |status| [(0, Event::Wanted), (5, Event::Status(status)), (bound() + 1, Event::Woken)];
-        for status in [StatusKind::Idle, StatusKind::Backoff, StatusKind::Closing, StatusKind::NotConfigured]
-        {
+        for status in [
+            StatusKind::Idle,
+            StatusKind::Backoff,
+            StatusKind::Settling,
+            StatusKind::Closing,
+            StatusKind::NotConfigured,
+        ] {
             assert_eq!(broken(&history(status)), Some(2), "{status:?}");
         }
         for status in [StatusKind::Paused, StatusKind::Stopped] {

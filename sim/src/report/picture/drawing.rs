@@ -147,6 +147,7 @@ pub(super) fn state_name(status: StatusKind) -> &'static str {
         StatusKind::Paused => "state paused",
         StatusKind::Closing => "state closing",
         StatusKind::Stopped => "state stopped",
+        StatusKind::Settling => "state settling",
     }
 }
 

@@ -125,6 +125,7 @@ impl Causes {
             | StatusKind::NotConfigured
             | StatusKind::Connecting
             | StatusKind::Handshaking
+            | StatusKind::Settling
             | StatusKind::Ready => {}
         }
     }
