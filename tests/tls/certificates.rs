@@ -60,7 +60,7 @@ async fn right_credential_nothing_is_sent_to_an_untrusted_certificate() {
         (dated(2100, 2101), CertificateProblem::NotYetValid { not_before: Some(UnixTime(4_102_444_800)) }),
         (root.issue(&named), not_for_name),
         (root.issue(&for_clients), CertificateProblem::NotForServers),
-        (Identity::made_of(like_openssl, key), CertificateProblem::NotForServers),
+        (Identity::made_of(&like_openssl, key), CertificateProblem::NotForServers),
     ] {
         let site = Site::new(&identity);
         let client = client(TlsNetwork::with_roots(site.clone(), root.roots()).unwrap(), config());
@@ -147,7 +147,7 @@ impl ResolvesServerCert for Thief {
 async fn right_credential_a_stolen_certificate_is_worth_nothing() {
     let root = Authority::root("root");
     let identity = root.issue(&params(NAME));
-    let key = Identity::made_of(params(NAME), Arc::new(KeyPair::generate().unwrap())).private_key();
+    let key = Identity::made_of(&params(NAME), Arc::new(KeyPair::generate().unwrap())).private_key();
     let key = ring::sign::any_supported_type(&key).unwrap();
     let thief = Thief(Arc::new(CertifiedKey::new(identity.chain.clone(), key)));
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {

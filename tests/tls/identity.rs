@@ -24,10 +24,10 @@ impl Identity {
     }
 
     fn with_key(name: &str, key: Arc<KeyPair>) -> Self {
-        Self::made_of(params(name), key)
+        Self::made_of(&params(name), key)
     }
 
-    pub(crate) fn made_of(params: CertificateParams, key: Arc<KeyPair>) -> Self {
+    pub(crate) fn made_of(params: &CertificateParams, key: Arc<KeyPair>) -> Self {
         let certificate = params.self_signed(&*key).unwrap();
         Self { chain: vec![certificate.der().clone()], key, self_signed: true }
     }
