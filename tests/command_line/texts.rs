@@ -32,7 +32,7 @@ async fn right_credential_a_token_file_may_come_from_any_editor() {
         (format!("{TOKEN}\nmore").into_bytes(), "holds more than one line"),
         (utf16(TOKEN, u16::to_le_bytes), "holds NUL bytes"),
         (b"test-\xe9".to_vec(), "is not text"),
-        (format!("test\u{200b}-token").into_bytes(), "holds the invisible character U+200B"),
+        ("test\u{200b}-token".to_owned().into_bytes(), "holds the invisible character U+200B"),
     ] {
         std::fs::write(path, &bytes).unwrap();
         let output = run(&call, &[]).await;

@@ -185,9 +185,8 @@ async fn a_reader_that_has_seen_enough_ends_the_command_quietly() {
     tokio::pin!(ends);
     let status = loop {
         gateway.host.order(Order::Emit { event: "health".to_owned(), payload: "{}".into() });
-        match timeout(Duration::from_millis(20), &mut ends).await {
-            Ok(status) => break status.unwrap(),
-            Err(_) => {}
+        if let Ok(status) = timeout(Duration::from_millis(20), &mut ends).await {
+            break status.unwrap();
         }
     };
     assert_eq!((status.code(), stderr.next_line().await.unwrap()), (Some(0), None));

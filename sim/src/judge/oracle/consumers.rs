@@ -474,7 +474,7 @@ mod tests {
         let early = (95, at_gateway(GatewayEvent::EventSent { connection: 1, seq: 1 }));
         let history = |rest: &[(u64, Event)]| {
             let begin = begin(Lag::DropOldest);
-            [&begin[..3], &[early.clone()], &begin[3..], rest, &[(2_000, Event::Woken)]].concat()
+            [&begin[..3], std::slice::from_ref(&early), &begin[3..], rest, &[(2_000, Event::Woken)]].concat()
         };
         let broken =
             |rest: &[(u64, Event)]| first_broken(&mut IsolatedConsumers::new(&Plan::new(1)), history(rest));
