@@ -216,7 +216,7 @@ impl PeerProtocol {
             [b'*', b' ', b'O', b'K', ..] => Some(Self::Imap),
             [b'-', b'E', b'R', b'R', ..] | [b'-', b'D', b'E', b'N', ..] => Some(Self::Redis),
             // The first packet of a connection, with version 10 of the protocol.
-            [_, _, 0, 0, 10, b'0'..=b'9', ..] => Some(Self::MySql),
+            [_, 0, 0, 0, 10, b'0'..=b'9', ..] => Some(Self::MySql),
             [b'A', b'M', b'Q', b'P', ..] => Some(Self::Amqp),
             [b'R', b'F', b'B', b' ', ..] => Some(Self::Vnc),
             _ => None,

@@ -115,7 +115,7 @@ async fn no_wedge_an_answer_that_is_nothing_known_shows_how_it_begins() {
     assert_eq!(error, DialError::NotHttp { start: PeerText::from("hello, \u{1b}[31mworld") });
     assert!(error.to_string().contains(r#"begins with "hello, \u{1b}[31mworld""#), "{error}");
     let lines = retried(&Stubborn::new("ICY 200 OK\r\n\r\n")).await;
-    assert_eq!(lines, DialError::NotHttp { start: PeerText::from("ICY 200 OK\r\n\r\n") });
+    assert_eq!(lines, DialError::NotHttp { start: PeerText::from("ICY 200 OK\r\n") });
     // A peer that says a little and waits is not waited for until the dial is over.
     let (status, taken) =
         first_status(&Stubborn::new("?"), config("ws://127.0.0.1:1"), Options::default()).await;

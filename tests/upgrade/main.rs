@@ -4,3 +4,4 @@ mod answers;
 mod refusals;
 mod requests;
 mod rig;
+mod splits;

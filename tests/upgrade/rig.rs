@@ -20,8 +20,8 @@ pub(crate) const ACCEPT: &str = "{accept}";
 #[derive(Clone)]
 pub(crate) struct Stubborn {
     pub(crate) answer: Arc<[u8]>,
-    /// How many bytes of the answer are written at once.
-    pub(crate) piece: usize,
+    /// How many bytes of the answer are written at once, in turns.
+    pub(crate) pieces: Vec<usize>,
     /// The time before each piece but the first.
     pub(crate) pause: Duration,
     pub(crate) ends: bool,
@@ -36,7 +36,7 @@ impl Stubborn {
     pub(crate) fn new(answer: impl Into<Vec<u8>>) -> Self {
         Self {
             answer: answer.into().into(),
-            piece: usize::MAX,
+            pieces: vec![usize::MAX],
             pause: Duration::ZERO,
             ends: false,
             requests: Arc::default(),
@@ -46,7 +46,11 @@ impl Stubborn {
     }
 
     pub(crate) fn in_pieces(self, piece: usize, pause: Duration) -> Self {
-        Self { piece, pause, ..self }
+        self.in_segments(vec![piece], pause)
+    }
+
+    pub(crate) fn in_segments(self, pieces: Vec<usize>, pause: Duration) -> Self {
+        Self { pieces, pause, ..self }
     }
 
     pub(crate) fn that_ends(self) -> Self {
@@ -61,11 +65,17 @@ impl Stubborn {
         let request = String::from_utf8(request).expect("a request is text");
         let answer = answer_to(&request, &self.answer);
         self.requests.lock().unwrap().push(request);
-        for (number, piece) in answer.chunks(self.piece).enumerate() {
+        let mut rest = &*answer;
+        for (number, length) in self.pieces.iter().cycle().enumerate() {
             if number > 0 {
                 tokio::time::sleep(self.pause).await;
             }
+            let (piece, after) = rest.split_at(rest.len().min(*length));
             server.write_all(piece).await?;
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
         }
         if self.ends {
             return Ok(());

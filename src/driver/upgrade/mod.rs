@@ -134,9 +134,14 @@ impl<S: AsyncRead + Unpin> Answer<'_, S> {
 
     /// Says what it is instead, and waits a little for as much of it as it takes to know.
     async fn no_http(&mut self) -> DialError {
-        let is_line = |bytes: &[u8]| bytes.contains(&b'\n') && !bytes.contains(&0);
+        let line_end = |bytes: &[u8]| {
+            let end = bytes.iter().position(|byte| *byte == b'\n')?;
+            (!bytes[..end].contains(&0)).then_some(end + 1)
+        };
         let enough = |bytes: &[u8]| {
-            bytes.len() >= START_BYTES || is_line(bytes) || PeerProtocol::of_first_bytes(bytes).is_some()
+            bytes.len() >= START_BYTES
+                || line_end(bytes).is_some()
+                || PeerProtocol::of_first_bytes(bytes).is_some()
         };
         let more = async {
             while !enough(&self.bytes) {
@@ -151,6 +156,7 @@ impl<S: AsyncRead + Unpin> Answer<'_, S> {
             Some(protocol) => DialError::OtherProtocol(protocol),
             None => {
                 let start = &self.bytes[..self.bytes.len().min(START_BYTES)];
+                let start = &start[..line_end(start).unwrap_or(start.len())];
                 DialError::NotHttp { start: PeerText::from(String::from_utf8_lossy(start)) }
             }
         }
