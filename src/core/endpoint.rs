@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::error::ConfigError;
 use super::host::{Host, NOT_ASCII, is_private};
+use super::peer_text::OneLine;
 use super::pins::{PinPolicy, Pins};
 use super::proxy::Proxy;
 
@@ -270,8 +271,8 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = self.url();
         match url.split_once('?') {
-            Some((url, _)) => write!(f, "{url}?…"),
-            None => f.write_str(&url),
+            Some((url, _)) => write!(f, "{}?…", OneLine::whole(url)),
+            None => OneLine::whole(&url).fmt(f),
         }
     }
 }

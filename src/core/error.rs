@@ -26,7 +26,7 @@ use super::upgrade::{PeerProtocol, UpgradeFault, UpgradeRefusal};
 #[non_exhaustive]
 pub enum ConfigError {
     /// The url cannot be used.
-    #[error("the gateway url {:?} cannot be used: {why}", OneLine::cut(url))]
+    #[error("the gateway url {:?} cannot be used: {}", OneLine::cut(url), OneLine::whole(why))]
     Url {
         /// The url, without user info and query.
         url: String,
@@ -34,7 +34,7 @@ pub enum ConfigError {
         why: String,
     },
     /// The url of a proxy cannot be used.
-    #[error("the proxy url {:?} cannot be used: {why}", OneLine::cut(url))]
+    #[error("the proxy url {:?} cannot be used: {}", OneLine::cut(url), OneLine::whole(why))]
     Proxy {
         /// The url, without credentials.
         url: String,

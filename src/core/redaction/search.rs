@@ -113,7 +113,15 @@ impl Redactor {
             begins[usize::from(first.to_ascii_lowercase())] = true;
             begins[usize::from(first.to_ascii_uppercase())] = true;
         }
-        let starts = (0..bytes.len()).filter(|at| begins[usize::from(bytes[*at])] || is_escape(bytes[*at]));
+        // Backslashes in a row are read as one from the first of them: from each of them, a text of nothing else would
+        // be read very often.
+        let is_within = |at: usize| bytes[at] == b'\\' && at > 0 && bytes[at - 1] == b'\\';
+        let is_begin = |at: usize| {
+            let of_escape =
+                || Character::read(&bytes[at..]).is_some_and(|read| begins[usize::from(read.utf8[0])]);
+            begins[usize::from(bytes[at])] || (is_escape(bytes[at]) && of_escape())
+        };
+        let starts = (0..bytes.len()).filter(|at| !is_within(*at) && is_begin(*at));
         starts
             .flat_map(|at| self.needles.iter().filter_map(move |needle| needle.at(bytes, at, search)))
             .collect()
@@ -489,6 +497,16 @@ mod tests {
                     assert!(said.ends_with(" was refused"), "{left}");
                 }
             }
+        }
+    }
+
+    /// Else a gateway could keep the client busy for very long.
+    #[test]
+    fn no_wedge_a_text_of_escapes_is_read_in_linear_time() {
+        for piece in ["\\", "%25", "%", "&amp;", "&", "\\u", "\\ud83d", "&amp;amp;", "s3cret-Toke", "\\\""] {
+            let text = piece.repeat(100_000 / piece.len()) + " end";
+            let redactor = redactor(&["s3cret-Token", "\\\\%%&&\"\""]);
+            assert!(redactor.redacted(&text, Search::Prose).is_none(), "{piece}");
         }
     }
 
