@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Ok(cli::Verdict::Violated) => ExitCode::from(1),
         Ok(cli::Verdict::Incomplete) => ExitCode::from(3),
         Err(error) => {
-            eprintln!("sim: {error}");
+            cli::output::complain(&format!("sim: {error}"));
             ExitCode::from(2)
         }
     }

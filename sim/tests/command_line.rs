@@ -316,3 +316,23 @@ fn the_gateway_says_where_it_listens_and_ends_when_it_is_interrupted() {
     assert!(rest.iter().any(|line| line.contains("plan: ")), "{rest:?}");
     assert!(rest.last().is_some_and(|line| line.contains("down: connections are refused")), "{rest:?}");
 }
+
+#[test]
+fn nothing_in_a_plan_steers_a_terminal() {
+    let odd = r"\u001b[31m\u202e\u2028\ufeff\u007f";
+    let plan = include_str!("../../scenarios/token-change-in-flight.toml");
+    let plan = plan.replace("token-1", &format!("token{odd}")).replace("while requests", odd);
+    let path = temporary("odd-text.toml", &plan);
+    let path = path.to_str().expect("a folder with a plain name");
+    let is_odd = |c: char| onesocket::core::peer_text::needs_escape(c) && !matches!(c, '\n' | '\t');
+    for more in [&[][..], &["--json", "-"], &["--records", "-"], &["--html", "-"], &["--print-plan"]] {
+        let output = sim(&[&["replay", path, "--tier", "machine"], more].concat());
+        let text =
+            String::from_utf8(output.stdout).expect("it is text") + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(text.chars().find(|c| is_odd(*c)), None, "{more:?} {text:?}");
+        assert!(matches!(output.status.code(), Some(0 | 1)) && !text.is_empty(), "{more:?} {text}");
+    }
+    let output = sim(&["replay", "no-\u{1b}[31m\u{202e}-plan"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains(r"no-\u{1b}[31m\u{202e}-plan"), "{output:?}");
+}

@@ -1,5 +1,6 @@
-//! What every layer stands on: random numbers, counted tasks and panics that nobody loses.
+//! What every layer stands on: random numbers, counted tasks, panics that nobody loses, and text that is seen as it is.
 
 pub mod panics;
 pub mod rng;
 pub(crate) mod tasks;
+pub mod visible;

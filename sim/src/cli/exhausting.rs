@@ -12,7 +12,7 @@ use super::arguments::Exhaust;
 use super::error::{CliError, Verdict};
 use super::exploring::{default_folder, jobs, store_plan};
 use super::interrupt;
-use super::output::{is_stdout, say, write};
+use super::output::{is_stdout, say, write_json};
 
 /// Violations whose plans are written and told; all are counted.
 const SHOWN_MAX: usize = 10;
@@ -42,7 +42,7 @@ pub(super) fn exhaust(arguments: &Exhaust) -> Result<Verdict, CliError> {
         names.push(name);
     }
     if let Some(path) = &arguments.json {
-        write(path, &to_json(&exhausted, faults, wanted, wall, &names))?;
+        write_json(path, &to_json(&exhausted, faults, wanted, wall, &names))?;
     }
     talk(&summary(&exhausted, wanted, wall));
     let Some(name) = names.first() else {

@@ -22,7 +22,7 @@ use onesocket_sim::trace::StatusKind;
 use super::arguments::Explore;
 use super::error::{CliError, Verdict};
 use super::interrupt;
-use super::output::{is_stdout, say, shown, write};
+use super::output::{is_stdout, say, shown, write, write_json};
 
 /// How long the main job stays on each tier.
 const MAIN_JOB: [(Tier, Duration); 3] = [
@@ -95,7 +95,7 @@ pub(super) fn explore(arguments: &Explore) -> Result<Verdict, CliError> {
         watched(&exploration, run_exploration)
     };
     if let Some(path) = &arguments.json {
-        write(path, &report.to_json())?;
+        write_json(path, &report.to_json())?;
     }
     say(json_on_stdout, &summary(&report));
     let all = [report];

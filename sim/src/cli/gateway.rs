@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::arguments::Gateway;
 use super::error::{CliError, Verdict};
-use super::output::print;
+use super::output::{complain, print};
 use super::printer::{Lines, Printer};
 use super::replaying::load;
 
@@ -96,7 +96,7 @@ async fn serve(setup: StandInConfig, plan: Option<&Plan>) -> Result<Verdict, Cli
     }
     let unseen = printer.finish();
     if unseen > 0 {
-        eprintln!("{unseen} lines were not printed: nobody read them in time");
+        complain(&format!("{unseen} lines were not printed: nobody read them in time"));
     }
     Ok(Verdict::Clean)
 }

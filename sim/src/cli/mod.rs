@@ -7,7 +7,7 @@ mod exploring;
 mod gateway;
 mod interrupt;
 mod mutants;
-mod output;
+pub(crate) mod output;
 mod printer;
 mod replaying;
 mod shrinking;

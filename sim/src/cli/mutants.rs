@@ -6,7 +6,7 @@ use onesocket_sim::search::mutants::{self, MutantResult};
 
 use super::arguments::Mutants;
 use super::error::{CliError, Verdict};
-use super::output::{is_stdout, say, write};
+use super::output::{is_stdout, say, write_json};
 
 /// Tries every mutant and prints which oracle noticed it.
 pub(super) fn mutants(arguments: &Mutants) -> Result<Verdict, CliError> {
@@ -21,7 +21,7 @@ pub(super) fn mutants(arguments: &Mutants) -> Result<Verdict, CliError> {
         outcomes.push(outcome);
     }
     if let Some(path) = &arguments.json {
-        write(path, &mutants::to_json(&outcomes))?;
+        write_json(path, &mutants::to_json(&outcomes))?;
     }
     let survivors = outcomes.iter().filter(|outcome| !outcome.found).count();
     let tried = outcomes.len();

@@ -4,7 +4,14 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use onesocket_sim::base::visible;
+
 use super::error::CliError;
+
+/// Writes JSON to a file, or to standard output for `-`.
+pub(super) fn write_json(path: &Path, json: &str) -> Result<(), CliError> {
+    write(path, &visible::json(json))
+}
 
 /// Writes `text` to a file, or to standard output for `-`.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {
@@ -24,7 +31,7 @@ pub(super) fn shown(path: &Path) -> String {
 
 /// Prints a line. A reader that has seen enough, like `head`, is no error.
 pub(super) fn print(line: &str) -> io::Result<()> {
-    match writeln!(io::stdout().lock(), "{line}") {
+    match writeln!(io::stdout().lock(), "{}", visible::lines(line)) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
@@ -33,10 +40,15 @@ pub(super) fn print(line: &str) -> io::Result<()> {
 /// Prints a line to standard output, or, when JSON goes there, to standard error.
 pub(super) fn say(json_on_stdout: bool, line: &str) {
     if json_on_stdout {
-        eprintln!("{line}");
+        complain(line);
     } else if let Err(error) = print(line) {
-        eprintln!("sim: standard output cannot be written: {error}");
+        complain(&format!("sim: standard output cannot be written: {error}"));
     }
+}
+
+/// Prints a line to standard error, where nobody may be there to read it.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", visible::lines(line));
 }
 
 /// Whether JSON goes to standard output.

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::arguments::Replay;
 use super::error::{CliError, Verdict};
-use super::output::{is_stdout, say, write};
+use super::output::{is_stdout, say, write, write_json};
 
 /// Runs one plan and prints what happens.
 pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
@@ -32,10 +32,10 @@ pub(super) fn replay(arguments: &Replay) -> Result<Verdict, CliError> {
     }
     let finished = judged(Keep::Everything, || arguments.tier.run(plan));
     if let Some(path) = &arguments.json {
-        write(path, &to_json(arguments, &finished))?;
+        write_json(path, &to_json(arguments, &finished))?;
     }
     if let Some(path) = &arguments.records {
-        write(path, &compare::to_text(&compare::lines(&finished.records)))?;
+        write_json(path, &compare::to_text(&compare::lines(&finished.records)))?;
     }
     if let Some(path) = &arguments.html {
         let run = picture::Run { name: &arguments.plan, tier: arguments.tier, plan, finished: &finished };

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::arguments::Shrink;
 use super::error::{CliError, Verdict};
-use super::output::{is_stdout, say, shown, write};
+use super::output::{is_stdout, say, shown, write, write_json};
 use super::{interrupt, replaying};
 
 /// Makes a plan that breaks something small, and stores it.
@@ -50,7 +50,7 @@ pub(super) fn shrink(arguments: &Shrink) -> Result<Verdict, CliError> {
     let shown = shown(&path);
     talk(&format!("written to {shown}"));
     if let Some(json) = &arguments.json {
-        write(json, &to_json(&shrunk, &violation, tier, &shown))?;
+        write_json(json, &to_json(&shrunk, &violation, tier, &shown))?;
     }
     talk(&format!("cargo sim replay {shown} --tier {}", tier.name()));
     Ok(Verdict::Violated)

@@ -9,6 +9,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::base::visible;
+
 use super::command::{Command, WordError, help};
 use super::stall_switch::StallSwitch;
 use super::stallable_stream::StallableStream;
@@ -57,7 +59,8 @@ struct Reply {
 
 impl Reply {
     fn new(status: &'static str, text: impl Into<String>) -> Self {
-        Reply { status, text: text.into() }
+        // It repeats what was asked, and is read in a terminal.
+        Reply { status, text: visible::lines(&text.into()) }
     }
 }
 
@@ -89,10 +92,7 @@ fn respond(request: &Request, steering: &Steering, event_log: &EventLog) -> Repl
     }
     let path = request.path.split('?').next().unwrap_or_default();
     let Some(word) = path.strip_prefix("/__sim/") else {
-        return Reply::new(
-            "404 Not Failure",
-            format!("POST /__sim/<word>, where the words are:\n{}", help()),
-        );
+        return Reply::new("404 Not Found", format!("POST /__sim/<word>, where the words are:\n{}", help()));
     };
     let asks_only = matches!(word, "status" | "help");
     match request.method.as_str() {
@@ -108,7 +108,7 @@ fn respond(request: &Request, steering: &Steering, event_log: &EventLog) -> Repl
             }
             Reply::new("200 OK", command.apply(steering))
         }
-        Err(error @ WordError::Unknown(_)) => Reply::new("404 Not Failure", error.to_string()),
+        Err(error @ WordError::Unknown(_)) => Reply::new("404 Not Found", error.to_string()),
         Err(error @ WordError::Arguments { .. }) => Reply::new("400 Bad Request", error.to_string()),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use onesocket::core::OneLine;
 use onesocket_gateway::ModelEvent;
 use onesocket_gateway::host::Observer;
 
@@ -34,7 +35,7 @@ impl EventLog {
     }
 
     fn write_at(&self, now: Duration, text: &str) {
-        (self.write)(&format!("{:>10.3}  {text}", now.as_secs_f64()));
+        (self.write)(&format!("{:>10.3}  {}", now.as_secs_f64(), OneLine::whole(text)));
     }
 }
 

@@ -53,7 +53,7 @@ where
     if !request.headers().contains_key("upgrade") {
         return match Probe::at(request.uri().path()) {
             Some(probe) => answer_probe(host, stream, probe, "GET", local).await,
-            None => refuse(stream, "404 Not Failure", PLAIN, "Not Failure").await,
+            None => refuse(stream, "404 Not Found", PLAIN, "Not Found").await,
         };
     }
     match host.admission() {

@@ -19,13 +19,15 @@ mod story;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::base::visible;
+
 pub use page::{Run, of_run};
 pub use report::of_explorations;
 
 /// The style of both pages.
 const STYLE: &str = include_str!("style.css");
 
-/// A page with everything in it.
+/// A page with everything in it, and no character that does something else than to be seen.
 fn document(title: &str, body: &Markup, script: Option<&'static str>) -> String {
     let page = html! {
         (DOCTYPE)
@@ -48,7 +50,7 @@ fn document(title: &str, body: &Markup, script: Option<&'static str>) -> String 
             }
         }
     };
-    page.into_string()
+    visible::lines(&page.into_string())
 }
 
 /// A number with spaces between thousands.
