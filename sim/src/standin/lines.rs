@@ -25,10 +25,12 @@ pub(super) fn line(note: &ModelEvent) -> String {
             let issued = if device_token.is_some() { " and a device token" } else { "" };
             format!("#{} <- hello-ok{issued}", connection.0)
         }
-        ModelEvent::Refused { connection, code } if code.is_empty() => {
+        ModelEvent::Refused { connection, code, .. } if code.is_empty() => {
             format!("#{} refused without an answer", connection.0)
         }
-        ModelEvent::Refused { connection, code } => format!("#{} refused: {}", connection.0, quoted(code)),
+        ModelEvent::Refused { connection, code, .. } => {
+            format!("#{} refused: {}", connection.0, quoted(code))
+        }
         ModelEvent::RequestReceived { connection, id, method } => {
             format!("#{} -> {} (id {})", connection.0, quoted(method), quoted(id))
         }

@@ -119,7 +119,12 @@ impl fmt::Display for GatewayEvent {
                     None => Ok(()),
                 }
             }
-            Self::Refused { connection, code } => write!(f, "refuses connection {connection}: {code}"),
+            Self::Refused { connection, code, retry_after: None } => {
+                write!(f, "refuses connection {connection}: {code}")
+            }
+            Self::Refused { connection, code, retry_after: Some(wait) } => {
+                write!(f, "refuses connection {connection}: {code}, for {wait:?}")
+            }
             Self::Request { connection, request } => {
                 write!(f, "receives request {request} on connection {connection}")
             }

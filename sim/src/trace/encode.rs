@@ -118,8 +118,10 @@ fn encode_seen(event: &GatewayEvent, code: &mut Encoder<'_>) {
             .number(u64::from(*connection))
             .text(issued.as_deref().unwrap_or_default())
             .text(handed_over.as_deref().unwrap_or_default()),
-        GatewayEvent::Refused { connection, code: why } => {
-            code.tag(3).number(u64::from(*connection)).text(why)
+        GatewayEvent::Refused { connection, code: why, retry_after } => {
+            code.tag(3).number(u64::from(*connection)).text(why).number(
+                retry_after.map_or(u64::MAX, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            )
         }
         GatewayEvent::Request { connection, request } => {
             code.tag(4).number(u64::from(*connection)).number(u64::from(*request))

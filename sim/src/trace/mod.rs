@@ -207,6 +207,8 @@ pub enum GatewayEvent {
         connection: u32,
         /// The code that says why.
         code: Cow<'static, str>,
+        /// The wait that it asks for.
+        retry_after: Option<Duration>,
     },
     /// A request of a consumer arrived.
     Request {

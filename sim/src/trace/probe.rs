@@ -66,8 +66,8 @@ pub fn gateway_event(note: &ModelEvent) -> Option<GatewayEvent> {
             issued: device_token.as_ref().map(|token| Arc::clone(&token.0)),
             handed_over: handed_over.as_ref().map(|token| Arc::clone(&token.0)),
         },
-        ModelEvent::Refused { connection, code } => {
-            GatewayEvent::Refused { connection: connection.0, code: code.clone() }
+        ModelEvent::Refused { connection, code, retry_after } => {
+            GatewayEvent::Refused { connection: connection.0, code: code.clone(), retry_after: *retry_after }
         }
         ModelEvent::RunStarted { run } => GatewayEvent::RunStarted { run: Arc::clone(run) },
         ModelEvent::EventSent { connection, seq, .. } => {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -315,6 +316,8 @@ pub enum ModelEvent {
         connection: ConnectionId,
         /// `error.details.code`, or `error.code` when there is none, or `""` when nothing was answered.
         code: Cow<'static, str>,
+        /// `error.retryAfterMs`, where it is a number of milliseconds.
+        retry_after: Option<Duration>,
     },
     /// A request arrived after hello.
     RequestReceived {

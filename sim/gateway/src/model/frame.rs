@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -156,6 +157,11 @@ impl ErrorShape {
         self.retryable = Some(true);
         self.retry_after_ms = after_ms.map(|ms| Cow::Owned(ms.to_string()));
         self
+    }
+
+    /// The wait that it asks for, if that can be read.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_ms.as_ref()?.parse().ok().map(Duration::from_millis)
     }
 
     fn push(&self, out: &mut String) {

@@ -84,12 +84,12 @@ impl GatewayModel {
         let request = match frame::read(&message.text()) {
             Frame::Request(request) => request,
             Frame::Invalid { .. } => {
-                turn.note(ModelEvent::Refused { connection, code: "".into() });
+                turn.note(ModelEvent::Refused { connection, code: "".into(), retry_after: None });
                 self.close(turn, connection, 1008, "invalid request frame");
                 return;
             }
             Frame::Garbage => {
-                turn.note(ModelEvent::Refused { connection, code: "".into() });
+                turn.note(ModelEvent::Refused { connection, code: "".into(), retry_after: None });
                 self.close(turn, connection, 1000, "");
                 return;
             }
@@ -218,7 +218,7 @@ impl GatewayModel {
                 let outdated = grant.shared_generation.is_some_and(|used| used != self.generation);
                 if outdated {
                     // The secret changed while the connect was being decided (protocol 3.8).
-                    turn.note(ModelEvent::Refused { connection, code: "".into() });
+                    turn.note(ModelEvent::Refused { connection, code: "".into(), retry_after: None });
                     self.close(turn, connection, 4001, "gateway auth changed");
                 } else {
                     self.welcome(turn, connection, &grant);
@@ -232,7 +232,8 @@ impl GatewayModel {
             let text = frame::response(&frame::string(id), &frame::error_body(None, error));
             turn.effects.push(Effect::Send { connection, text });
         }
-        turn.note(ModelEvent::Refused { connection, code: refusal.code });
+        let retry_after = refusal.error.as_ref().and_then(ErrorShape::retry_after);
+        turn.note(ModelEvent::Refused { connection, code: refusal.code, retry_after });
         if let Some((code, reason)) = refusal.close {
             self.close(turn, connection, code, reason);
         }

@@ -20,7 +20,8 @@ const STARTUP_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Counts failures as an observer can and holds each wait, from the status that announces it to the dial that ends it,
 /// against the backoff: the n-th wait since the last success is no shorter than `min(cap, initial · growth^(n-1) · (1 +
 /// jitter)) / (1 + jitter)` and no longer than `1 + jitter` times that. A refusal may ask for more, up to what is
-/// believed. A lasting connection, another config, the end of a pause and the news that the network is back begin anew.
+/// believed, and gets it where it must have been heard: no fault could hold it back, and no stage of the attempt can
+/// have run out of time. A lasting connection, another config, the end of a pause and the news that the network is back begin anew.
 pub(super) struct BackoffIsKept {
     options: BackoffOptions,
     suspension: Suspension,
@@ -29,6 +30,14 @@ pub(super) struct BackoffIsKept {
     ready_since: Option<Instant>,
     waiting: Option<Waiting>,
     refusal: Refusal,
+    /// The wait that the latest refusal asks for, at least.
+    floor: Duration,
+    /// The time of a stage of an attempt: no attempt that is shorter ran out of time.
+    stage: Duration,
+    dialed: Instant,
+    /// Faults that go on, and whether there was any since the latest dial.
+    lasting: u32,
+    is_disturbed: bool,
 }
 
 /// How many failures the client counts: an observer does not always know which of two it is.
@@ -66,6 +75,11 @@ impl BackoffIsKept {
             ready_since: None,
             waiting: None,
             refusal: Refusal::None,
+            floor: Duration::ZERO,
+            stage: Duration::from_millis(plan.params.stage_ms),
+            dialed: Instant::ZERO,
+            lasting: 0,
+            is_disturbed: false,
         }
     }
 
@@ -112,7 +126,9 @@ impl BackoffIsKept {
         if soonest.is_none() {
             self.failures.least = next;
         }
-        let shortest = self.shortest(next).min(soonest.unwrap_or(Duration::MAX));
+        let is_heard = !self.is_disturbed && at.since(self.dialed) + LATE < self.stage;
+        let floor = if is_heard { self.floor.min(self.options.retry_after_max) } else { Duration::ZERO };
+        let shortest = self.shortest(next).min(soonest.unwrap_or(Duration::MAX)).max(floor);
         let asked_for = match self.refusal {
             Refusal::None => Duration::ZERO,
             Refusal::Starting | Refusal::Token | Refusal::Other => self.longest_floor(),
@@ -121,8 +137,20 @@ impl BackoffIsKept {
         self.waiting = Some(Waiting { since: at, shortest, longest });
     }
 
+    fn refused(&mut self, code: &str, retry_after: Duration) {
+        (self.refusal, self.floor) = match code {
+            "startup-sidecars" => (Refusal::Starting, retry_after.clamp(STARTUP_WAIT, STARTUP_WAIT_MAX)),
+            // The one retry does not wait for it.
+            "AUTH_TOKEN_MISMATCH" => (Refusal::Token, Duration::ZERO),
+            _ => (Refusal::Other, retry_after),
+        };
+    }
+
     fn dialed(&mut self, socket: u32, at: Instant) -> Result<(), String> {
         self.refusal = Refusal::None;
+        self.floor = Duration::ZERO;
+        self.dialed = at;
+        self.is_disturbed = self.lasting > 0;
         let Some(Waiting { since, shortest, .. }) = self.waiting.take() else { return Ok(()) };
         let waited = at.since(since);
         if waited + LATE < shortest {
@@ -203,13 +231,14 @@ impl Oracle for BackoffIsKept {
             | Event::ShutdownCalled => self.begin_anew(),
             Event::Resumed => self.resumed(),
             Event::Woken => self.woken(record.at),
-            Event::Gateway { event: GatewayEvent::Refused { code, .. }, .. } => {
-                self.refusal = match &**code {
-                    "startup-sidecars" => Refusal::Starting,
-                    "AUTH_TOKEN_MISMATCH" => Refusal::Token,
-                    _ => Refusal::Other,
-                };
+            Event::Gateway { event: GatewayEvent::Refused { code, retry_after, .. }, .. } => {
+                self.refused(code, retry_after.unwrap_or_default());
             }
+            Event::Fault { fault, .. } => {
+                self.is_disturbed = true;
+                self.lasting += u32::from(fault.lasts());
+            }
+            Event::Healed { .. } => self.lasting = self.lasting.saturating_sub(1),
             _ => return self.overdue(record.at),
         }
         Ok(())
@@ -220,7 +249,7 @@ impl Oracle for BackoffIsKept {
 mod tests {
     use super::super::first_broken;
     use super::*;
-    use crate::plan::Params;
+    use crate::plan::{Fault, Params};
 
     const BACKOFF: Event = Event::Status(StatusKind::Backoff);
     const DIALED: Event = Event::Dialed { socket: 1, gateway: 0 };
@@ -304,9 +333,19 @@ mod tests {
     #[test]
     fn a_refusal_may_ask_for_more() {
         let refused = |code: &'static str, wait_ms: u64| {
-            let refused = GatewayEvent::Refused { connection: 1, code: code.into() };
+            let refused = GatewayEvent::Refused { connection: 1, code: code.into(), retry_after: None };
             broken(&[(0, Event::Gateway { gateway: 0, event: refused }), (5, BACKOFF), (5 + wait_ms, DIALED)])
         };
+        let asks = |before: Event, wait_ms: u64| {
+            let retry_after = Some(Duration::from_secs(3));
+            let refused = GatewayEvent::Refused { connection: 1, code: "UNAVAILABLE".into(), retry_after };
+            let refused = (3, Event::Gateway { gateway: 0, event: refused });
+            broken(&[(0, DIALED), (1, before), refused, (5, BACKOFF), (5 + wait_ms, DIALED)])
+        };
+        assert_eq!(asks(Event::Wanted, 3_100), None);
+        assert_eq!(asks(Event::Wanted, 1_100), Some(4));
+        // It may not have been heard.
+        assert_eq!(asks(Event::Fault { fault: Fault::Blip, gateway: 0 }, 1_100), None);
         assert_eq!(refused("UNAVAILABLE", 7_000), None);
         assert_eq!(refused("UNAVAILABLE", 7_300), Some(2));
         assert_eq!(refused("UNAVAILABLE", 250), Some(2));
@@ -317,7 +356,6 @@ mod tests {
 
     #[test]
     fn a_process_that_sleeps_dials_when_it_wakes() {
-        use crate::plan::Fault;
         let suspend = (500, Event::Fault { fault: Fault::Suspend, gateway: 0 });
         let wakes = (9_000, Event::Healed { fault: Fault::Suspend, gateway: 0 });
         assert_eq!(broken(&[(0, BACKOFF), suspend.clone(), wakes.clone(), (9_010, DIALED)]), None);

@@ -309,7 +309,7 @@ impl Oracle for RightCredential {
                 }
                 self.reset_budget(record.at);
             }
-            Event::Gateway { gateway, event: GatewayEvent::Refused { connection, code } } => {
+            Event::Gateway { gateway, event: GatewayEvent::Refused { connection, code, .. } } => {
                 self.refused(*gateway, *connection, code, record.at);
             }
             _ => {}
@@ -352,7 +352,7 @@ mod tests {
     }
 
     fn refused(connection: u32, code: &'static str) -> Event {
-        at_gateway(0, GatewayEvent::Refused { connection, code: code.into() })
+        at_gateway(0, GatewayEvent::Refused { connection, code: code.into(), retry_after: None })
     }
 
     /// One record every 100 ms.

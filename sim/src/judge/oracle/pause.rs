@@ -81,7 +81,8 @@ mod tests {
     const PAUSED: Event = Event::Status(StatusKind::Paused);
 
     fn refused(gateway: u8, code: &'static str) -> Event {
-        Event::Gateway { gateway, event: GatewayEvent::Refused { connection: 1, code: code.into() } }
+        let refused = GatewayEvent::Refused { connection: 1, code: code.into(), retry_after: None };
+        Event::Gateway { gateway, event: refused }
     }
 
     fn closed(code: u16) -> Event {
