@@ -1,5 +1,7 @@
 //! `isolated_consumers`: nobody misses anything because of somebody else.
 
+mod reading;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use super::Oracle;
 use crate::plan::consumer::Lag;
 use crate::plan::{Action, Fault, LinkFault, Plan};
 use crate::trace::{Event, GatewayEvent, Item, Record, StatusKind};
+use reading::{Reading, Tally};
 
 /// Longer than any tick of a clock or a network: what happens within it has no certain order.
 const BLUR: Duration = Duration::from_millis(20);
@@ -62,56 +65,6 @@ struct Backlog {
     first_behind: Option<u64>,
 }
 
-/// What is known of one subscription.
-struct Reading {
-    prompt: bool,
-    lag: Lag,
-    opened: Instant,
-    tally: Tally,
-    /// Of others that read at once, the tallies they had when this subscription began with a snapshot: from then
-    /// on both get the same.
-    twins: BTreeMap<u32, Tally>,
-    last: Option<Item>,
-    /// Ended because it lagged.
-    gave_up: bool,
-    /// The number of the latest event of the healthy connection; none before its snapshot.
-    seq: Option<u64>,
-    /// Got the last item.
-    closed: bool,
-    /// Dropped by its consumer.
-    left: bool,
-}
-
-/// What a subscription got.
-#[derive(Clone, Copy, Default)]
-struct Tally {
-    /// Items read, and items it was notified that it lost.
-    total: u64,
-    /// Snapshots among those read.
-    snapshots: u64,
-    /// Whether it lost anything.
-    lagged: bool,
-}
-
-impl Tally {
-    fn take(&mut self, item: Item) {
-        self.total += match item {
-            Item::Lagged { missed } => missed,
-            Item::Snapshot { .. }
-            | Item::Event { .. }
-            | Item::Gap { .. }
-            | Item::Status(_)
-            | Item::Closed => 1,
-        };
-        self.snapshots += u64::from(matches!(item, Item::Snapshot { .. }));
-        self.lagged |= matches!(item, Item::Lagged { .. });
-    }
-
-    fn plain(self) -> u64 {
-        self.total - self.snapshots
-    }
-}
-
 impl IsolatedConsumers {
     pub(super) fn new(plan: &Plan) -> Self {
         let latency = Duration::from_micros(plan.params.latency_max_us.max(1_000));
@@ -150,7 +103,7 @@ impl IsolatedConsumers {
             for (number, reading) in &self.subscriptions {
                 let waits =
                     reading.prompt && !reading.closed && !reading.left && reading.opened + BLUR < sent;
-                if waits && reading.seq.is_none_or(|got| got < seq) {
+                if waits && !reading.has(seq) {
                     return Err(format!(
                         "subscription {number} is read at once and did not get event {seq}, sent at {sent}"
                     ));
@@ -175,6 +128,7 @@ impl IsolatedConsumers {
             last: None,
             gave_up: false,
             seq: None,
+            first: None,
             closed: false,
             left: false,
         };
@@ -186,15 +140,20 @@ impl IsolatedConsumers {
         reading.tally.take(item);
         let lagged = matches!(reading.last.replace(item), Some(Item::Lagged { .. }));
         match item {
-            Item::Snapshot { .. } => reading.seq = Some(0),
+            Item::Snapshot { .. } => (reading.seq, reading.first) = (Some(0), None),
             Item::Event { seq, .. } => {
                 reading.seq = reading.seq.max(seq);
+                reading.first = reading.first.or(seq);
                 self.backlog.take_if(|backlog| backlog.first_behind.is_some_and(|first| seq >= Some(first)));
             }
             Item::Closed => reading.closed = true,
             // What it says is lost was told.
-            Item::Gap { received, .. } => reading.seq = reading.seq.max(Some(received.saturating_sub(1))),
-            Item::Status(_) | Item::Lagged { .. } => {}
+            Item::Gap { expected, received, .. } => {
+                reading.seq = reading.seq.max(Some(received.saturating_sub(1)));
+                reading.first = reading.first.or(Some(expected));
+            }
+            Item::Lagged { .. } => reading.first = Some(0),
+            Item::Status(_) => {}
         }
         match (reading.lag, lagged, item) {
             (Lag::Close, true, Item::Closed) => reading.gave_up = true,
@@ -481,6 +440,8 @@ mod tests {
         assert_eq!(broken(&[got(210, PROMPT, 1)]), None);
         assert_eq!(broken(&[item(210, PROMPT, Item::Gap { epoch: 1, expected: 1, received: 2 })]), None);
         assert_eq!(broken(&[]), Some(9));
+        // A later one does not show that the first ones came.
+        assert_eq!(broken(&[got(210, PROMPT, 2)]), Some(10));
     }
 
     #[test]
