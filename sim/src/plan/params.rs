@@ -43,6 +43,9 @@ pub struct Params {
     pub subscription_items: u64,
     /// Whether devices are paired only when the plan says so.
     pub pairing_by_order: bool,
+    /// How often the client asks again by itself while it is paused for pairing, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairing_poll_ms: Option<u64>,
     /// The longest wait that the client grants a gateway that asks for one.
     pub retry_after_max_ms: u64,
     /// After this time no fault and no step that follows a milestone begins. A plan that has steps of the latter
@@ -115,6 +118,7 @@ impl Default for Params {
             store_fails_percent: 0,
             subscription_items: 1_024,
             pairing_by_order: false,
+            pairing_poll_ms: None,
             retry_after_max_ms: 8_000,
             calm_ms: None,
             end_ms: 60_000,
@@ -143,6 +147,7 @@ impl Params {
         options.max_early_events = limits.early_events;
         options.max_early_bytes = limits.early_bytes;
         options.subscription_bytes = limits.subscription_bytes;
+        options.pairing_poll = self.pairing_poll_ms.map(Duration::from_millis);
         options.backoff.initial = Duration::from_millis(self.backoff_ms);
         options.backoff.cap = Duration::from_millis(self.backoff_cap_ms);
         options.backoff.retry_after_max = Duration::from_millis(self.retry_after_max_ms);

@@ -10,11 +10,16 @@ use crate::plan::{Fault, Plan};
 use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 
 /// Two dials without a reason in between are at least the first wait apart, and nothing is dialed
-/// in a pause. A changed config is a reason, and no better one each time: two dials that follow changes are that
-/// far apart, too, however often it changes. The one retry with a stored device token after a refused one may come sooner
+/// in a pause, but by a client that is to ask again while it waits to be paired: no sooner than it may. A changed config is
+/// a reason, and no better one each time: two dials that follow changes are that far apart, too, however often it changes.
+/// The one retry with a stored device token after a refused one may come sooner
 /// (protocol 7.10): once, until the next hello or config.
 pub(super) struct NoStorm {
     first_wait: Duration,
+    /// How often the client may ask whether it is paired by now.
+    poll: Option<Duration>,
+    /// Whether the latest refusal is that of a device that is not paired.
+    unpaired: bool,
     last_dial: Option<Instant>,
     excused: bool,
     /// The config has changed since the latest dial.
@@ -37,6 +42,8 @@ impl NoStorm {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             first_wait: Duration::from_millis(plan.params.backoff_ms),
+            poll: plan.params.pairing_poll_ms.map(Duration::from_millis),
+            unpaired: false,
             last_dial: None,
             excused: false,
             changed: false,
@@ -50,7 +57,7 @@ impl NoStorm {
     }
 
     fn dialed(&mut self, socket: u32, at: Instant) -> Result<(), String> {
-        if self.paused {
+        if self.paused && !self.may_ask(at) {
             return Err(format!("socket {socket} is dialed in a pause"));
         }
         let wait = if self.starting { STARTUP_WAIT.min(self.first_wait) } else { self.first_wait };
@@ -75,6 +82,11 @@ impl NoStorm {
         self.token_refused = false;
         self.starting = false;
         Ok(())
+    }
+
+    fn may_ask(&self, at: Instant) -> bool {
+        let since = self.last_dial.map(|last| at.since(last));
+        self.unpaired && self.poll.zip(since).is_some_and(|(poll, since)| since >= poll)
     }
 
     fn may_retry_device_token(&mut self) -> bool {
@@ -106,6 +118,7 @@ impl Oracle for NoStorm {
             Event::Gateway { event: GatewayEvent::Refused { code, .. }, .. } => {
                 self.token_refused = code == "AUTH_TOKEN_MISMATCH";
                 self.starting = code == "startup-sidecars";
+                self.unpaired = code == "PAIRING_REQUIRED";
             }
             _ => {}
         }
@@ -298,6 +311,22 @@ mod tests {
         assert_eq!(broken(&on_and_off), Some(4));
         let no_change = [dialed(0, 1), equal(1), dialed(1, 2)];
         assert_eq!(broken(&no_change), Some(2));
+    }
+
+    #[test]
+    fn a_client_asks_in_a_pause_only_if_it_may_and_no_sooner() {
+        let dial = |at_ms, socket| (at_ms, Event::Dialed { socket, gateway: 0 });
+        let asks = |poll, code: &'static str, after| {
+            let refused = at_gateway(GatewayEvent::Refused { connection: 1, code: code.into() });
+            let paused = Event::Status(StatusKind::Paused);
+            let history = [dial(0, 1), (5, refused), (9, paused), dial(after, 2)];
+            let plan = Plan::new(1).with(|params| params.pairing_poll_ms = poll);
+            first_broken(&mut NoStorm::new(&plan), history)
+        };
+        assert_eq!(asks(Some(5_000), "PAIRING_REQUIRED", 5_009), None);
+        assert_eq!(asks(Some(5_000), "PAIRING_REQUIRED", 4_900), Some(3));
+        assert_eq!(asks(Some(5_000), "PAIRING_REJECTED", 5_009), Some(3));
+        assert_eq!(asks(None, "PAIRING_REQUIRED", 5_009), Some(3));
     }
 
     #[test]
