@@ -101,6 +101,7 @@ pub fn gateway(plan: &Plan, index: u8) -> GatewayModel {
         Latency { fixed: Duration::ZERO, jitter: Duration::from_millis(plan.params.answer_ms) };
     config.pairing.auto_approve_local = !plan.params.pairing_by_order;
     config.pairing.bootstrap_tokens = Plan::BOOTSTRAP_TOKENS.map(str::to_owned).to_vec();
+    config.refusals_by_close = plan.params.refusals_by_close;
     config.pairing.verify_signatures = plan.params.verify_proofs;
     GatewayModel::new(config, Rng::new(plan.seed, "gateway").any().wrapping_add(u64::from(index)))
 }

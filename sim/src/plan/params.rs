@@ -46,6 +46,9 @@ pub struct Params {
     /// How often the client asks again by itself while it is paused for pairing, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pairing_poll_ms: Option<u64>,
+    /// Whether gateways tell a refusal of a connect by the close alone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub refusals_by_close: bool,
     /// The longest wait that the client grants a gateway that asks for one.
     pub retry_after_max_ms: u64,
     /// After this time no fault and no step that follows a milestone begins. A plan that has steps of the latter
@@ -119,6 +122,7 @@ impl Default for Params {
             subscription_items: 1_024,
             pairing_by_order: false,
             pairing_poll_ms: None,
+            refusals_by_close: false,
             retry_after_max_ms: 8_000,
             calm_ms: None,
             end_ms: 60_000,

@@ -270,7 +270,7 @@ impl GatewayModel {
         } else {
             Scopes::default()
         };
-        Grant { id, connect, scopes, shared_generation, device_token, handed_over, is_bootstrap }
+        Grant { id, connect, scopes, shared_generation, device_token, handed_over, method }
     }
 }
 

@@ -51,10 +51,26 @@ pub struct GatewayConfig {
     pub fixed_methods: BTreeMap<String, FixedMethod>,
     /// `Origin` values that are allowed besides loopback origins from loopback peers; `*` allows all.
     pub allowed_origins: Vec<String>,
+    /// Whether refusals of connects are told by the close alone, as through some proxies; a real gateway answers first.
+    pub refusals_by_close: bool,
+    /// The release whose handshake it has.
+    pub release: Release,
     /// A fault of every handshake for which no order says otherwise.
     pub handshake_fault: Option<HandshakeFault>,
     /// Values to use instead of random ones.
     pub scripted: Scripted,
+}
+
+/// Releases that differ in what they say in a handshake. All else is that of the older one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Release {
+    /// 2026.9.1.
+    #[serde(rename = "2026.9.1")]
+    R2026_9_1,
+    /// 2026.9.6: the challenge names capabilities, and hello says what admitted the client.
+    #[default]
+    #[serde(rename = "2026.9.6")]
+    R2026_9_6,
 }
 
 /// Values to use, in order, before random ones: signed proofs in recordings fit only the recorded values.
@@ -89,6 +105,8 @@ impl Default for GatewayConfig {
             methods: None,
             fixed_methods: BTreeMap::new(),
             allowed_origins: Vec::new(),
+            refusals_by_close: false,
+            release: Release::default(),
             handshake_fault: None,
             scripted: Scripted::default(),
         }

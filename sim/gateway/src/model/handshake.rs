@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::auth::{Door, PROTOCOL};
+use super::auth::{Door, Method, PROTOCOL};
+use super::config::Release;
 use super::connect::{CONNECT, Connect};
 use super::effect::{ConnectionId, Deviation, Effect, Message, ModelEvent, Secret, TerminateCause};
 use super::frame::{self, ErrorShape, Frame, Request};
@@ -59,7 +60,10 @@ impl GatewayModel {
         payload.push_str(&session.nonce);
         payload.push_str(r#"","ts":"#);
         frame::push_number(&mut payload, self.unix_ms(turn.now));
-        payload.push('}');
+        match self.config.release {
+            Release::R2026_9_1 => payload.push('}'),
+            Release::R2026_9_6 => payload.push_str(r#","capabilities":["model-catalog-snapshot"]}"#),
+        }
         let text = frame::event("connect.challenge", &payload, None, None);
         turn.effects.push(Effect::Send { connection, text });
         turn.note(ModelEvent::ChallengeSent { connection });
@@ -228,7 +232,7 @@ impl GatewayModel {
     }
 
     fn refuse(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, id: &str, refusal: Refusal) {
-        if let Some(error) = &refusal.error {
+        if let Some(error) = refusal.error.as_ref().filter(|_| !self.config.refusals_by_close) {
             let text = frame::response(&frame::string(id), &frame::error_body(None, error));
             turn.effects.push(Effect::Send { connection, text });
         }
@@ -321,7 +325,7 @@ impl GatewayModel {
             return;
         }
         let handed_over = grant.handed_over.as_ref().map(|other| Secret(other.token.clone()));
-        if grant.is_bootstrap {
+        if grant.method == Method::Bootstrap {
             let spent = &grant.connect.presented.bootstrap_token;
             self.config.pairing.bootstrap_tokens.retain(|token| spent.as_deref() != Some(token.as_str()));
         }
@@ -346,7 +350,7 @@ impl GatewayModel {
             uptime_ms: self.uptime_ms(now),
             auth_mode: self.auth_mode(),
         };
-        payload::hello(&self.payloads, &moment, grant)
+        payload::hello(&self.payloads, self.config.release, &moment, grant)
     }
 
     fn after_hello(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, fault: Option<HandshakeFault>) {

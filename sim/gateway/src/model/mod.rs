@@ -1,4 +1,5 @@
-//! A model of an OpenClaw Gateway 2026.9.1, protocol version 4, without any I/O.
+//! A model of an OpenClaw Gateway 2026.9.1, protocol version 4, without any I/O; with the handshake of 2026.9.6 unless it is
+//! [configured](config::Release) otherwise.
 //!
 //! ```text
 //!   Accepted, Received, Pong,          +--------------+   Send, Ping, Close,

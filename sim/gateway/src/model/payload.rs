@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::config::GatewayConfig;
+use super::auth::Method;
+use super::config::{GatewayConfig, Release};
 use super::connect::role_name;
 use super::frame::{push_number, push_string};
 use super::scope::Scope;
@@ -153,7 +154,7 @@ pub(super) struct Moment<'a> {
 }
 
 /// A whole hello-ok (protocol 3.9, 10.1).
-pub(super) fn hello(payloads: &Payloads, moment: &Moment<'_>, grant: &Grant) -> String {
+pub(super) fn hello(payloads: &Payloads, release: Release, moment: &Moment<'_>, grant: &Grant) -> String {
     let read = grant.scopes.allow(Scope::Read);
     let mut out = String::with_capacity(4096 + moment.presence.len() + moment.health.len());
     out.push_str(HELLO_HEAD);
@@ -187,15 +188,30 @@ pub(super) fn hello(payloads: &Payloads, moment: &Moment<'_>, grant: &Grant) -> 
     out.push_str(
         r#","pluginSurfaceUrls":{"canvas":"http://127.0.0.1:18789/__openclaw__/cap/simulated"},"auth":"#,
     );
-    push_auth(&mut out, payloads, grant);
+    push_auth(&mut out, payloads, release, moment.auth_mode, grant);
     out.push_str(r#","policy":"#);
     out.push_str(&payloads.policy);
     out.push('}');
     out
 }
 
-fn push_auth(out: &mut String, payloads: &Payloads, grant: &Grant) {
-    out.push_str(r#"{"role":""#);
+fn push_auth(out: &mut String, payloads: &Payloads, release: Release, mode: &str, grant: &Grant) {
+    out.push('{');
+    match release {
+        Release::R2026_9_1 => {}
+        Release::R2026_9_6 => {
+            out.push_str(r#""method":""#);
+            out.push_str(match grant.method {
+                Method::None => "none",
+                // A shared secret is what the gateway asks for.
+                Method::Shared => mode,
+                Method::DeviceToken => "device-token",
+                Method::Bootstrap => "bootstrap-token",
+            });
+            out.push_str("\",");
+        }
+    }
+    out.push_str(r#""role":""#);
     out.push_str(grant.connect.role_name());
     out.push_str(r#"","scopes":"#);
     out.push_str(&grant.scopes.json());

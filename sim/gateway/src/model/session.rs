@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::auth::Method;
 use super::connect::Connect;
 use super::effect::{Message, Peer};
 use super::frame::ErrorShape;
@@ -123,8 +124,8 @@ pub(super) struct Grant {
     pub(super) device_token: Option<(Arc<str>, u64)>,
     /// The token for its other role, which comes with it after a setup code.
     pub(super) handed_over: Option<HandedOver>,
-    /// Whether a setup code admitted it.
-    pub(super) is_bootstrap: bool,
+    /// What admitted it.
+    pub(super) method: Method,
 }
 
 /// A device token that is handed over beside that of the connection (protocol 3.9).

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer, SigningKey};
-use onesocket_gateway::config::{GatewayConfig, Pairing};
+use onesocket_gateway::config::{GatewayConfig, Pairing, Release};
 use onesocket_gateway::{ConnectionId, Effect, Misbehave, Order, Peer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -267,6 +267,42 @@ fn a_wrong_token_with_a_device_suggests_its_device_token() {
     assert_eq!(code(&answer), "AUTH_TOKEN_MISSING");
     let (_, answer) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), json!({"bootstrapToken": "x"}));
     assert_eq!(code(&answer), "AUTH_BOOTSTRAP_TOKEN_INVALID");
+}
+
+// As 2026.9.6 does it.
+#[test]
+fn a_hello_says_what_admitted_the_client() {
+    let mut rig = Rig::default();
+    let key = Key::new(1);
+    let method = |hello: &Value| hello["payload"]["auth"]["method"].clone();
+    let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), shared());
+    assert_eq!(method(&hello), "token");
+    let token = device_token(&hello).clone();
+    for auth in
+        [json!({"deviceToken": token}), json!({"token": token}), json!({"token": "x", "deviceToken": token})]
+    {
+        let (_, hello) = key.connect(&mut rig, Peer::LOCAL, ui(&[]), auth);
+        assert_eq!(method(&hello), "device-token");
+    }
+    let a = rig.open();
+    assert_eq!(rig.challenge(a)["capabilities"], json!(["model-catalog-snapshot"]));
+
+    let mut older = Rig::new(GatewayConfig { release: Release::R2026_9_1, ..GatewayConfig::default() });
+    let (_, hello) = key.connect(&mut older, Peer::LOCAL, ui(&[]), shared());
+    assert_eq!(method(&hello), Value::Null);
+    let a = older.open();
+    assert_eq!(older.challenge(a)["capabilities"], Value::Null);
+}
+
+#[test]
+fn a_refusal_may_be_told_by_the_close_alone() {
+    let mut rig = Rig::new(GatewayConfig { refusals_by_close: true, ..GatewayConfig::default() });
+    let a = rig.open();
+    rig.send_connect(a, "wrong");
+    rig.advance(Duration::from_secs(1));
+    assert_eq!(rig.response(a, "connect"), None);
+    let (code, reason) = rig.closed(a).expect("it is refused");
+    assert!(code == 1008 && reason.starts_with("unauthorized: gateway token mismatch"), "{code} {reason}");
 }
 
 // As 2026.9.6 does it: only a wrong shared secret is a guess, which is answered later and later.

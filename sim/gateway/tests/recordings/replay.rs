@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use onesocket_gateway::config::{Auth, FixedMethod, GatewayConfig, RateLimit, Runs, Scripted};
+use onesocket_gateway::config::{Auth, FixedMethod, GatewayConfig, RateLimit, Release, Runs, Scripted};
 use onesocket_gateway::{
     Admission, ConnectionId, Effect, GatewayModel, Input, Message, Order, Peer, Probe, RestartMode,
 };
@@ -204,6 +204,7 @@ fn config(name: &str, lines: &[Line]) -> GatewayConfig {
             nonces: opened(lines).filter_map(|conn| challenges.get(conn).cloned()).collect(),
             device_tokens: device_tokens(lines),
         },
+        release: Release::R2026_9_1,
         ..GatewayConfig::default()
     };
     config.runs = Runs { error: Some("recorded failure".to_owned()), ..config.runs };

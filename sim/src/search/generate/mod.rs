@@ -78,6 +78,7 @@ fn params(draw: &mut Rng) -> Params {
         subscription_items: Params::default().subscription_items,
         pairing_by_order: draw.chance(25),
         pairing_poll_ms: None,
+        refusals_by_close: false,
         retry_after_max_ms: draw.log_between(500, 8_000),
         calm_ms: None,
         // The time in which things go wrong; the quiet tail is added later.
