@@ -36,7 +36,8 @@ pub trait Subject: Clone + Send + Sync + 'static {
     /// clock; whatever the client needs to run, it spawns there.
     fn start<N: Network>(setup: Setup, network: N) -> Self;
 
-    /// Makes a request; dropping the future drops the request. Nothing happens before the first poll.
+    /// Makes a request; dropping the future drops the request. Nothing happens before the first poll, which comes at
+    /// once and outside of the task that polls on.
     fn request(&self, call: Call) -> impl Future<Output = Outcome> + Send + 'static;
 
     /// Applies a config, which may be the one in force. What was polled once counts, even if it is dropped.
@@ -49,7 +50,7 @@ pub trait Subject: Clone + Send + Sync + 'static {
     }
 
     /// Ends the client for good, and returns when nothing is left of it. What was polled once goes on, even if it is
-    /// dropped.
+    /// dropped. It may be called again, while it goes on and afterwards.
     fn shutdown(&self) -> impl Future<Output = ()> + Send + 'static;
 
     /// Opens a subscription to what the gateway pushes; `None` if there is none to be had.
