@@ -7,9 +7,10 @@ use super::close_reason::refusal_of_close;
 use super::connection::{Connection, Phase};
 use super::decision::{Decision, decide};
 use super::effect::{Close, Effect, Status};
-use super::error::{ConnectionError, PauseReason, RequestErrorKind};
+use super::error::{ConnectionError, PauseReason, RequestErrorKind, Stage};
 use super::id::Epoch;
 use super::options::Options;
+use super::peer_text::PeerText;
 use super::session::{Session, SessionStage};
 use super::time::Instant;
 
@@ -149,8 +150,21 @@ impl Connection {
             self.after_close(then, deadline, effects);
             return;
         }
+        let error = self.blamed_on_the_store(error);
         let decision = self.after_end(&error, effects);
         self.ended_with(error, decision, effects);
+    }
+
+    /// A gateway closes cleanly, and says nothing, when it has waited too long for `connect` (protocol 3.1). While that
+    /// waits for the token store, it is the store that is late.
+    fn blamed_on_the_store(&self, error: ConnectionError) -> ConnectionError {
+        let waits_for_the_store =
+            matches!(self.phase, Phase::Live { stage: SessionStage::AwaitingToken { .. }, .. });
+        let silent_close = ConnectionError::Closed { code: 1000, reason: PeerText::default() };
+        if waits_for_the_store && error == silent_close {
+            return ConnectionError::Timeout { stage: Stage::TokenStore };
+        }
+        error
     }
 
     /// What comes next. A close may say that the credential was refused, as an answer does.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use insta::assert_snapshot;
 use onesocket::core::{
     CertificatePin, Command, Config, Connection, ConnectionError, DeviceIdentity, Effect, Epoch,
     GatewayError, Input, Instant, Options, PauseReason, Pin, PinPolicy, Pins, PublicKeyPin, Secret, Status,
@@ -10,7 +11,8 @@ use onesocket::core::{
 };
 use serde_json::{Value, json};
 
-use crate::script::HELLO;
+use crate::history::check;
+use crate::script::{HELLO, script};
 
 /// A core with a token store, and the driver's part played by hand.
 pub(crate) struct Bench {
@@ -407,6 +409,51 @@ fn one_socket_a_store_that_answers_too_late_changes_nothing() {
     core.step(now, Input::TokenLoaded { epoch: Epoch(2), result: Ok(None) }, &mut effects);
     let Some(Effect::Transmit { epoch: Epoch(2), text }) = effects.last() else { panic!("{effects:?}") };
     assert!(!text.0.contains("late"));
+}
+
+/// A store that does not answer is named, whoever runs out of patience first, and whatever it is asked for.
+#[test]
+fn right_credential_a_store_that_hangs_is_named_and_not_the_gateway() {
+    let waiting = || script().with_token_store().connect().at(100).challenged(1);
+    assert_snapshot!(check(waiting().until(15_100)), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a, attempt 1
+      load the token of ws://a.local:18789/ for 1
+    0.100s opened 1
+      status: handshaking 1
+    0.100s challenge on 1
+    15.100s due
+      hang up 1 now: 1000 "no credentials"
+      status: backoff after attempt 1 until 16.100s: the token store did not answer in time
+    end: next deadline 16.100s, 0 pending
+    "#);
+    // The gateway waits for `connect` no longer, and closes without a word.
+    assert_snapshot!(check(waiting().at(15_000).closed(1, 1000, "")), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a, attempt 1
+      load the token of ws://a.local:18789/ for 1
+    0.100s opened 1
+      status: handshaking 1
+    0.100s challenge on 1
+    15.000s closed 1 with 1000 ""
+      status: backoff after attempt 1 until 16.000s: the token store did not answer in time
+    end: next deadline 16.000s, 0 pending
+    "#);
+    // What it does say is its own.
+    assert_snapshot!(check(waiting().at(15_000).closed(1, 1012, "service restart")), @r#"
+    0.000s connect
+    0.000s due
+      dial 1 to a, attempt 1
+      load the token of ws://a.local:18789/ for 1
+    0.100s opened 1
+      status: handshaking 1
+    0.100s challenge on 1
+    15.000s closed 1 with 1012 "service restart"
+      status: backoff after attempt 1 until 16.000s: the gateway closed the connection: 1012 "service restart"
+    end: next deadline 16.000s, 0 pending
+    "#);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod dropping;
 mod ending;
 mod endpoint_store;
 mod fairness;
+mod hanging;
 mod hub;
 mod lagging;
 mod lost;
