@@ -49,6 +49,17 @@ async fn settles_once_a_repetition_with_the_same_key_finds_the_same_work() {
     assert_ne!(client.idempotency_key(), key, "the next piece of work has a key of its own");
 }
 
+/// With the key of an earlier run, the gateway would answer with what came of that, and do nothing.
+#[tokio::test(start_paused = true)]
+async fn right_credential_a_seed_repeats_no_idempotency_key() {
+    let rig = Rig::new(&[1]);
+    let [one, other] = [client(&rig), client(&rig)];
+    let keys =
+        [one.idempotency_key(), one.idempotency_key(), other.idempotency_key(), other.idempotency_key()];
+    let different: std::collections::BTreeSet<_> = keys.iter().collect();
+    assert_eq!(different.len(), keys.len(), "{keys:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn settles_once_a_key_needs_parameters_to_be_in() {
     let rig = Rig::new(&[1]);
