@@ -20,9 +20,10 @@
 //! - [`core`]: the protocol and every decision. `connection` is the state machine (its diagram is there),
 //!   `inbound` reads what the gateway says, `requests` lets requests in and out and `in_flight` holds them,
 //!   `session` what belongs to one socket, `selection` which credential it presents and `credentials` which one is
-//!   kept, `decision` what follows the end of a socket and `reconnect` how,
+//!   kept, `decision` what follows the end of a socket and `reconnect` how, `settling` when a changed config is dialed,
 //!   `mailbox` what waits for a subscriber, [`core::typed`] events with types.
-//! - `driver`: the loop, and `socket`, which makes a websocket something that is polled.
+//! - `driver`: the loop, `socket`, which makes a websocket something that is polled, and `last_word`, which tells what
+//!   ended a driver that nobody shut down.
 //! - `client`: the handle, requests as futures, subscriptions as streams, the status as something to watch.
 //! - [`network`] and [`net`]: the seam, and TCP, proxies and TLS behind it, each a network over the one below. Names are
 //!   looked up by a [`net::resolver`], and their addresses raced in `happy_eyeballs`.
