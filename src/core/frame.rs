@@ -106,28 +106,30 @@ macro_rules! raw_members {
             Unknown,
         }
 
-        impl<'de> Deserialize<'de> for $object<'de> {
-            fn deserialize<D: Deserializer<'de>>(wire: D) -> Result<Self, D::Error> {
-                struct Members;
-                impl<'de> Visitor<'de> for Members {
-                    type Value = $object<'de>;
+        impl<'a> $object<'a> {
+            /// Reads an object and nothing behind it. Its members are put where they stay, which saves copying them.
+            fn fill(&mut self, json: &'a str) -> Option<()> {
+                struct Members<'o, 'a>(&'o mut $object<'a>);
+                impl<'a> Visitor<'a> for Members<'_, 'a> {
+                    type Value = ();
 
                     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                         f.write_str("an object")
                     }
 
-                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                        let mut object = $object::default();
+                    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
                         while let Some(name) = map.next_key()? {
                             match name {
-                                $($name::$member => object.$member = map.next_value()?,)*
+                                $($name::$member => self.0.$member = map.next_value()?,)*
                                 $name::Unknown => drop(map.next_value::<IgnoredAny>()?),
                             }
                         }
-                        Ok(object)
+                        Ok(())
                     }
                 }
-                wire.deserialize_map(Members)
+                let mut reader = serde_json::Deserializer::from_str(json);
+                reader.deserialize_map(Members(self)).ok()?;
+                reader.end().ok()
             }
         }
     };
@@ -163,7 +165,8 @@ raw_members!(RawStateVersion, StateVersionMember {
 /// # Errors
 /// [`FrameError`] says why the message is to be ignored.
 pub fn decode(text: &str) -> Result<Frame<'_>, FrameError> {
-    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| FrameError::Malformed)?;
+    let mut envelope = Envelope::default();
+    envelope.fill(text).ok_or(FrameError::Malformed)?;
     match envelope.kind.and_then(text_of).as_deref() {
         Some("res") => response(&envelope).map(Frame::Response),
         Some("event") => event(&envelope).map(Frame::Event),
@@ -173,13 +176,15 @@ pub fn decode(text: &str) -> Result<Frame<'_>, FrameError> {
 
 /// The id of a response whose shape is wrong: whose answer it would have been.
 pub(super) fn malformed_answer_id(text: &str) -> Option<Cow<'_, str>> {
-    let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
+    let mut envelope = Envelope::default();
+    envelope.fill(text)?;
     envelope.id.and_then(text_of)
 }
 
 /// The number of an event whose shape is wrong: it counts all the same.
 pub(super) fn malformed_event_seq(text: &str) -> Option<u64> {
-    let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
+    let mut envelope = Envelope::default();
+    envelope.fill(text)?;
     envelope.seq.and_then(safe_integer)
 }
 
@@ -211,14 +216,16 @@ fn event<'a>(envelope: &Envelope<'a>) -> Result<EventFrame<'a>, FrameError> {
 
 /// A state version of another shape belongs to a gateway newer than this client; the event itself is still good.
 fn state_version(raw: &RawValue) -> Option<StateVersion> {
-    let version: RawStateVersion<'_> = serde_json::from_str(raw.get()).ok()?;
+    let mut version = RawStateVersion::default();
+    version.fill(raw.get())?;
     let presence = version.presence.and_then(safe_integer)?;
     let health = version.health.and_then(safe_integer)?;
     Some(StateVersion { presence, health })
 }
 
 fn error_shape(raw: &RawValue) -> Option<ErrorShape<'_>> {
-    let error: RawError<'_> = serde_json::from_str(raw.get()).ok()?;
+    let mut error = RawError::default();
+    error.fill(raw.get())?;
     let text = |field: Option<&RawValue>| field.and_then(text_of_owned).filter(|text| !text.is_empty());
     Some(ErrorShape {
         code: text(error.code).map_or(Cow::Borrowed("UNAVAILABLE"), Cow::Owned),
