@@ -3,6 +3,11 @@
 //! A gateway, or whatever stands in its place, chooses this text. Shown as it is, it could move the cursor of a
 //! terminal, forge lines of a log, turn the rest of a line around, or fill a disk. So [`PeerText`] and [`OneLine`]
 //! are shown on one line, with such characters escaped, and cut at [`SHOWN_CHARS_MAX`].
+//!
+//! In errors and in hello there is no credential either: one that was presented, stored or issued is replaced by
+//! `[redacted]` where it is repeated, as it is, in letters of the other case, escaped, or cut off at the end. A credential of
+//! fewer than six bytes is found as a word of its own only: use longer ones. Events and the results of requests belong to
+//! the app and stay as they are.
 
 use std::borrow::{Borrow, Cow};
 use std::fmt::{self, Write as _};
