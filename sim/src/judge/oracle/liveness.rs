@@ -317,7 +317,8 @@ mod tests {
     fn a_client_asks_in_a_pause_only_if_it_may_and_no_sooner() {
         let dial = |at_ms, socket| (at_ms, Event::Dialed { socket, gateway: 0 });
         let asks = |poll, code: &'static str, after| {
-            let refused = at_gateway(GatewayEvent::Refused { connection: 1, code: code.into() });
+            let refused =
+                at_gateway(GatewayEvent::Refused { connection: 1, code: code.into(), retry_after: None });
             let paused = Event::Status(StatusKind::Paused);
             let history = [dial(0, 1), (5, refused), (9, paused), dial(after, 2)];
             let plan = Plan::new(1).with(|params| params.pairing_poll_ms = poll);
