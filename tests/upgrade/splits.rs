@@ -80,7 +80,7 @@ proptest! {
     ) {
         let answer = parts.concat();
         let at_once = outcome(&answer, vec![usize::MAX]);
-        prop_assert_eq!(outcome(&answer, vec![1]), at_once.clone(), "in single bytes");
+        prop_assert_eq!(&outcome(&answer, vec![1]), &at_once, "in single bytes");
         prop_assert_eq!(outcome(&answer, cuts), at_once);
     }
 }
