@@ -52,6 +52,8 @@ struct Waiting {
     since: Instant,
     shortest: Duration,
     longest: Duration,
+    /// The news that the network is back made it shorter, and is announced like a new one.
+    is_moved: bool,
 }
 
 /// What was refused since the latest dial. Whether the client got to know it is not certain.
@@ -92,6 +94,7 @@ impl BackoffIsKept {
         }
         match status {
             StatusKind::Backoff if before != Some(StatusKind::Backoff) => self.begin(at),
+            StatusKind::Backoff if self.waiting.is_some() => self.begin_again(at),
             // The dial that ends the wait is judged when it is seen.
             StatusKind::Backoff | StatusKind::Connecting | StatusKind::Handshaking => {}
             StatusKind::Idle
@@ -134,7 +137,21 @@ impl BackoffIsKept {
             Refusal::Starting | Refusal::Token | Refusal::Other => self.longest_floor(),
         };
         let longest = self.longest(self.failures.most).max(asked_for);
-        self.waiting = Some(Waiting { since: at, shortest, longest });
+        self.waiting = Some(Waiting { since: at, shortest, longest, is_moved: false });
+    }
+
+    /// A wait is followed by another: an attempt failed before anything was dialed, as when the token store fails. Its
+    /// own statuses were over before a watcher could see them.
+    fn begin_again(&mut self, at: Instant) {
+        let is_moved = self.waiting.take().is_some_and(|waiting| waiting.is_moved);
+        (self.refusal, self.floor, self.dialed) = (Refusal::None, Duration::ZERO, at);
+        let least = self.failures.least;
+        self.begin(at);
+        if let (true, Some(waiting)) = (is_moved, &mut self.waiting) {
+            // Or nothing failed, and it is the same wait.
+            self.failures.least = least;
+            waiting.shortest = Duration::ZERO;
+        }
     }
 
     fn refused(&mut self, code: &str, retry_after: Duration) {
@@ -181,6 +198,7 @@ impl BackoffIsKept {
         self.failures.least = 0;
         if let Some(waiting) = &mut self.waiting {
             waiting.shortest = Duration::ZERO;
+            waiting.is_moved = true;
             // One that began this very moment may have begun after it.
             if at > waiting.since + LATE {
                 self.failures.most = 0;
@@ -352,6 +370,16 @@ mod tests {
         assert_eq!(refused("AUTH_TOKEN_MISMATCH", 250), None);
         assert_eq!(refused("startup-sidecars", 100), None);
         assert_eq!(refused("startup-sidecars", 70), Some(2));
+    }
+
+    #[test]
+    fn an_attempt_may_fail_before_anything_is_dialed() {
+        let again = |first_ms, second_ms| {
+            broken(&[(0, BACKOFF), (first_ms, BACKOFF), (first_ms + second_ms, DIALED)])
+        };
+        assert_eq!(again(1_100, 2_100), None);
+        assert_eq!(again(1_100, 1_100), Some(2));
+        assert_eq!(again(1_300, 2_100), Some(1));
     }
 
     #[test]
