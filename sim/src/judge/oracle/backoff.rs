@@ -94,9 +94,9 @@ impl BackoffIsKept {
         }
         match status {
             StatusKind::Backoff if before != Some(StatusKind::Backoff) => self.begin(at),
-            StatusKind::Backoff if self.waiting.is_some() => self.begin_again(at),
+            StatusKind::Backoff => self.begin_again(at),
             // The dial that ends the wait is judged when it is seen.
-            StatusKind::Backoff | StatusKind::Connecting | StatusKind::Handshaking => {}
+            StatusKind::Connecting | StatusKind::Handshaking => {}
             StatusKind::Idle
             | StatusKind::NotConfigured
             | StatusKind::Ready
@@ -143,14 +143,15 @@ impl BackoffIsKept {
     /// A wait is followed by another: an attempt failed before anything was dialed, as when the token store fails. Its
     /// own statuses were over before a watcher could see them.
     fn begin_again(&mut self, at: Instant) {
-        let is_moved = self.waiting.take().is_some_and(|waiting| waiting.is_moved);
+        let Some(before) = self.waiting.take() else { return };
         (self.refusal, self.floor, self.dialed) = (Refusal::None, Duration::ZERO, at);
         let least = self.failures.least;
         self.begin(at);
-        if let (true, Some(waiting)) = (is_moved, &mut self.waiting) {
-            // Or nothing failed, and it is the same wait.
+        if let (true, Some(waiting)) = (before.is_moved, &mut self.waiting) {
+            // Or nothing failed, and it is the same wait, which may go on for as long as a gateway asked for.
             self.failures.least = least;
             waiting.shortest = Duration::ZERO;
+            waiting.longest = waiting.longest.max((before.since + before.longest).since(at));
         }
     }
 
@@ -380,6 +381,16 @@ mod tests {
         assert_eq!(again(1_100, 2_100), None);
         assert_eq!(again(1_100, 1_100), Some(2));
         assert_eq!(again(1_300, 2_100), Some(1));
+        // The same wait, as the gateway asked for, announced again.
+        let retry_after = Some(Duration::from_secs(3));
+        let refused = GatewayEvent::Refused { connection: 1, code: "UNAVAILABLE".into(), retry_after };
+        let moved = |at_ms| {
+            let refused = (3, Event::Gateway { gateway: 0, event: refused.clone() });
+            let woken = [(1_000, Event::Woken), (1_000, BACKOFF), (at_ms, DIALED)];
+            broken(&[&[(0, DIALED), refused, (5, BACKOFF)], &woken[..]].concat())
+        };
+        assert_eq!(moved(3_200), None);
+        assert_eq!(moved(8_000), Some(5));
     }
 
     #[test]

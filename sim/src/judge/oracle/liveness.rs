@@ -113,6 +113,8 @@ impl Oracle for NoStorm {
             // A watcher may tell of a pause a moment after it ended.
             Event::Status(status) => {
                 self.paused = *status == StatusKind::Paused && self.pause_ended != Some(record.at);
+                // The attempt for the new config is over, also when it failed before anything was dialed.
+                self.changed &= *status != StatusKind::Backoff;
             }
             Event::Gateway { event: GatewayEvent::Hello { .. }, .. } => self.device_retry_used = false,
             Event::Gateway { event: GatewayEvent::Refused { code, .. }, .. } => {

@@ -16,26 +16,27 @@ const POLICY_VIOLATION: u16 = 1008;
 #[derive(Default)]
 pub(super) struct PausesHaveCauses {
     status: Option<StatusKind>,
-    /// The latest refusal that calls for a pause, since the app last did something about it.
+    /// The latest refusal that calls for a pause.
     refused: Option<Instant>,
+    /// When the app last did something about one.
+    mended: Option<Instant>,
     /// The gateway of the latest dial: what another one says is no reason.
     dialed: Option<u8>,
 }
 
 impl PausesHaveCauses {
-    fn status(&mut self, status: StatusKind) -> Result<(), String> {
+    fn status(&mut self, status: StatusKind, at: Instant) -> Result<(), String> {
         let before = self.status.replace(status);
-        let pauses = status == StatusKind::Paused && before != Some(StatusKind::Paused);
-        if pauses && self.refused.is_none() {
-            return Err("the client pauses, and no gateway gave it a reason".to_owned());
+        if status != StatusKind::Paused || before == Some(StatusKind::Paused) {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    fn mended(&mut self, at: Instant) {
         // A watcher may tell of a pause a moment after it ended.
-        self.refused =
-            self.refused.filter(|refused| *refused + LATE >= at && self.status != Some(StatusKind::Paused));
+        let is_late = self.mended.is_some_and(|mended| at <= mended + LATE);
+        match self.refused {
+            Some(refused) if is_late || self.mended.is_none_or(|mended| mended <= refused) => Ok(()),
+            Some(_) => Err("the client pauses for what the app has mended since".to_owned()),
+            None => Err("the client pauses, and no gateway gave it a reason".to_owned()),
+        }
     }
 }
 
@@ -50,12 +51,12 @@ impl Oracle for PausesHaveCauses {
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         match &record.event {
             Event::Dialed { gateway, .. } => self.dialed = Some(*gateway),
-            Event::Status(status) => return self.status(*status),
-            Event::Configured { changed: true, .. }
-            | Event::Unconfigured { changed: true }
-            | Event::Resumed => {
-                self.mended(record.at);
+            Event::Status(status) => return self.status(*status, record.at),
+            Event::Configured { changed: true, .. } | Event::Unconfigured { changed: true } => {
+                self.mended = Some(record.at);
             }
+            // Where there is no pause it ends none, and the refusal of an attempt that goes on still counts.
+            Event::Resumed if self.status == Some(StatusKind::Paused) => self.mended = Some(record.at),
             Event::Gateway { gateway, event } if self.dialed == Some(*gateway) => match event {
                 GatewayEvent::Refused { code, .. } if calls_for_a_pause(code) => {
                     self.refused = Some(record.at);
@@ -118,12 +119,19 @@ mod tests {
     }
 
     #[test]
+    fn a_resume_without_a_pause_mends_nothing() {
+        let refused = refused(0, "AUTH_TOKEN_MISMATCH");
+        assert_eq!(broken(&[(0, DIALED), (5, refused), (40, Event::Resumed), (90, PAUSED)]), None);
+    }
+
+    #[test]
     fn what_was_mended_is_no_reason_any_more() {
         for mends in [Event::Resumed, Event::Unconfigured { changed: true }] {
             let refused = refused(0, "AUTH_TOKEN_MISMATCH");
             let ready = Event::Status(StatusKind::Connecting);
             let before = [(0, DIALED), (5, refused), (9, PAUSED), (500, mends), (501, ready), (510, DIALED)];
             assert_eq!(broken(&[&before[..], &[(900, PAUSED)]].concat()), Some(6));
+            assert_eq!(broken(&[&before[..5], &[(510, PAUSED)]].concat()), None);
         }
     }
 }
