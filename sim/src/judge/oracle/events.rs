@@ -184,7 +184,9 @@ impl Numbers {
         // A slow subscriber may have lost the event that the gap was about: to a lag, of which it is notified, or to a new
         // connection, whose snapshot takes the place of what was not read.
         let goes_on = matches!(item, Item::Event { .. } | Item::Lagged { .. } | Item::Snapshot { .. });
-        if let (Some((_, received)), false) = (self.gap, goes_on) {
+        // Events from before hello that did not fit are a gap that no event revealed: the next may never come.
+        let is_early = self.highest.is_none() && matches!(item, Item::Status(_) | Item::Closed);
+        if let (Some((_, received)), false) = (self.gap, goes_on || is_early) {
             return Err(format!("a gap up to {received} is followed by {item}"));
         }
         match item {
@@ -354,7 +356,9 @@ mod tests {
         let (lag, again) = (Item::Lagged { missed: 1 }, Item::Snapshot { epoch: 1 });
         assert_eq!(broken(&[again, event(3), lag, again, event(5), event(6)]), None);
         assert_eq!(broken(&[again, event(3), lag, again, event(3)]), Some(4));
-        let next = Item::Snapshot { epoch: 2 };
+        let (next, over) = (Item::Snapshot { epoch: 2 }, Item::Status(StatusKind::Backoff));
+        assert_eq!(broken(&[again, event(1), gap, over]), Some(3));
+        assert_eq!(broken(&[again, gap, over, next]), None);
         assert_eq!(broken(&[again, event(3), lag, next, Item::Event { epoch: 2, seq: Some(1) }]), None);
     }
 }
