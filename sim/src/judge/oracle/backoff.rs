@@ -35,6 +35,8 @@ pub(super) struct BackoffIsKept {
     /// The time of a stage of an attempt: no attempt that is shorter ran out of time.
     stage: Duration,
     dialed: Instant,
+    /// Whether that was after the latest wait began.
+    has_dialed: bool,
     /// Faults that go on, and whether there was any since the latest dial.
     lasting: u32,
     is_disturbed: bool,
@@ -80,6 +82,7 @@ impl BackoffIsKept {
             floor: Duration::ZERO,
             stage: Duration::from_millis(plan.params.stage_ms),
             dialed: Instant::ZERO,
+            has_dialed: false,
             lasting: 0,
             is_disturbed: false,
         }
@@ -119,6 +122,7 @@ impl BackoffIsKept {
     }
 
     fn begin(&mut self, at: Instant) {
+        self.has_dialed = false;
         let next = self.failures.least + 1;
         self.failures.most += 1;
         let soonest = match self.refusal {
@@ -143,7 +147,16 @@ impl BackoffIsKept {
     /// A wait is followed by another: an attempt failed before anything was dialed, as when the token store fails. Its
     /// own statuses were over before a watcher could see them.
     fn begin_again(&mut self, at: Instant) {
-        let Some(before) = self.waiting.take() else { return };
+        let Some(before) = self.waiting.take() else {
+            // A dial that failed at once, of which no watcher saw the beginning; or, for a changed config, either an
+            // attempt that failed before it dialed or a wait in which it settles.
+            if self.has_dialed {
+                self.begin(at);
+            } else {
+                self.failures.most += 1;
+            }
+            return;
+        };
         (self.refusal, self.floor, self.dialed) = (Refusal::None, Duration::ZERO, at);
         let least = self.failures.least;
         self.begin(at);
@@ -168,6 +181,7 @@ impl BackoffIsKept {
         self.refusal = Refusal::None;
         self.floor = Duration::ZERO;
         self.dialed = at;
+        self.has_dialed = true;
         self.is_disturbed = self.lasting > 0;
         let Some(Waiting { since, shortest, .. }) = self.waiting.take() else { return Ok(()) };
         let waited = at.since(since);
@@ -381,6 +395,11 @@ mod tests {
         assert_eq!(again(1_100, 2_100), None);
         assert_eq!(again(1_100, 1_100), Some(2));
         assert_eq!(again(1_300, 2_100), Some(1));
+        let unseen = |second_ms: u64| {
+            broken(&[(0, BACKOFF), (1_100, DIALED), (1_100, BACKOFF), (1_100 + second_ms, DIALED)])
+        };
+        assert_eq!(unseen(2_100), None);
+        assert_eq!(unseen(1_100), Some(3));
         // The same wait, as the gateway asked for, announced again.
         let retry_after = Some(Duration::from_secs(3));
         let refused = GatewayEvent::Refused { connection: 1, code: "UNAVAILABLE".into(), retry_after };

@@ -140,7 +140,10 @@ impl IsolatedConsumers {
         reading.tally.take(item);
         let lagged = matches!(reading.last.replace(item), Some(Item::Lagged { .. }));
         match item {
-            Item::Snapshot { .. } => (reading.seq, reading.first) = (Some(0), None),
+            // A lag may have taken the first events of the connection with it.
+            Item::Snapshot { .. } => {
+                (reading.seq, reading.first) = (Some(0), lagged.then_some(0));
+            }
             Item::Event { seq, .. } => {
                 reading.seq = reading.seq.max(seq);
                 reading.first = reading.first.or(seq);
@@ -440,6 +443,10 @@ mod tests {
         assert_eq!(broken(&[got(210, PROMPT, 1)]), None);
         assert_eq!(broken(&[item(210, PROMPT, Item::Gap { epoch: 1, expected: 1, received: 2 })]), None);
         assert_eq!(broken(&[]), Some(9));
+        // The news of a lag may come before the snapshot.
+        let lag =
+            [item(205, PROMPT, Item::Lagged { missed: 3 }), item(205, PROMPT, Item::Snapshot { epoch: 2 })];
+        assert_eq!(broken(&[&lag[..], &[got(210, PROMPT, 2)]].concat()), None);
         // A later one does not show that the first ones came.
         assert_eq!(broken(&[got(210, PROMPT, 2)]), Some(10));
     }

@@ -27,6 +27,8 @@ pub(super) struct Causes {
     changed: Option<Instant>,
     disconnected: Option<Instant>,
     shutting_down: bool,
+    /// How many were dropped at the latest moment at which any was: the client may not know yet.
+    dropped: (Instant, usize),
     /// A failure whose cause did not show yet.
     doubt: Option<Doubt>,
 }
@@ -76,6 +78,7 @@ impl Causes {
             changed: None,
             disconnected: None,
             shutting_down: false,
+            dropped: (Instant::ZERO, 0),
             doubt: None,
         }
     }
@@ -87,11 +90,13 @@ impl Causes {
                 let deadline = timeout_ms.map(|ms| record.at + Duration::from_millis(ms));
                 let open = Open { made: record.at, deadline, is_bound: bound_to.is_some(), beside: 0 };
                 self.open.insert(*request, open);
-                let beside = self.open.len();
+                let beside = self.open.len() + self.dropped_by(record.at);
                 self.open.values_mut().for_each(|open| open.beside = open.beside.max(beside));
             }
             Event::RequestDropped { request } => {
-                self.open.remove(request);
+                if self.open.remove(request).is_some() {
+                    self.dropped = (record.at, self.dropped_by(record.at) + 1);
+                }
             }
             Event::RequestSettled { request, outcome } => {
                 if let (Some(open), Outcome::Failed { delivery, kind }) = (self.open.remove(request), outcome)
@@ -113,6 +118,12 @@ impl Causes {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Requests that were dropped a moment ago.
+    fn dropped_by(&self, at: Instant) -> usize {
+        let (latest, count) = self.dropped;
+        if at <= latest + LATE { count } else { 0 }
     }
 
     fn status(&mut self, status: StatusKind, at: Instant) {
