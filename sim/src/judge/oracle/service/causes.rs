@@ -94,9 +94,8 @@ impl Causes {
                 self.open.values_mut().for_each(|open| open.beside = open.beside.max(beside));
             }
             Event::RequestDropped { request } => {
-                if self.open.remove(request).is_some() {
-                    self.dropped = (record.at, self.dropped_by(record.at) + 1);
-                }
+                self.open.remove(request);
+                self.dropped = (record.at, self.dropped_by(record.at) + 1);
             }
             Event::RequestSettled { request, outcome } => {
                 if let (Some(open), Outcome::Failed { delivery, kind }) = (self.open.remove(request), outcome)
