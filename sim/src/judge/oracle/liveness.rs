@@ -6,6 +6,7 @@ use std::time::Duration;
 use onesocket::core::Instant;
 
 use super::Oracle;
+use super::suspension::TICK;
 use crate::plan::{Fault, Plan};
 use crate::trace::{Event, GatewayEvent, Record, StatusKind};
 
@@ -34,9 +35,6 @@ pub(super) struct NoStorm {
     /// The latest refusal may have been one of a gateway that is starting.
     starting: bool,
 }
-
-/// A dial is seen when its socket is first polled, which a tick of a simulated network may delay.
-const EARLY: Duration = Duration::from_millis(10);
 
 /// The shortest wait after the word that a gateway is starting (protocol 17.2).
 const STARTUP_WAIT: Duration = Duration::from_millis(100);
@@ -72,7 +70,8 @@ impl NoStorm {
             ));
         }
         if std::mem::take(&mut self.changed) {
-            if self.last_changed_dial.is_some_and(|last| at.since(last) + EARLY < self.first_wait) {
+            // A dial is seen when its socket is first polled.
+            if self.last_changed_dial.is_some_and(|last| at.since(last) + TICK < self.first_wait) {
                 return Err(format!(
                     "socket {socket} is dialed less than {:?} after the one before, and a config that keeps changing is no reason",
                     self.first_wait

@@ -1,11 +1,11 @@
 //! `one_socket` and `shared_attempt`: how many sockets there are, and why they end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use onesocket::core::Instant;
 
 use super::Oracle;
+use super::suspension::TICK;
 use crate::plan::environment::TokenKind;
 use crate::plan::{Fault, Plan};
 use crate::trace::{Deviation, Event, GatewayEvent, Record, StatusKind};
@@ -61,9 +61,6 @@ struct Dialed {
     ready: bool,
 }
 
-/// A gateway takes dials a tick of a simulated network after it says that it is up.
-const TICK: Duration = Duration::from_millis(10);
-
 impl SharedAttempt {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
@@ -83,6 +80,7 @@ impl SharedAttempt {
         let Some(Dialed { gateway, at, ready }) = self.dialed.remove(&socket) else { return Ok(()) };
         let excused = self.down.contains(&gateway)
             || self.lasting.get(&gateway).is_some_and(|count| *count > 0)
+            // A gateway takes dials a tick after it says that it is up.
             || self.troubled.get(&gateway).is_some_and(|trouble| *trouble + TICK >= at)
             || self.changed.is_some_and(|changed| changed >= at)
             // The retry with a stored token is nothing without the token, and who was set up with a code has no other.

@@ -10,6 +10,9 @@ use crate::trace::{Event, Record};
 /// Timers of the async tiers count whole milliseconds, and turmoil's clock has ticks.
 pub(super) const LATE: Duration = Duration::from_millis(20);
 
+/// A little more than a tick of turmoil's clock, by which what its hosts do may seem early or late to each other.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
 /// Whether the client's process runs, and since when.
 #[derive(Default)]
 pub(super) struct Suspension {

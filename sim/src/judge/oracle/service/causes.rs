@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use onesocket::core::{Delivery, Instant};
 
-use crate::judge::oracle::suspension::LATE;
+use crate::judge::oracle::suspension::{LATE, TICK};
 use crate::plan::{Limits, Plan};
 use crate::trace::{Event, FailureKind, Outcome, Record, StatusKind};
-
-/// Hosts of a simulated network differ by a tick of its clock.
-const EARLY: Duration = Duration::from_millis(10);
 
 /// The most that the method and the parameters of a request of the harness take.
 const REQUEST_BYTES: usize = 96;
@@ -150,7 +147,7 @@ impl Causes {
     ) -> Result<(), String> {
         let wrong = |what: &str| Err(format!("request {request} {what}"));
         match kind {
-            FailureKind::TimedOut if open.deadline.is_none_or(|deadline| at + EARLY < deadline) => {
+            FailureKind::TimedOut if open.deadline.is_none_or(|deadline| at + TICK < deadline) => {
                 wrong("times out before its time is over")
             }
             FailureKind::ShutDown if !self.shutting_down => wrong("fails with a shutdown that nobody asked for"),
